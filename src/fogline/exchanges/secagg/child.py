@@ -57,7 +57,7 @@ def peers(settings: SecAggSettings, state: Received, received: Received) -> Give
     key = derive(state[SEED].tobytes(), "peers", roster.context)
     mine = drawn(key, roster.members, settings.peers(roster.members), me)
     kept = {"roster/context": as_bytes(roster.context), "roster/place": np.array([me, roster.members])}
-    return {"drawn": mine.astype("<u4")}, {**state, **kept, "entries": roster.entries, "drawn": mine}
+    return {"drawn": mine.astype("<i4")}, {**state, **kept, "entries": roster.entries, "drawn": mine}
 
 
 def shares(settings: SecAggSettings, state: Received, received: Received) -> Given:

@@ -61,7 +61,7 @@ def peers(settings: SecAggSettings, state: Received, payloads: Payloads) -> Give
     count, draws = settings.peers(members), np.full((members, settings.peers(members)), -1, np.int64)
     for number, name in enumerate(names):
         drawn = payloads.get(name, {}).get("drawn")
-        if drawn is not None and drawn.dtype == np.uint32 and _are_peers(drawn, members, count, number):
+        if drawn is not None and drawn.dtype == np.int32 and _are_peers(drawn, members, count, number):
             draws[number] = drawn
     here = draws.min(axis=1) >= 0
     settings.check_members(int(here.sum()), "have drawn their peers")
@@ -219,7 +219,7 @@ def _names(state: Received) -> list[str]:
 
 def _are_peers(drawn: npt.NDArray[Any], members: int, count: int, number: int) -> bool:
     """Whether a member may have drawn these: so many others, each once."""
-    if drawn.shape != (count,) or int(drawn.max(initial=0)) >= members:
+    if drawn.shape != (count,) or not 0 <= int(drawn.min(initial=0)) <= int(drawn.max(initial=0)) < members:
         return False
     return len(np.unique(drawn)) == count and number not in drawn
 
