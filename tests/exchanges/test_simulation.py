@@ -193,6 +193,13 @@ class Mute(CommitReveal):
         return {}, {}
 
 
+class Unsigned(CommitReveal):
+    """Sends what no file on a real node could hold."""
+
+    def child(self, step, state, received):  # type: ignore[no-untyped-def]
+        return {"commitment": np.zeros(1, np.uint32)}, {}
+
+
 class Lost(CommitReveal):
     """Its child looks for what it does not have."""
 
@@ -224,6 +231,10 @@ def test_what_a_half_looks_for_in_vain_is_named_with_file_and_line() -> None:
         CodeError, match=r"Lost\.child raised NotKeptError: its state has no 'nope' \(.*test_simulation\.py, line \d+\)"
     ):
         run(star(Lost()))
+    with pytest.raises(
+        CodeError, match=r"Unsigned\.child gives uint32 as 'commitment'; files and messages hold bool, "
+    ):
+        run(star(Unsigned()))
     with pytest.raises(CodeError, match=r"LosesItsNote\.parent raised NotKeptError: its state has no 'note' \("):
         run(star(LosesItsNote()))
     with pytest.raises(RunError, match=r"Step 'reveal' of LostLater\.child raised KeyError: 'nope' \(.*line \d+\)"):

@@ -17,6 +17,7 @@ from fogline.compute.folding import Form
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
 from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
+from fogline.params.files import KINDS
 from fogline.privacy.identity import AgreementIdentity, stand_in
 from fogline.training.hook_calls import a, read_only
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
@@ -304,6 +305,9 @@ def _arrays(exchange: Exchange, hook: str, given: Any) -> Arrays:
         kind: Any = getattr(array, "dtype", None)
         if not isinstance(name, str) or not isinstance(array, np.ndarray) or kind.kind not in "biuf":
             raise _wrong(exchange, hook, f"gives {a(array)} as '{name}'; it must be an array of numbers")
+        if kind not in KINDS.values():
+            types = ", ".join(sorted(str(each) for each in KINDS.values()))
+            raise _wrong(exchange, hook, f"gives {kind} as '{name}'; files and messages hold {types}")
         arrays[name] = np.ascontiguousarray(cast("npt.NDArray[Any]", array))
     return arrays
 
