@@ -237,8 +237,6 @@ class Ledger:
                 for lane in self.lanes:
                     self._begin_exchange(lane.index, self.next_task)
                     self._release(lane, math.inf)
-            case _:
-                raise ValueError(f"An aggregator's journal holds no {type(record).__name__}.")
 
     def _hand_over(self) -> tuple[Key, ...]:
         """The updates that the parent gets now: this request is answered."""
