@@ -4,7 +4,8 @@ A job says ``mu = "x"`` and a program ``FedProx(mu="x")``; both get the same sen
 stands, and only plain ones are checked (``float``, ``int``, ``bool``, ``str``, ``None`` and what joins them): others
 may not be there where the class is used.
 
-A number that has a range says so where its default stands: ``mu: float = bounded(0.01, ge=0)``.
+A number that has a range says so where its default stands: ``mu: float = bounded(0.01, ge=0)``, or ``bounded(ge=0)``
+where there is none.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import inspect
 import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import wraps
 from numbers import Integral, Real
 from types import NoneType
-from typing import Any, NamedTuple, TypeVar, cast, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, cast, dataclass_transform, overload
 
 from fogline.plugins import suggest
 
@@ -65,6 +66,11 @@ class Range(NamedTuple):
         )
 
 
+@overload
+def bounded(
+    *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None
+) -> Any: ...
+@overload
 def bounded(
     default: Number,
     *,
@@ -72,20 +78,28 @@ def bounded(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-) -> Number:
+) -> Number: ...
+def bounded(
+    default: Any = MISSING,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Any:
     """A parameter's default, and the range that it has to be in: ``p: float = bounded(0.1, gt=0, le=1)``.
 
     A value outside, or one that is not finite, is refused where one of the class is made; None is in every range, where
     the annotation takes it. An heir that gives another default without annotating it keeps the range.
 
     Args:
-        default: where nothing is said.
+        default: where nothing is said; left out, a value must be given.
         ge: at least that.
         gt: above that.
         le: at most that.
         lt: below that.
     """
-    return cast("Any", field(default=default, metadata={RANGE: Range(ge, gt, le, lt)}))
+    return field(default=default, metadata={RANGE: Range(ge, gt, le, lt)})
 
 
 class Signature(NamedTuple):

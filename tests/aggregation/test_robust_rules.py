@@ -374,10 +374,10 @@ def test_a_mixture_that_is_none_is_named(made: object, why: str) -> None:
     ("rule", "why"),
     [
         ("krum", "Rule 'krum' wants a value for f"),
-        ("krum(f=-1)", "f is -1; it must be at least 0"),
+        ("krum(f=-1)", "Parameter 'f' of rule 'krum' is -1; it must be at least 0."),
         ("krum(f=0.5)", "Parameter 'f' of rule 'krum' is 0.5"),
-        ("centered_clipping(radius=0.0)", "radius is 0.0; it must be above 0 and finite"),
-        ("flame(noise=-1.0)", "noise is -1.0; it must be at least 0"),
+        ("centered_clipping(radius=0.0)", "Parameter 'radius' of rule 'centered_clipping' is 0.0; it must be above 0."),
+        ("flame(noise=-1.0)", "Parameter 'noise' of rule 'flame' is -1.0; it must be at least 0."),
         ("fltrust(root='')", "root is empty"),
         ([], "The list of rules is empty"),
         (["median", "krum(f=1)"], "Median() ends in one update, so that nothing can follow it"),

@@ -93,6 +93,13 @@ def test_what_an_evaluation_takes_no_notice_of_is_refused(evaluation: dict[str, 
 @pytest.mark.parametrize(
     ("method", "parameters", "local", "said"),
     [
+        (
+            "fednova",
+            {},
+            {"optimizer": "adam"},
+            "local.optimizer is 'adam', but what a step is worth is counted for SGD",
+        ),
+        ("fednova", {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, "local.nesterov is true, but"),
         ("fednova", {}, {"momentum": 0.9}, "local.momentum is 0.9 and the method's own momentum 0,"),
         ("fednova", {"momentum": 0.9}, {}, "local.momentum is 0 and the method's own momentum 0.9,"),
         ("scaffold", {}, {"optimizer": "adam"}, "local.optimizer is 'adam', but the method wants plain SGD"),

@@ -144,23 +144,3 @@ class Rule(Parametrised):
 def averaged(mixture: Mixture) -> Mixture:
     """The one mixture that is the mean of several."""
     return Mixture(mixture.matrix.mean(axis=0, keepdims=True), mixture.noise)
-
-
-def check_count(name: str, value: int, least: int = 0) -> None:
-    """Refuse a parameter that counts something, and is less than it may be.
-
-    Raises:
-        ValueError: one sentence.
-    """
-    if value < least:
-        raise ValueError(f"{name} is {value}; it must be at least {least}")
-
-
-def check_above_zero(name: str, value: float) -> None:
-    """Refuse a parameter that must be a number above 0.
-
-    Raises:
-        ValueError: one sentence.
-    """
-    if not 0.0 < value < np.inf:
-        raise ValueError(f"{name} is {value}; it must be above 0 and finite")

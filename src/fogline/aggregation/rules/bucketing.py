@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix
-from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 LEAST = 3
 """Buckets without which one that lies is half of all, or all there is."""
@@ -22,11 +23,8 @@ class Bucketing(Rule):
     """
 
     prepares = True
-    size: int = 2
+    size: int = bounded(2, ge=1)
     """Updates of a bucket; the last one may have fewer."""
-
-    def __post_init__(self) -> None:
-        check_count("size", self.size, 1)
 
     def needed(self, mixtures: int) -> int:
         return (max(mixtures, LEAST) - 1) * self.size + 1

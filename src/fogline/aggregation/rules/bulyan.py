@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.geometry import Geometry, Matrix, selection
-from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.meamed import mean_around_median
 from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 from fogline.params import Vector
 
 
@@ -20,11 +21,8 @@ class Bulyan(Rule):
     """Krum picks n - 2f updates one after the other; of these, coordinate-wise, the mean of all but 2f around the
     median, unweighted (El Mhamdi et al., 2018)."""
 
-    f: int
+    f: int = bounded(ge=0)
     """Updates that may lie."""
-
-    def __post_init__(self) -> None:
-        check_count("f", self.f)
 
     @property
     def least(self) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix
-from fogline.aggregation.rules.base import Rule, check_above_zero, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("centered_clipping")
@@ -17,13 +18,9 @@ class CenteredClipping(Rule):
     last round's result, and wants momentum on the devices; here nothing is kept from round to round.
     """
 
-    radius: float
+    radius: float = bounded(gt=0)
     """The paper's τ, in the units of an update's L2 norm."""
-    iterations: int = 1
-
-    def __post_init__(self) -> None:
-        check_above_zero("radius", self.radius)
-        check_count("iterations", self.iterations, 1)
+    iterations: int = bounded(1, ge=1)
 
     def mix(self, updates: Geometry) -> Matrix:
         centre, apart = np.zeros(len(updates)), updates.norms

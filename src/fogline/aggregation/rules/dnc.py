@@ -6,8 +6,9 @@ import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix, average
 from fogline.aggregation.products import inner_products
-from fogline.aggregation.rules.base import Rule, check_above_zero, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("dnc")
@@ -18,19 +19,13 @@ class DivideAndConquer(Rule):
     The direction is that of a random part of the numbers, drawn anew in every iteration.
     """
 
-    f: int
+    f: int = bounded(ge=0)
     """Updates that may lie."""
-    remove: float = 1.0
+    remove: float = bounded(1.0, gt=0)
     """Updates left out in each iteration, in multiples of ``f``: the paper's filtering fraction c."""
-    iterations: int = 1
-    sample: int = 10_000
+    iterations: int = bounded(1, ge=1)
+    sample: int = bounded(10_000, ge=1)
     """Numbers of an update that are looked at: the paper's b."""
-
-    def __post_init__(self) -> None:
-        check_count("f", self.f)
-        check_above_zero("remove", self.remove)
-        check_count("iterations", self.iterations, 1)
-        check_count("sample", self.sample, 1)
 
     @property
     def least(self) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.geometry import Geometry, Matrix, Mixture
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("flame")
@@ -21,13 +20,9 @@ class Flame(Rule):
     single linkage finds: updates are joined, the nearest first, until more than half hang together.
     """
 
-    noise: float = 0.001
+    noise: float = bounded(0.001, ge=0)
     """Standard deviation of the noise, in multiples of the median length: the paper's λ. It blurs what a backdoor
     leaves behind, and is no differential privacy."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.noise < math.inf:
-            raise ValueError(f"noise is {self.noise}; it must be at least 0 and finite")
 
     @property
     def least(self) -> int:

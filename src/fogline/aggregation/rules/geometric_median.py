@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix
-from fogline.aggregation.rules.base import Rule, check_above_zero, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("geometric_median")
@@ -18,16 +19,12 @@ class GeometricMedian(Rule):
     them cost next to nothing.
     """
 
-    smoothing: float = 1e-6
+    smoothing: float = bounded(1e-6, gt=0)
     """Distances below this count as this: the paper's ν."""
-    iterations: int = 100
+    iterations: int = bounded(100, ge=1)
     """At most; it ends when nothing changes any more. The paper makes 3 to 5, each of which costs it a message."""
     weighted: bool = False
     """Whether an update pulls by the weight that it claims, as in the paper; else all pull alike."""
-
-    def __post_init__(self) -> None:
-        check_above_zero("smoothing", self.smoothing)
-        check_count("iterations", self.iterations, 1)
 
     def mix(self, updates: Geometry) -> Matrix:
         pulls = updates.weights if self.weighted else np.ones(len(updates))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from fogline.aggregation.geometry import Geometry, Matrix, selection
-from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("krum")
 class Krum(Rule):
     """The one update whose nearest neighbours are nearest, unweighted (Blanchard et al., 2017)."""
 
-    f: int
+    f: int = bounded(ge=0)
     """Updates that may lie."""
-    neighbours: int = 0
+    neighbours: int = bounded(0, ge=0)
     """Others whose distances count; 0 takes the paper's n - f - 2."""
-
-    def __post_init__(self) -> None:
-        check_count("f", self.f)
-        check_count("neighbours", self.neighbours)
 
     @property
     def least(self) -> int:

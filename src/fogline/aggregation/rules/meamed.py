@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 from fogline.params import Vector
 
 
@@ -16,11 +17,8 @@ from fogline.params import Vector
 class MeaMed(Rule):
     """Coordinate-wise mean of the n - f numbers nearest to the median, unweighted (Xie et al., 2018)."""
 
-    f: int
+    f: int = bounded(ge=0)
     """Updates that may lie."""
-
-    def __post_init__(self) -> None:
-        check_count("f", self.f)
 
     @property
     def least(self) -> int:

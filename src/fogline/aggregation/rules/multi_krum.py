@@ -5,26 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix, average
-from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("multi_krum")
 class MultiKrum(Rule):
     """Mean of the updates whose nearest neighbours are nearest, unweighted (Blanchard et al., 2017)."""
 
-    f: int
+    f: int = bounded(ge=0)
     """Updates that may lie."""
-    keep: int = 0
+    keep: int = bounded(0, ge=0)
     """Updates of which the mean is taken; 0 takes n - f."""
-    neighbours: int = 0
+    neighbours: int = bounded(0, ge=0)
     """Others whose distances count; 0 takes the paper's n - f - 2."""
-
-    def __post_init__(self) -> None:
-        check_count("f", self.f)
-        check_count("keep", self.keep)
-        check_count("neighbours", self.neighbours)
 
     @property
     def least(self) -> int:

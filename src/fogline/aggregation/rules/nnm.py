@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix
-from fogline.aggregation.rules.base import Rule, check_count
+from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
+from fogline.parameters import bounded
 
 
 @RULES.add("nnm")
@@ -15,11 +16,8 @@ class NearestNeighbourMixing(Rule):
     2023); it stands before another rule."""
 
     prepares = True
-    f: int
+    f: int = bounded(ge=0)
     """Updates that may lie."""
-
-    def __post_init__(self) -> None:
-        check_count("f", self.f)
 
     @property
     def least(self) -> int:

@@ -34,6 +34,9 @@ class FedNova(FedAvg):
     movement: ClassVar[str] = "direction"
 
     def check_local(self, local: LocalSettings) -> None:
+        if local.optimizer != "sgd" or local.nesterov:
+            has = "nesterov is true" if local.nesterov else f"optimizer is '{local.optimizer}'"
+            raise ValueError(f"local.{has}, but what a step is worth is counted for SGD with plain momentum; take that")
         if local.momentum != self.momentum:
             raise ValueError(
                 f"local.momentum is {local.momentum:g} and the method's own momentum {self.momentum:g}, by which it "
