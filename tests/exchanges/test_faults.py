@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fogline.exchanges import Exchange
@@ -12,6 +13,7 @@ from fogline.nodes.events import Event
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger
 from fogline.simulation.faults import InvariantError, SeedOutcome, Where, run
+from fogline.simulation.faults.checks import DeliveryLog
 from tests.exchanges.commit_reveal import CommitReveal
 
 EXCHANGE = CommitReveal(liar="d3")
@@ -113,6 +115,14 @@ class BringsAgain(Aggregator):
         if isinstance(record, records.Entered):
             self._used = list(self.ledger.used)
         super()._log(record)
+
+
+def test_a_second_answer_to_a_step_is_caught() -> None:
+    log, answer = DeliveryLog({}, {}), {"shares": np.zeros(3, np.uint8)}
+    for _ in range(2):
+        log.sends("d0", "root#0/4", answer)
+    with pytest.raises(InvariantError, match="^forged: d0 sends another root#0/4 than before"):
+        log.sends("d0", "root#0/4", {"shares": np.ones(3, np.uint8)})
 
 
 @pytest.mark.parametrize(

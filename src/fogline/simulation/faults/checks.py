@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from fogline.aggregation import Arrays
 from fogline.nodes import Aggregator, AggregatorRole, records
 from fogline.nodes.messages import Key
 
@@ -30,6 +31,7 @@ class DeliveryLog:
         self._reported: dict[tuple[str, int], Contributions] = {}
         self._acknowledged: set[tuple[str, int]] = set()
         self._dropped: set[tuple[str, int]] = set()
+        self._sent: dict[tuple[str, Key], Arrays] = {}
         self._entered: dict[str, tuple[int, Contributions]] = {}
         """What aggregators have brought into an exchange that goes on."""
         self._silent: set[tuple[str, int]] = set()
@@ -47,6 +49,12 @@ class DeliveryLog:
         before = self._reported.setdefault((parent, task), value)
         if before != value:
             raise InvariantError("forged", f"the report for request {task} of {parent} changed after it was first sent")
+
+    def sends(self, node: str, key: Key, arrays: Arrays) -> None:
+        """A node sends what it has made in a step of an exchange; the same one every time, also after a crash: who had
+        two of a step could be given both kinds of shares."""
+        if self._sent.setdefault((node, key), arrays) is not arrays:
+            raise InvariantError("forged", f"{node} sends another {key} than before")
 
     def acknowledges(self, parent: str, task: int) -> None:
         """A parent says that an update will count."""

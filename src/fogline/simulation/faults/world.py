@@ -373,6 +373,8 @@ class World:
             case _:
                 pass
         arrays = machine.arrays.get(key) if key is not None else None
+        if arrays is not None and key is not None:
+            self.deliveries.sends(name, key, arrays)
         self._transmit(name, to, message, value, arrays)
 
     def _forge_step(self, name: str, to: str, step: Step) -> None:
