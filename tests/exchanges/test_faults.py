@@ -121,7 +121,7 @@ def test_a_second_answer_to_a_step_is_caught() -> None:
     log, answer = DeliveryLog({}, {}), {"shares": np.zeros(3, np.uint8)}
     for _ in range(2):
         log.sends("d0", "root#0/4", answer)
-    with pytest.raises(InvariantError, match="^forged: d0 sends another root#0/4 than before"):
+    with pytest.raises(InvariantError, match=r"^forged: d0 sends another root#0/4 than before"):
         log.sends("d0", "root#0/4", {"shares": np.ones(3, np.uint8)})
 
 
