@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fogline.algorithms import Algorithm, FedAvg
     from fogline.data import load
-    from fogline.jobs import Evaluation, Job, JobError, Local, Tier, Tree
+    from fogline.jobs import Evaluation, Job, JobError, Local, Privacy, Tier, Tree
     from fogline.monitoring.mishaps import RunError
     from fogline.monitoring.result import Result
     from fogline.monitoring.run_files import load_run
@@ -30,6 +30,7 @@ _HOMES = {
     "Job": "fogline.jobs",
     "JobError": "fogline.jobs",
     "Local": "fogline.jobs",
+    "Privacy": "fogline.jobs",
     "Result": "fogline.monitoring.result",
     "RunError": "fogline.monitoring.mishaps",
     "STOP": "fogline.simulation.callbacks",
@@ -52,6 +53,7 @@ __all__ = [
     "Job",
     "JobError",
     "Local",
+    "Privacy",
     "Result",
     "RunError",
     "SklearnTask",

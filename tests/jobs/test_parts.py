@@ -50,7 +50,7 @@ def test_needs_on_the_wire_are_those_of_the_job() -> None:
 
 def test_engines_see_the_local_table_without_what_devices_differ_in() -> None:
     assert set(Local.model_fields) - set(LocalTraining.model_fields) == {"work"}
-    assert local_training(Local(epochs=3, work=(0.5, 1.0))) == LocalTraining(epochs=3)
+    assert local_training(Job(local=Local(epochs=3, work=(0.5, 1.0)))) == LocalTraining(epochs=3)
 
 
 def refused(method: str, parameters: dict[str, Any] | None = None, **job: Any) -> str:

@@ -36,7 +36,7 @@ class Driver:
     """An aggregator named ``me`` (its parent, if any, is ``up``) and the effects of the last event.
 
     Args:
-        mode, rounds, parent, deadline, buffer, group_models: of its role.
+        mode, rounds, parent, deadline, buffer, group_models, private: of its role.
         minimum: of its role.
         named_buffer: that the job names.
         policy, presence, sift: given to it.
@@ -52,6 +52,7 @@ class Driver:
         deadline: float = 100.0,
         buffer: int = 2,
         group_models: bool = False,
+        private: bool = False,
         join_window: float = 0.0,
         seed: int = 0,
         minimum: int = 1,
@@ -65,7 +66,7 @@ class Driver:
             "me",
             parent,
             Tier(buffer=named_buffer, **tier),
-            AlgorithmTraits(mode, buffer, group_models),
+            AlgorithmTraits(mode, buffer, group_models, private=private),
             rounds,
             deadline,
             seed,

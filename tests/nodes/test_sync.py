@@ -71,6 +71,16 @@ def test_a_round_below_its_quorum_is_abandoned_and_what_came_is_carried() -> Non
     assert root.node.ledger.rounds_done == 2
 
 
+def test_where_devices_are_protected_a_round_that_does_not_count_leaves_nothing_to_the_next() -> None:
+    root = Driver(quorum=0.5, private=True).start("a", "b", "c", "d").answer("a")
+    root.fire("deadline/0", after=100.0)
+    assert root.counts == ["unfinished", "abandoned"]
+    assert "me#0" in root.forgotten
+    for child in "abcd":
+        root.answer(child)
+    assert root.folded == [("a", 0), ("b", 0), ("c", 0), ("d", 0)]
+
+
 def test_the_job_ends_also_when_nobody_ever_answers() -> None:
     root = Driver(rounds=3).start("a")
     for _ in range(2):

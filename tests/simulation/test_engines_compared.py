@@ -117,7 +117,7 @@ def _method_and_local(folder: Path):
     from fogline.jobs.planning import local_training
 
     job = read_job(folder / "run" / "job.toml")
-    return make(job.algorithm.name), local_training(job.local)
+    return make(job.algorithm.name), local_training(job)
 
 
 def _first_jobs(task, start: Params, folder: Path) -> list[ClientJob]:

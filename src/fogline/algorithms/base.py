@@ -111,6 +111,9 @@ class Algorithm(LocalMethod, Parametrised):
     judge, and nothing is published."""
     alike: ClassVar[bool] = True
     """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
+    movement_only: ClassVar[bool] = True
+    """Whether devices report the movement of the model and nothing beside it, so that a clip bounds all of it. An heir
+    that overrides ``report`` says it itself, or it is not so."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"
@@ -121,6 +124,9 @@ class Algorithm(LocalMethod, Parametrised):
         super().__init_subclass__()
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
+        parents = [base for base in cls.__bases__ if issubclass(base, Algorithm)]
+        if "movement_only" not in vars(cls) and all(cls.report is not base.report for base in parents):
+            cls.movement_only = False
 
     def check_local(self, local: LocalSettings) -> None:
         """Refuse, before the run, local training for which the method's formulas do not hold.
@@ -128,6 +134,13 @@ class Algorithm(LocalMethod, Parametrised):
         Raises:
             ValueError: one sentence that names the setting, and what would be right.
         """
+
+    def looks_at_examples(self) -> bool:
+        """Whether its hooks ask for a device's examples (``device.examples``) between the steps of a round.
+
+        Such a method is refused where single examples are protected; there, one that looks all the same fails.
+        """
+        return False
 
     def private_of(self, spec: Spec) -> Collection[str]:
         """Names of the entries that each device has of its own: those that ``private`` names.

@@ -139,7 +139,7 @@ def _report_movement(
         update.vectors[BUFFERS], update.weights[BUFFERS] = moved[trainable:], float(samples)
     if trained.metrics:
         _enter_metrics(algorithm, update, trained)
-    return LocalRound(before.client, update, _job_of(ready).local, samples, trained.loss, trained.loss_rms)
+    return LocalRound(before.client, update, _job_of(ready).local, samples, *_losses(task, trained))
 
 
 def _report(
@@ -167,7 +167,12 @@ def _report(
     update = Update(vectors, weights, counters)
     if trained.metrics:
         _enter_metrics(algorithm, update, trained)
-    return LocalRound(job.client, update, local, trained.samples, trained.loss, trained.loss_rms)
+    return LocalRound(job.client, update, local, trained.samples, *_losses(task, trained))
+
+
+def _losses(task: Task, trained: LocalResult) -> tuple[float, float]:
+    """What a device tells of its losses: there is no noise on them, so nothing where each example is protected."""
+    return (np.nan, np.nan) if task.sealed else (trained.loss, trained.loss_rms)
 
 
 def _check_frozen(task: Task, job: ClientJob, moved: str | None) -> None:

@@ -26,7 +26,9 @@ from fogline.algorithms import hooks
 from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, Weighted
 from fogline.algorithms.hooks import BUFFERS
 from fogline.params import Counters, Params, Spec, State, Vector
+from fogline.privacy.noise_state import NoiseState
 
+CLIP = "clip"
 __all__ = ["BUFFERS", "Down", "GroupModel", "adopt", "evaluation_model", "group_update", "move", "root", "send_down"]
 
 
@@ -37,21 +39,38 @@ class Down:
     vector: Vector
     counters: Counters
     received: State = field(default_factory=dict)
+    clip: float | None = None
+    """The L2 norm that units scale their movements down to, where it changes from round to round."""
+
+    @property
+    def extras(self) -> int:
+        """Bytes of what comes beside the model: the algorithm's vectors, and the clip."""
+        return sum(vector.nbytes for vector in self.received.values()) + (0 if self.clip is None else 8)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the algorithm's vectors and counters beside the model."""
-        return self.counters.nbytes + sum(v.nbytes for v in self.received.values())
+        """Bytes of counters and of what comes beside the model."""
+        return self.counters.nbytes + self.extras
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
         received = {f"received/{name}": vector for name, vector in self.received.items()}
-        return {"vector": self.vector, "counters": self.counters} | received
+        return {"vector": self.vector, "counters": self.counters} | received | clip_to_arrays(self.clip)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Down:
         """Read what :meth:`to_arrays` wrote."""
-        return cls(arrays["vector"], arrays["counters"], _under("received/", arrays))
+        return cls(arrays["vector"], arrays["counters"], _under("received/", arrays), clip_from_arrays(arrays))
+
+
+def clip_to_arrays(clip: float | None) -> Arrays:
+    """The clip as an array, or no array."""
+    return {} if clip is None else {CLIP: np.array([clip])}
+
+
+def clip_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> float | None:
+    """What :func:`clip_to_arrays` wrote."""
+    return float(arrays[CLIP].item()) if CLIP in arrays else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +88,8 @@ class GroupModel:
     """Rounds of its own since the parent's model."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Means of what devices said of themselves in its last round, by ``metric/<name>``."""
+    noise: NoiseState | None = None
+    """What it keeps to add noise, where it does."""
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
@@ -77,6 +98,8 @@ class GroupModel:
         arrays |= {f"total/{name}": term.vector for name, term in self.totals.items()}
         arrays |= weights_to_arrays({name: term.weight for name, term in self.totals.items()})
         arrays |= {f"mean/{name}": np.array([value]) for name, value in self.metrics.items()}
+        if self.noise is not None:
+            arrays |= {f"noise/{name}": array for name, array in self.noise.to_arrays().items()}
         return arrays if self.start is None else arrays | {"start": self.start}
 
     @classmethod
@@ -91,6 +114,7 @@ class GroupModel:
             {name: Weighted(vector, weight_from_arrays(name, arrays)) for name, vector in totals.items()},
             int(arrays["moves"][0]),
             {name: float(mean[0]) for name, mean in _under("mean/", arrays).items()},
+            NoiseState.from_arrays(_under("noise/", arrays)),
         )
 
 
@@ -110,7 +134,9 @@ def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down
     before = None if group is None else group.vector[head]
     state = {} if group is None else group.state
     state = hooks.receive(algorithm, before, down.vector[head], state, down.received)
-    return GroupModel(down.vector, down.counters, state, start=down.vector)
+    return GroupModel(
+        down.vector, down.counters, state, start=down.vector, noise=None if group is None else group.noise
+    )
 
 
 def move(
@@ -124,7 +150,8 @@ def move(
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail
     counters = np.maximum(group.counters, folded.counters) if group.counters.size else group.counters
     totals = _add_totals(group.totals, folded) if inside else {}
-    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1, _metrics(folded))
+    metrics = _metrics(folded)
+    return GroupModel(vector, counters, state, group.start, totals, group.moves + 1, metrics, group.noise)
 
 
 def evaluation_model(algorithm: Algorithm, spec: Spec, group: GroupModel) -> Params:

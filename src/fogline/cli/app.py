@@ -20,6 +20,7 @@ COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
     "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
+    "audit": ("audit.group:audit", "Attack a job's own settings, and see what leaks."),
     "up": (
         "up.command:up",
         "Run a job on a cloud, fogs and devices that are real processes on this machine, over mutual TLS.",
@@ -33,10 +34,11 @@ COMMANDS = {
     "join": ("join:join", "Become a member: make a key here, and get a certificate for it."),
     "fog": ("member:fog", "A node between the cloud and devices."),
     "device": ("member:device", "A node with data."),
+    "privacy": ("privacy:privacy", "Noise for a promise, and what a device's data has given away."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
     "algorithms": (
         "lists:algorithms",
-        "List the methods, rules, policies of selection, stages and exchanges.",
+        "List the methods, rules, policies of selection, stages, exchanges and mechanisms of noise.",
     ),
     "datasets": ("lists:datasets", "List the data sets that Fogline can load, and whether their files are here."),
     "engines": ("lists:engines", "List the training engines of every backend that is installed."),

@@ -37,7 +37,7 @@ def bundle_of_job(job: Job, folder: Path, send: Sequence[Path], key: SigningKey)
 
 
 def files_of(job: Job, folder: Path) -> list[Path]:
-    """Python files of a folder that a job's task, method, exchange, rules and stages need, found by their imports.
+    """Python files of a folder that a job's task, method, exchange, rules, stages and noise need, found by imports.
 
     Modules that do not lie in the folder must be installed where the job runs.
 
@@ -49,7 +49,9 @@ def files_of(job: Job, folder: Path) -> list[Path]:
     tiers = job.tree.tiers.values()
     rules = [text for tier in tiers for text in rule_texts(tier.rule)]
     stages = [text for tier in tiers for text in (*tier.uplink, *tier.downlink)]
-    named = [job.algorithm.name, *(tier.exchange for tier in tiers), *(read_call(text).name for text in rules + stages)]
+    noise = [] if job.privacy is None else [job.privacy.mechanism]
+    read = (read_call(text).name for text in rules + stages + noise)
+    named = [job.algorithm.name, *(tier.exchange for tier in tiers), *read]
     roots = [job.task, *(name for name in named if ":" in name)]
     waiting = [part for root in roots for part in _with_parents(root.partition(":")[0])]
     found: dict[Path, None] = {}

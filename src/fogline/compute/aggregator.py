@@ -39,12 +39,11 @@ class GroupsOnFiles:
         self._groups = groups
         self._links = links
         self._node = node
-        self._pieces = [
-            (piece, Groups(groups.algorithm, piece.spec, groups.rule)) for piece in pieces(groups.spec, blocks)
-        ]
+        self._pieces = [(piece, groups.of(piece.spec)) for piece in pieces(groups.spec, blocks)]
 
     def begin(self, group: GroupModel, group_path: str, model_path: str, key: Key) -> None:
         """Write the first group, and what its children get; ``key``: of the model."""
+        group = self._groups.begun(group)
         write(group_path, group)
         write(model_path, self._groups.send_down(group))
         self._stage_model(model_path, key)
@@ -104,8 +103,7 @@ class GroupsOnFiles:
         base = asked.reads[effect.base + GROUP]
 
         def moved(piece: Piece, groups: Groups) -> GroupModel:
-            group, folded = read_group(base, piece.read), members.fold(piece, False)
-            assert not isinstance(folded, Partial)
+            group, folded = read_group(base, piece.read), members.fold(piece, groups.noises)
             try:
                 return groups.move(group, folded, context, effect.inside)
             except (ValueError, CodeError) as error:

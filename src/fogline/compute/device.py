@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import msgspec
+
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
+from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.effects import STATE, CarriedOut, CarryOut
 from fogline.compute.files import read_model, read_state, write, write_state
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import NONE
+from fogline.compute.privacy_part import Draw, drawn_key
 from fogline.compute.reports import write_report
 from fogline.compute.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import LocalPlan, Planner
@@ -46,7 +50,12 @@ def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> Client
 
 
 def carry_out(
-    asked: CarryOut, client: int, plan: Planner, run: Callable[[ClientJob], LocalRound], links: NodeLinks
+    asked: CarryOut,
+    client: int,
+    plan: Planner,
+    run: Callable[[ClientJob], LocalRound],
+    links: NodeLinks,
+    units: Contributions | None = None,
 ) -> CarriedOut:
     """Train from the model that a file holds, and write the update and what method and stages keep.
 
@@ -56,6 +65,7 @@ def carry_out(
         plan: how much devices train.
         run: trains one device.
         links: the stages around it.
+        units: what it gives where it is one unit of the job's differential privacy; None: it reports as it is.
 
     Raises:
         CodeError: a hook of the method, or the code of the task, is wrong.
@@ -67,7 +77,7 @@ def carry_out(
     down = read_model(asked.reads[effect.model], stages=links.gets)
     work = plan(client, effect.round, asked.earlier)
     local = read_state(asked.reads.get(STATE))
-    done = run(client_job(client, down, work, local))
+    done = given(run(client_job(client, down, work, local)), units, down, drawn_key)
     if done.update is None:
         return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
     made = write_report(asked, effect.update, done.update, links.sends, links.from_device(work.seed), links.decodes)
@@ -76,6 +86,27 @@ def carry_out(
         made = (*made, STATE)
     loss = done.loss_rms if math.isfinite(done.loss_rms) else None
     return CarriedOut(made, trained=Trained(effect.task, effect.update, done.samples, loss))
+
+
+def given(done: LocalRound, units: Contributions | None, down: Down, draw: Draw) -> LocalRound:
+    """A device's round with what it gives in place of its update, where it is one unit: neither how many examples it
+    has nor its loss is told then.
+
+    Args:
+        done: as it trained.
+        units: makes what units give; None: it reports as it is.
+        down: what came from the parent.
+        draw: makes the key of noise that it adds itself.
+    """
+    if units is None:
+        return done
+    if done.update is None:
+        return msgspec.structs.replace(done, samples=0)
+    try:
+        update = units.of(done.update, down.clip, draw())
+    except ContributionError as error:
+        return msgspec.structs.replace(done, update=None, samples=0, failure=str(error))
+    return msgspec.structs.replace(done, update=update, samples=0, loss=math.nan, loss_rms=math.nan)
 
 
 def examine(asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks) -> CarriedOut:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache, partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.folding import Form, FormCheck, RoundFold, form_of
+from fogline.compute.privacy_part import NO_PART, PrivacyPart
 from fogline.params import Spec, Vector
 from fogline.user_code.bugs import PROGRAMMING, CodeError, is_numeric
 
@@ -27,12 +29,14 @@ class Groups:
         algorithm: says what adoptions, moves and group updates compute.
         spec: layout of the model.
         rule: how the updates of an aggregator's children become one.
+        part: what the aggregators do for the job's differential privacy.
     """
 
-    def __init__(self, algorithm: Algorithm, spec: Spec, rule: Rule = MEAN) -> None:
+    def __init__(self, algorithm: Algorithm, spec: Spec, rule: Rule = MEAN, part: PrivacyPart = NO_PART) -> None:
         self.algorithm = algorithm
         self.spec = spec
         self.rule = rule
+        self.part = part
         self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
         self.scale = cache(partial(hooks.staleness_weight, algorithm))
         """Factor on an update that is that many versions old."""
@@ -51,6 +55,14 @@ class Groups:
     def refusal(self, value: Update | Partial) -> str | None:
         """Why a value by itself cannot be folded here; None if it can."""
         return _refusal(lambda: self.rule.look().take(value))
+
+    def of(self, spec: Spec) -> Groups:
+        """The same for a piece of the model."""
+        return self if spec is self.spec else Groups(self.algorithm, spec, self.rule, self.part)
+
+    def begun(self, group: GroupModel) -> GroupModel:
+        """The group before its first round, with what the aggregator keeps for the job's privacy."""
+        return group if group.noise is not None or not self.part else replace(group, noise=self.part.begun())
 
     def fold(self) -> RoundFold:
         """An empty fold of a round's updates."""
@@ -74,21 +86,50 @@ class Groups:
 
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""
-        return groups.adopt(self.algorithm, self.spec, base, down)
+        group = self.begun(groups.adopt(self.algorithm, self.spec, base, down))
+        if down.clip is None or group.noise is None:
+            return group
+        return replace(group, noise=replace(group.noise, clip=down.clip))
 
     def send_down(self, group: GroupModel) -> Down:
         """What the group's children get."""
-        return groups.send_down(self.algorithm, group)
+        down = groups.send_down(self.algorithm, group)
+        return down if not self.part.adapts or group.noise is None else replace(down, clip=group.noise.clip)
 
-    def move(self, group: GroupModel, folded: Folded | None, context: AggregatorContext, inside: bool) -> GroupModel:
-        """The group moves by its children's updates; where none could be used it stays."""
+    @property
+    def noises(self) -> bool:
+        """Whether noise is added to what is folded: then it is wanted as a partial result."""
+        return self.part.noising is not None
+
+    def move(
+        self, group: GroupModel, folded: Folded | Partial | None, context: AggregatorContext, inside: bool
+    ) -> GroupModel:
+        """The group moves by its children's updates; where none could be used it stays.
+
+        Raises:
+            ValueError: noise cannot be added to them; one sentence.
+        """
         if folded is None:
             return group
-        return groups.move(self.algorithm, self.spec, group, folded, context, inside)
+        if isinstance(folded, Partial):
+            noising, state = self.part.noising, group.noise
+            assert noising is not None
+            assert state is not None
+            released, state = noising.released(folded, state, context.population)
+            group, folded = replace(group, noise=state), self._finished(released)
+        moved = groups.move(self.algorithm, self.spec, group, folded, context, inside)
+        if not self.part.adapts or moved.noise is None:
+            return moved
+        return replace(moved, metrics=moved.metrics | {"clip": moved.noise.clip})  # It goes down to all in any case.
+
+    def _finished(self, partial: Partial) -> Folded:
+        fold = self.rule.fold()
+        fold.merge(partial)
+        return fold.finish()
 
     def group_update(self, group: GroupModel) -> Update:
         """The group's movement becomes an update."""
-        return groups.group_update(self.algorithm, self.spec, group)
+        return self.part.given(groups.group_update(self.algorithm, self.spec, group), group.noise)
 
 
 def _mean(folded: Folded, name: str) -> Vector:

@@ -9,6 +9,7 @@ from fogline.algorithms import Algorithm
 from fogline.compute.messages import NONE
 from fogline.jobs import Job, JobError
 from fogline.jobs.planning import mix
+from fogline.jobs.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
@@ -66,7 +67,7 @@ def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
     Raises:
         StageError: a stage cannot be made.
     """
-    tiers, traits = list(job.tree.tiers.values()), traits_of(algorithm, rules_of(job, algorithm))
+    tiers, traits = list(job.tree.tiers.values()), _traits(job, algorithm)
 
     def uplink(tier: int) -> Pipeline:
         return pipeline(tiers[tier].uplink) if 0 <= tier < len(tiers) else NONE
@@ -95,7 +96,7 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
     Raises:
         JobError: one sentence that names the key.
     """
-    traits = traits_of(algorithm, rules_of(job, algorithm))
+    traits = _traits(job, algorithm)
     for depth, (name, tier) in enumerate(job.tree.tiers.items()):
         for key, texts in (("uplink", tier.uplink), ("downlink", tier.downlink)):
             try:
@@ -108,6 +109,10 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                     why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+
+
+def _traits(job: Job, algorithm: Algorithm) -> AlgorithmTraits:
+    return traits_of(algorithm, rules_of(job, algorithm), protection=protection_of(job))
 
 
 def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:

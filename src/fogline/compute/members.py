@@ -112,7 +112,8 @@ class RoundMembers:
                 raise _OneLessError
 
     def _admitted(self) -> list[int]:
-        """The updates that can be read, fit the model and agree with the others; told without reading their numbers."""
+        """The updates that can be read, fit the model and agree with the others; told without reading their numbers,
+        but where the job's privacy bounds these."""
         forms: dict[int, Form] = {}
         for place in range(len(self._members)):
             try:
@@ -120,7 +121,7 @@ class RoundMembers:
             except UnusableUpdateError as error:
                 self._refused[place] = str(error)
                 continue
-            misfit = self._groups.misfit(form)
+            misfit = self._groups.misfit(form) or self._fault(place)
             if misfit is None:
                 forms[place] = form
             else:
@@ -128,6 +129,11 @@ class RoundMembers:
         agreed = set(agreeing(Counter(forms.values())))
         self._refused |= {place: UNLIKE for place, form in forms.items() if form not in agreed}
         return [place for place, form in forms.items() if form in agreed]
+
+    def _fault(self, place: int) -> str | None:
+        """Why an update does not keep to the job's differential privacy; None where there is none to keep to."""
+        part = self._groups.part
+        return part.fault(self._read(place)) if part.takes is not None else None
 
     def _read(self, place: int, piece: Piece | None = None) -> Update | Partial:
         """An update, or a piece of it."""

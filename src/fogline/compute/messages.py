@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from fogline.aggregation import Arrays, Partial, Update, from_arrays
-from fogline.algorithms.group import BUFFERS, Down
+from fogline.algorithms.group import BUFFERS, Down, clip_from_arrays, clip_to_arrays
 from fogline.params import State
 from fogline.params.pieces import Extent, file_size
 from fogline.stages import LinkContext, Named, Pipeline, StageError
@@ -46,7 +46,7 @@ class Message:
     @classmethod
     def of_model(cls, down: Down, trained: int) -> Message:
         """A model with the method's vectors. ``trained``: its numbers that are no buffers."""
-        rest = {BUFFERS: down.vector[trained:], "counters": down.counters}
+        rest = {BUFFERS: down.vector[trained:], "counters": down.counters} | clip_to_arrays(down.clip)
         return cls({MODEL: down.vector[:trained]} | _under(RECEIVED, down.received), rest)
 
     def encoded(self, stages: Pipeline, state: State, link: LinkContext) -> tuple[Arrays, State]:
@@ -84,7 +84,8 @@ def decoded_model(arrays: Arrays, stages: Pipeline) -> Down:
     """
     vectors, rest = _received(arrays, stages)
     received = {name.removeprefix(RECEIVED): vector for name, vector in vectors.items() if name.startswith(RECEIVED)}
-    return Down(np.concatenate([vectors[MODEL], rest[BUFFERS]]), rest["counters"], received)
+    vector = np.concatenate([vectors[MODEL], rest[BUFFERS]])
+    return Down(vector, rest["counters"], received, clip_from_arrays(rest))
 
 
 def update_through(

@@ -3,9 +3,10 @@
 from fogline.attributes import describe_attributes
 from fogline.jobs.errors import JobError, check
 from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method
+from fogline.jobs.privacy import Privacy
 from fogline.jobs.tree import Tier, Tree
 from fogline.settings import Mode
 
-__all__ = ["Evaluation", "Job", "JobError", "JobNeeds", "Local", "Method", "Mode", "Tier", "Tree", "check"]
+__all__ = ["Evaluation", "Job", "JobError", "JobNeeds", "Local", "Method", "Mode", "Privacy", "Tier", "Tree", "check"]
 
 describe_attributes(__name__)

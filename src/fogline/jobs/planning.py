@@ -18,6 +18,7 @@ from fogline.jobs.judging import with_judges
 from fogline.jobs.tree import Tier, Tree
 from fogline.settings import Mode
 from fogline.training.context import NO_PUBLIC, WORK, Draws, RoundContext
+from fogline.training.example_privacy import ExamplePrivacy
 from fogline.training.hook_calls import wrong
 from fogline.training.local import LocalTraining
 from fogline.training.method import overrides
@@ -91,9 +92,12 @@ def _check_steps(algorithm: Algorithm, local: Local) -> None:
             )
 
 
-def local_training(local: Local) -> LocalTraining:
-    """The part of a job's local table that engines see."""
-    return LocalTraining(**local.model_dump(include=set(LocalTraining.model_fields)))
+def local_training(job: Job) -> LocalTraining:
+    """The part of a job that engines see: most of its local table, and what a step does for single examples."""
+    privacy, settings = job.privacy, job.local.model_dump(include=set(LocalTraining.model_fields))
+    if privacy is not None and privacy.unit == "example":
+        settings["privacy"] = ExamplePrivacy(clip=privacy.clip, noise=privacy.noise)
+    return LocalTraining(**settings)
 
 
 def assign(tree: Tree, data: FederatedData) -> list[str]:
@@ -162,7 +166,7 @@ def check_public(algorithm: Algorithm, data: FederatedData) -> None:
 
 def planner(job: Job, data: FederatedData, algorithm: Algorithm) -> Planner:
     """How much each device trains in each of its rounds."""
-    local = local_training(job.local)
+    local = local_training(job)
     work, rounds, batch_size = job.local.work, job.rounds, local.batch_size
     samples: list[int] = data.sizes().tolist()
     states, common = _states(_mixed_in(0, job.seed), len(samples)), _mixed_in(COMMON, job.seed)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat
 
 from fogline.jobs.checked import StrictModel
+from fogline.plugins import read_call
 
 Unit = Literal["example", "device", "site"]
+DEVICES = "devices"
+"""Where devices add the noise themselves."""
+
+
+def _known(text: str) -> str:
+    """The text, if it names a mechanism, as far as that can be told without a program's own."""
+    if ":" not in read_call(text).name:  # Code of one's own may not be here yet.
+        from fogline.privacy.mechanisms import make_mechanism  # Not above: who only reads jobs makes no noise.
+
+        make_mechanism(text)
+    return text
 
 
 class Privacy(StrictModel):
@@ -19,13 +31,15 @@ class Privacy(StrictModel):
     unit: Unit = "device"
     """What is protected as one: an ``example`` (DP-SGD on the device), all data of a ``device``, or of a ``site`` (all
     devices of one owner)."""
-    mechanism: str = "gaussian"
+    mechanism: Annotated[str, AfterValidator(_known)] = "gaussian"
     """How noise is made, with parameters in brackets: see ``fogline algorithms``."""
     at: str = ""
     """Who adds it: the tier of that name, or ``devices``. Empty: the root for devices and sites, and devices for
     examples."""
     clip: PositiveFloat = 1.0
-    """L2 norm that one unit's movement (of an example: its gradient) is scaled down to."""
+    """L2 norm that one unit's movement (of an example: its gradient) is scaled down to; with ``quantile``, at first."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The clip follows that quantile of the units' norms (Andrew et al., 2021). None: it stays as it is."""
     noise: NonNegativeFloat = 1.0
     """Standard deviation of the noise, over ``clip``."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5

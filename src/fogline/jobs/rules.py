@@ -8,6 +8,7 @@ from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
+from fogline.jobs.protection import protection_of
 from fogline.jobs.tree import Tree
 from fogline.jobs.writing import rule_texts
 from fogline.user_code.bugs import attempt
@@ -19,7 +20,10 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
     Raises:
         JobError: there is no such rule, or it does not fit where it stands; one sentence that names the key.
     """
-    rules = {name: _rule_of(job, name) for name in job.tree.names}
+    protection = protection_of(job)
+    summed = () if protection is None else [protection.tier_of(depth) for depth in protection.sums]
+    own_models = () if protection is None else protection.own_models
+    rules = {name: _rule_of(job, name, name in summed) for name in job.tree.names}
     modes = job.tree.modes(algorithm.mode)
     above: str | None = None
     for name, rule in rules.items():
@@ -31,8 +35,8 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
                     f"With {name}.rule = {rule_said(job.tree, name)} tier {name} moves a model of its own, and "
                     f"{type(algorithm).__name__} has no rounds of a tier's own; leave {name}.rule out"
                 )
-        tier = job.tree.tiers[name]
-        merges = tier.rounds == 1 and modes[name] == "sync" and not (algorithm.group_models or rule.needs_all)
+        tier, moves = job.tree.tiers[name], algorithm.group_models or rule.needs_all or name in own_models
+        merges = tier.rounds == 1 and modes[name] == "sync" and not moves
         if above is not None and merges:
             _check_sums(rules, name, above)
         above = name
@@ -94,13 +98,19 @@ def _check_trusted(job: Job, name: str, rule: Rule) -> None:
         )
 
 
-def _rule_of(job: Job, name: str) -> Rule:
+def _rule_of(job: Job, name: str, summed: bool) -> Rule:
+    """``summed``: whether the tier adds up what units give, to which noise comes then."""
     given = job.tree.tiers[name].rule
     if given is None:
-        return make_rule("exact" if job.exact else "mean")
+        return make_rule("exact" if job.exact or summed else "mean")
     made = attempt(lambda: make_rule(given))
     if isinstance(made, Exception):
         raise JobError(f"{name}.rule: {str(made).rstrip('.')}") from made
+    if summed and made != make_rule("exact"):
+        raise JobError(
+            f"{name}.rule is {rule_said(job.tree, name)}, but the noise of [privacy] is for sums in whole numbers, "
+            f"which no unit changes by more than the clip; leave {name}.rule out, or set it to 'exact'"
+        )
     if job.exact and made == make_rule("mean"):
         raise JobError(f"{name}.rule is 'mean', which is in floating point, but exact is true; leave one of them out")
     return made

@@ -17,7 +17,8 @@ Row = dict[str, float]
 """One round: ``round``, ``seconds`` (virtual clock), ``wall`` (seconds), ``joules``, ``down/TIER`` and ``up/TIER``
 (bytes so far on the links below that tier), ``train_loss`` (NaN where no device told one), ``updates`` (trainings that
 succeeded) and ``steps`` (gradient steps that these had planned) since the round before, ``devices`` (whose updates are
-in the round's model), ``failed`` …, ``metric/NAME`` (what the method's reports say, as a weighted mean), and, where the
+in the round's model), ``epsilon`` (ε of what was given away so far of each unit, where the job has ``[privacy]``),
+``failed`` …, ``metric/NAME`` (what the method's reports say, as a weighted mean), and, where the
 model was judged, the task's metrics (``accuracy``, ``loss`` …)."""
 METRIC = "metric/"
 """How keys of a row begin that a method's reports gave."""

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from fogline.jobs.budget import in_words
 from fogline.monitoring.human import (
     human_bytes,
     human_difference,
@@ -31,7 +32,7 @@ FOGS_SHOWN = 8
 SUMS_SHOWN = 12
 SURPLUS = "surplus"
 """What is counted of over-selection: it is meant to be, and no mishap."""
-BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "steps", "devices")
+BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "steps", "devices", "epsilon")
 """Keys of a row that are no metric of the model, beside bytes (``down/…``, ``up/…``), what reports say (``metric/…``)
 and counts of mishaps."""
 
@@ -116,6 +117,8 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     last = result.history[-1] if result.history else {}
     if reported := last_reported(result.history):
         yield "Reports say", ", ".join(f"{escape(name)} {value:.4g}" for name, value in reported.items())
+    if result.job.privacy is not None and "epsilon" in last:
+        yield "Given away", in_words(result.job.privacy, last["epsilon"])
     if "devices" in last:
         yield "Devices in a round", _attendance([row["devices"] for row in result.history if "devices" in row])
     for tier, (down, up) in traffic(last).items():

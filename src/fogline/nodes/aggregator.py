@@ -270,8 +270,8 @@ class Aggregator(Asking):
             return
         then: list[Effect] = []
         for lane in ledger.lanes:
-            if self._exchange is not None:
-                then += self._exchange.give_up(lane)
+            if self._exchange is not None or self.role.traits.private:
+                then += self._give_up(lane)
             else:
                 self._leave_out_failed(lane)  # What waits is carried on as updates.
         if self.role.moves:
@@ -403,11 +403,24 @@ class Aggregator(Asking):
         if self.role.mode == "ring" and self.ledger.hops_met and self._final() and not self._quorum.ring_lacks():
             self._close(index)  # The last hop was lost, and enough have moved the model before it.
             return
-        then = [] if self._exchange is None else self._exchange.give_up(self.ledger.lanes[index])
+        then = self._give_up(self.ledger.lanes[index])
         self._log(records.Closed(index, False, self._final(), self.role.keep_since(self.now), self.now))
         self._effects += then
         self._do(Count("abandoned", self.name, why))
         self._continue(index)
+
+    def _give_up(self, lane: Lane) -> list[Effect]:
+        """A round does not count: what came of it waits for the next one, unless rounds stand apart. What is to be done
+        once the journal says so."""
+        if self._exchange is not None:
+            return self._exchange.give_up(lane)
+        if not (self.role.traits.private and lane.pending):
+            return []
+        dropped = tuple(lane.pending)
+        self._log(records.Spoiled(lane.index, tuple(one.task for one in dropped)))
+        for one in dropped:
+            self._do(Count("unfinished", one.child, "its round did not count, and no other may use its update"))
+        return [Forget(tuple(one.update for one in dropped))]
 
     def _close(self, index: int) -> None:
         lane = self.ledger.lanes[index]
@@ -475,7 +488,8 @@ class Aggregator(Asking):
         else:
             self._do(self._result(update, used))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
-            report = Report(task, update, ledger.samples // rounds, devices_in(used))
+            samples = 0 if self.role.traits.private else ledger.samples // rounds
+            report = Report(task, update, samples, devices_in(used))
         self._log(records.Posted(report))
         self._post()
 

@@ -353,7 +353,11 @@ class Ledger:
             if record.keep_since == math.inf:
                 lane.open, lane.fresh, lane.spoiled = False, 0, 0
             self._release(lane, record.keep_since)
-        if record.kind == "train":
+        if record.kind == "train" and self._role.traits.private:
+            # They are in a sum that was given out with noise, and may not be in another.
+            self.unused += [got.update for got in self.used]
+            self.dropped["unfinished"] += len(self.used)
+        elif record.kind == "train":
             # The parent went on without the round's result, and its new model replaces the group's. The updates that
             # were in it are folded again, as old as they are by now: they have been acknowledged.
             for got in self.used:

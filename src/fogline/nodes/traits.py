@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule
     from fogline.algorithms import Algorithm
     from fogline.exchanges import Exchange  # Not imported: a node that has little memory needs no method.
+    from fogline.jobs.protection import Protection
 
 
 class AlgorithmTraits(msgspec.Struct, frozen=True):
@@ -26,19 +27,28 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     group_models: bool = False
     """Whether an aggregator forms its own group's model even with one round per parent round."""
     gathers: tuple[str, ...] = ()
-    """Tiers whose rule needs all updates at once, so that an aggregator forms its own group's model too: what such a
-    rule gives cannot be added to what another aggregator's gives."""
+    """Tiers whose rule needs all updates at once, or that add noise or are clipped, so that an aggregator forms its own
+    group's model too: what it makes of its children's updates is no sum of them any more."""
     least: Mapping[str, Annotated[int, Meta(ge=1, le=2**31)]] = msgspec.field(default_factory=dict)
     """Updates that the rule of a tier needs to say anything, where that is more than one."""
     exchanges: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
     """Steps of the exchange that a tier has with its children, whose code need not be imported either."""
+    private: bool = False
+    """Whether noise protects devices or sites. Then rounds stand apart: what one that did not count has gathered is
+    dropped, and not carried into the next, in which a device would count twice; and no report says how many examples
+    there are."""
 
 
 def traits_of(
-    algorithm: Algorithm, rules: Mapping[str, Rule], exchanges: Mapping[str, Exchange] | None = None
+    algorithm: Algorithm,
+    rules: Mapping[str, Rule],
+    exchanges: Mapping[str, Exchange] | None = None,
+    protection: Protection | None = None,
 ) -> AlgorithmTraits:
-    """What a method, and the rules and exchanges of a job's tiers, say of themselves."""
-    gathers = tuple(name for name, rule in rules.items() if rule.needs_all)
+    """What a method, the rules and exchanges of a job's tiers, and the job's privacy say of themselves."""
+    noised = () if protection is None else protection.own_models
+    gathers = tuple(name for name, rule in rules.items() if rule.needs_all or name in noised)
     least = {name: rule.least for name, rule in rules.items() if rule.least > 1}
     steps = {name: len(exchange.steps) for name, exchange in (exchanges or {}).items()}
-    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps)
+    private = protection is not None
+    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps, private)

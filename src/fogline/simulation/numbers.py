@@ -15,6 +15,7 @@ from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.simulation.staging import Staging
 from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
+from fogline.simulation.witness import Witness
 from fogline.user_code.bugs import CodeError
 
 _order = attrgetter("order")
@@ -28,6 +29,7 @@ class Numbers:
         population: devices below each aggregator.
         refused: told of an update that could not be folded: the child and the reason.
         staging: takes what aggregators send through the stages of their links; None where there are none.
+        witness: told of what aggregators fold.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Numbers:
         population: dict[str, int],
         refused: Callable[[str, str], None],
         staging: Staging | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.spec = next(iter(groups.values())).spec
         self.groups: dict[str, LazyValue] = {}
@@ -45,6 +48,7 @@ class Numbers:
         self._population = population
         self._refused = refused
         self._staging = staging
+        self._witness = witness
         self._sent: dict[str, LazyValue] = {}
         """What each aggregator reported last, where its stages remember it."""
         self._moves: dict[str, int] = {}
@@ -76,9 +80,9 @@ class Numbers:
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
         computes = self._computes[node]
         place = f"{node}, round {effect.round + 1}"
-        folded = self._fold(computes, effect.members, False, place)
+        folded = self._fold(node, effect.members, computes.noises, place)
 
-        def move(group: GroupModel, folded: Folded | None) -> GroupModel:
+        def move(group: GroupModel, folded: Folded | Partial | None) -> GroupModel:
             return _at(place, computes.move, group, folded, context, effect.inside)
 
         group = ComputedValue(move, self.groups[effect.base], folded)
@@ -87,7 +91,7 @@ class Numbers:
 
     def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
-        folded = self._fold(self._computes[node], effect.members, True, f"{node}, round {effect.round + 1}")
+        folded = self._fold(node, effect.members, True, f"{node}, round {effect.round + 1}")
         self.updates[effect.update] = self._report(node, effect.round, folded)
 
     def group_update(self, node: str, effect: GroupUpdate) -> None:
@@ -137,7 +141,12 @@ class Numbers:
             computes = self._computes[node]
             names = [one.child for one in alike] if computes.rule.trusted else ()
             folding = Folding(
-                computes.fold(), members, True, lambda i, why, alike=alike: failed(alike[i], why), children=names
+                computes.fold(),
+                members,
+                True,
+                lambda i, why, alike=alike: failed(alike[i], why),
+                children=names,
+                seen=self._seen(node, [[one.child] for one in alike]),
             )
             self.updates.update(dict.fromkeys((one.update for one in alike), folding))
             made.append(folding)
@@ -176,7 +185,13 @@ class Numbers:
         self._ready = {key: one for key, one in ready.items() if not one.done and updates.get(key) is one}
         return sorted(self._ready.values(), key=_order)
 
-    def _fold(self, computes: Groups, members: tuple[FoldInput, ...], merge: bool, where: str) -> Folding:
+    def _seen(self, node: str, children: Sequence[Sequence[str]]) -> Callable[[int, LazyValue], None] | None:
+        """Tells the witness of what an aggregator folds. ``children``: whose the value at each place is."""
+        witness = self._witness
+        return None if witness is None else lambda place, value: witness.folded(node, children[place], value)
+
+    def _fold(self, node: str, members: tuple[FoldInput, ...], merge: bool, where: str) -> Folding:
+        computes = self._computes[node]
         inputs: dict[int, tuple[LazyValue, float]] = {}
         children: dict[int, list[str]] = {}
         for member in members:
@@ -193,7 +208,8 @@ class Numbers:
 
         names = [children[0] for children in of] if computes.rule.trusted else ()
         votes: Callable[[int], int] = lambda place: len(of[place])  # noqa: E731
-        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names)
+        seen = self._seen(node, of)
+        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names, seen)
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

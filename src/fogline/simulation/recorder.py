@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.private import where_kept
 from fogline.compute.queries import figures
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
+from fogline.jobs.budget import Account, account_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
@@ -73,6 +75,11 @@ class Recorder:
     _last_round: int = -1
     _judged_in: int = -1
 
+    @cached_property
+    def _account(self) -> Account | None:
+        """What the run gives away; None where that is not counted."""
+        return account_of(self.setting.job, self.setting.algorithm, self.setting.task.data)
+
     def trained(self, training: Training, done: LocalRound) -> None:
         """A device's local round was computed."""
         if done.failure is None:
@@ -127,7 +134,7 @@ class Recorder:
         return setting.handed_out(groups.evaluation_model(setting.algorithm, setting.task.shared, group))
 
     def _row(self, round_index: int, devices: int) -> Row:
-        traffic = self.simulator.traffic
+        traffic, job = self.simulator.traffic, self.setting.job
         row: Row = {
             "round": round_index + 1,
             "seconds": self.simulator.now,
@@ -137,12 +144,16 @@ class Recorder:
             "steps": self._steps,
             "devices": devices,
         }
-        for tier in self.setting.job.tree.names:
+        if self._account is not None and (known := self._account.epsilon(round_index + 1)) is not None:
+            row["epsilon"] = known
+        for tier in job.tree.names:
             row[f"down/{tier}"] = traffic.down[tier]
             row[f"up/{tier}"] = traffic.up[tier]
         told = [(loss, n) for loss, n in self._losses if not math.isnan(loss)]
         weight = sum(samples for _, samples in told)
-        row["train_loss"] = sum(loss * n for loss, n in told) / weight if weight else math.nan
+        # Losses are of single devices, and no noise is on them.
+        hidden = self.setting.job.privacy is not None or not weight
+        row["train_loss"] = math.nan if hidden else sum(loss * n for loss, n in told) / weight
         self._losses, self._steps = [], 0
         row |= traffic.mishaps.counts
         if self.group is not None:

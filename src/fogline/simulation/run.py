@@ -12,10 +12,13 @@ from fogline.algorithms.device import opened, prepare
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
+from fogline.jobs.budget import account_of, why_fewer, within_budget
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
+from fogline.jobs.privacy import Privacy
+from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import parse_job
 from fogline.jobs.resuming import check_changes
 from fogline.jobs.writing import job_to_toml
@@ -39,6 +42,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.simulation.survey import Surveys
+from fogline.simulation.witness import Witness
 from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
@@ -58,6 +62,7 @@ def simulate(
     links: Mapping[str, Any] | None = None,
     evaluation: Evaluation | Mapping[str, Any] | None = None,
     queries: str | Sequence[str] = (),
+    privacy: Privacy | Mapping[str, Any] | None = None,
     seed: int = 0,
     exact: bool = False,
     engine: str | None = None,
@@ -98,6 +103,8 @@ def simulate(
             trains; ``"both"``), ``cohort``, ``fine_tune``; see docs/evaluation.md.
         queries: what devices are asked of their examples, once, after the first round: ``"label_counts"``; see
             docs/evaluation.md.
+        privacy: differential privacy, a ``fogline.Privacy`` or its fields: ``unit``, ``mechanism``, ``at``, ``clip``
+            (L2 norm), ``noise`` (standard deviation over ``clip``) …; see docs/privacy.md. None: none.
         seed: at least 0; decides everything random. One seed and one engine (with its chunk) give one model, bit for
             bit, with any number of processes.
         exact: fold in fixed point, so that neither the tree's shape nor the order changes a bit.
@@ -146,6 +153,7 @@ def simulate(
             "links": links or {},
             "evaluation": _with_baselines(evaluation or {}, baselines),
             "queries": (queries,) if isinstance(queries, str) else tuple(queries),
+            "privacy": privacy,
             "seed": seed,
             "exact": exact,
             "engine": engine,
@@ -210,7 +218,9 @@ def _as_before(before: Job, job: Job, task: Task, method: Algorithm | None) -> J
     found |= {key: getattr(before, key) for key in ("engine", "chunk") if getattr(job, key) is None}
     algorithm = method or make(job.algorithm.name, **job.algorithm.parameters)
     # Through TOML: the job of the folder came from there.
-    after = parse_job(job_to_toml(with_defaults(job, algorithm, task).model_copy(update=found)))
+    job = with_defaults(job, algorithm, task)
+    job = within_budget(account_of(job, algorithm, task.data), job).model_copy(update=found)
+    after = parse_job(job_to_toml(job))
     check_changes(before, after)
     return after
 
@@ -227,6 +237,7 @@ def run(
     algorithm: Algorithm | None = None,
     progress: Progress | bool = True,
     on_round: OnRound | None = None,
+    witness: Witness | None = None,
 ) -> Result:
     """Run a job, from its last checkpoint if its folder has one.
 
@@ -237,6 +248,7 @@ def run(
         algorithm: the instance, where the job's name alone cannot make it (a class of a notebook).
         progress: whether to show progress, or where.
         on_round: told of every round, and may end the run.
+        witness: looks on.
 
     Raises:
         JobError: a setting is impossible; one sentence.
@@ -252,6 +264,7 @@ def run(
         setting = _set_up(job, task, algorithm)
         task = setting.task
         baselines = check_baselines(job, task)
+        asked, job = job, setting.job
         show.started(
             job,
             population=len(setting.homes),
@@ -259,11 +272,17 @@ def run(
             headline=task.headline,
             unit=task.units.get(task.headline, ""),
         )
+        if promise := promise_of(setting.job, simulated=True):
+            show.note(promise)
+        if fewer := why_fewer(asked, job):
+            show.note(fewer)
         executor = stack.enter_context(_executor_of(setting, show))
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)
         sizes = probe(setting)
-        simulator = recorder.simulator = simulator_of(setting, executor, sizes, recorder.trained, recorder.moved)
+        simulator = recorder.simulator = simulator_of(
+            setting, executor, sizes, recorder.trained, recorder.moved, witness
+        )
         if asks_beside(job):
             store = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from fogline.aggregation import Partial, UnusableUpdateError, Update, is_per_number
 from fogline.aggregation.rules import Rule
@@ -16,8 +17,9 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
+from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.folding import finished
-from fogline.compute.groups import Groups, is_bug
+from fogline.compute.groups import is_bug
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.queries import check_query
@@ -25,6 +27,7 @@ from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
+from fogline.jobs.budget import account_of, within_budget
 from fogline.jobs.exchanging import check_children, exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
@@ -36,6 +39,8 @@ from fogline.jobs.planning import (
     planner,
     with_defaults,
 )
+from fogline.jobs.protection import protection_of
+from fogline.jobs.protection_checks import check_privacy, check_private_model, check_units
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -51,15 +56,19 @@ from fogline.params import Params, frozen_of, to_bytes
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
+from fogline.simulation.protecting import computes_of, first_given, giver_of
 from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
+from fogline.simulation.witness import Witness
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, attempt
 
+One = TypeVar("One")
+Other = TypeVar("Other")
 PATIENCE = 3.0
 """Times what the slowest device is expected to take that a round waits for devices, where its tier has no deadline."""
 TRACED = tuple(300.0 * i for i in range(12))
@@ -115,6 +124,9 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task.check()
     job = with_defaults(job, algorithm, task)
     check_target(job.evaluation.target, task.headline)
+    check_privacy(job, algorithm)
+    check_examples(job, algorithm, task)
+    job = within_budget(account_of(job, algorithm, task.data), job)
     check_links(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
@@ -125,11 +137,13 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    local, links, exchanges = local_training(job.local), link_of(job.links), exchanges_of(job, algorithm)
+    local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
-    task = with_home(task, algorithm, lambda: start)
+    task = sealed(with_home(task, algorithm, lambda: start), job)
+    check_private_model(job, task.shared)
+    check_units(job, population_below(job.tree.parents(), homes))
     return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges)
 
 
@@ -197,8 +211,9 @@ def simulator_of(
     sizes: Sizes,
     trained: Callable[[Training, LocalRound], None],
     moved: Callable[[Move, LazyValue], None],
+    witness: Witness | None = None,
 ) -> Simulator:
-    """Nodes, values and virtual clock of a run. ``trained`` and ``moved``: told of what happens."""
+    """Nodes, values and virtual clock of a run. ``trained``, ``moved`` and the witness: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     parents = job.tree.parents()
     tier_of = {node: tier for tier in job.tree.names for node in job.tree.nodes(tier)}
@@ -210,7 +225,8 @@ def simulator_of(
     def presence(child: str, now: float) -> bool:
         return fleet.available(index[child], now)
 
-    patient, traits = patience(setting, sizes), traits_of(algorithm, setting.rules, setting.exchanges)
+    patient = patience(setting, sizes)
+    traits = traits_of(algorithm, setting.rules, setting.exchanges, protection_of(job))
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -229,18 +245,22 @@ def simulator_of(
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
-    computes = {tier: Groups(algorithm, task.shared, rule) for tier, rule in setting.rules.items()}
-    exchanges = {tier: (exchange, computes[tier]) for tier, exchange in setting.exchanges.items()}
+    computes = computes_of(job, algorithm, task.shared, setting.rules)
+    exchanges = {tier: (exchange, computes[job.tree.nodes(tier)[0]]) for tier, exchange in setting.exchanges.items()}
     steps = ExchangeValues(exchanges, job.seed) if exchanges else None
     numbers = Numbers(
-        {name: computes[tier] for name, tier in tier_of.items()},
+        computes,
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
         staging,
+        witness,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
-    numbers.set_group(model_key(root, 0), LazyValue(groups.root(setting.shared)))
-    store = LazyValues(trainer, trained, numbers.settled, staging)
+    numbers.set_group(model_key(root, 0), LazyValue(computes[root].begun(groups.root(setting.shared))))
+    if witness is not None:
+        witness.begins(task, setting.shared)
+        trained, moved = _both(lambda training, _: witness.trained(training), trained), _both(moved, witness.moved)
+    store = LazyValues(trainer, trained, numbers.settled, staging, giver_of(job, algorithm))
     scenario = Scenario(
         root=root,
         aggregators=aggregators,
@@ -259,6 +279,16 @@ def simulator_of(
     simulator = Simulator(scenario, numbers, store, moved)
     made.append(simulator)
     return simulator
+
+
+def _both(first: Callable[[One, Other], None], second: Callable[[One, Other], None]) -> Callable[[One, Other], None]:
+    """Tells the one and then the other."""
+
+    def told(one: One, other: Other) -> None:
+        first(one, other)
+        second(one, other)
+
+    return told
 
 
 def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
@@ -326,6 +356,7 @@ def probe(setting: Setting) -> Sizes:
     plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
+    update = first_given(setting.job, algorithm, update)
     _check_weights(setting.rules, update)
     rule = next(iter(setting.rules.values()))
     fold, update.child = rule.fold(), rule.trusted
@@ -351,8 +382,7 @@ def probe(setting: Setting) -> Sizes:
         error.at(f"{setting.job.tree.names[0]}, round 1")
         raise
     down = groups.send_down(algorithm, group)
-    extras = sum(vector.nbytes for vector in down.received.values())
-    plain = replace(plain, down=base + extras)
+    plain = replace(plain, down=base + down.extras)
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
 
 

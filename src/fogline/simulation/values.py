@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from fogline.aggregation import Folded, Partial, Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound
+from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
 from fogline.jobs.planning import LocalPlan
@@ -114,9 +115,10 @@ class Folding(LazyValue):
         votes: how many children a member speaks for.
         where: the fold is made, by which a bug of its rule is named.
         children: who sent each, where the fold asks; empty where it does not.
+        seen: told of the place of every member, and of the member, before it is folded.
     """
 
-    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_votes", "_where", "wanted")
+    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_seen", "_votes", "_where", "wanted")
 
     def __init__(
         self,
@@ -127,8 +129,10 @@ class Folding(LazyValue):
         votes: Callable[[int], int] = lambda _: 1,
         where: str = "",
         children: Sequence[str] = (),
+        seen: Callable[[int, LazyValue], None] | None = None,
     ) -> None:
         super().__init__(done=False)
+        self._seen = seen
         self._fold: RoundFold | None = fold
         self._members = list(members)
         self._merge = merge
@@ -164,6 +168,8 @@ class Folding(LazyValue):
             if member.result is not None:
                 if self._children and isinstance(member.result, Update):
                     member.result.child = self._children[place]
+                if self._seen is not None:
+                    self._seen(place, member)
                 places.append(place)
                 ready.append((member.result, scale))
                 member.result = None
@@ -198,6 +204,8 @@ class Trainer(Protocol):
         ...
 
 
+Giver = Callable[[LocalRound, Down, LocalPlan], LocalRound]
+"""From what a device came to, the model it had and its plan, to what it gives."""
 _rank = attrgetter("rank")
 
 
@@ -209,6 +217,7 @@ class LazyValues:
         trained: told of every local round that really ran.
         settled: told of every other value that was computed.
         staging: takes what devices send through the stages of their links; None where there are none.
+        give: makes of a device's round what it gives under the job's privacy; None where it reports as it is.
     """
 
     def __init__(
@@ -217,10 +226,12 @@ class LazyValues:
         trained: Callable[[Training, LocalRound], None],
         settled: Callable[[LazyValue], None] = lambda _: None,
         staging: Staging | None = None,
+        give: Giver | None = None,
     ) -> None:
         self._trainer = trainer
         self._trained = trained
         self._settled = settled
+        self._give = give
         self.staging = staging
         self._staged = staging if staging is not None and staging.of_devices else None
         self.locals: dict[int, State] = {}
@@ -268,6 +279,8 @@ class LazyValues:
         for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
             if done.local:
                 self.locals[training.client] = done.local
+            if self._give is not None and training.model is not None:
+                done = self._give(done, training.model.result, training.plan)
             training.loss_rms = done.loss_rms if math.isfinite(done.loss_rms) else None
             training.failure = done.failure
             self._trained(training, done)

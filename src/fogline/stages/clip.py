@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from fnmatch import fnmatchcase
-
-import numpy as np
 
 from fogline.parameters import bounded
 from fogline.params import State
+from fogline.privacy.clipping import norm_of, scaled
 from fogline.stages.base import Layout, LinkContext, Named, Stage
 from fogline.stages.registry import STAGES
 
@@ -25,11 +23,10 @@ class Clip(Stage):
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         moved = {name: vector for name, vector in update.items() if fnmatchcase(name, link.movement)}
-        # In double precision: the square of a large number is beyond single.
-        size = math.sqrt(sum(float(np.square(vector, dtype=np.float64).sum()) for vector in moved.values()))
+        size = norm_of(moved.values())
         if size <= self.norm:
             return update, state
-        return update | {name: vector * vector.dtype.type(self.norm / size) for name, vector in moved.items()}, state
+        return update | {name: scaled(vector, self.norm / size) for name, vector in moved.items()}, state
 
     def receive(self, encoded: Named) -> Named:
         return encoded

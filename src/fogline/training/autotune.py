@@ -150,7 +150,7 @@ def _candidates(
     refused: dict[str, str] = {}
     names: list[str] = []
     for name, kind in task.engines().items():
-        reason = kind.refuses(task, method, local)
+        reason = kind.refusal(task, method, local)
         if reason is None:
             names.append(name)
         else:

@@ -136,6 +136,11 @@ class LocalBatch:
 
 NO_PUBLIC = "give it some: from_clients(..., public=Examples(x, y)), or data.with_public(500) of its test set"
 
+SEALED = (
+    "a device's examples are asked for, and the job protects each of them (privacy.unit = 'example'): only steps may "
+    "see them, which clip what each one does and add noise"
+)
+
 NO_FEATURES = (
     "the model's features, the input of its last linear layer, are asked for; this model has no linear layer that "
     "gives the engine one"
@@ -147,6 +152,7 @@ class ContextTask(Protocol):
 
     data: FederatedData
     home: Home | None
+    sealed: bool
 
     @property
     def spec(self) -> Spec:
@@ -207,7 +213,13 @@ class DeviceContext:
 
     @cached_property
     def examples(self) -> Examples:
-        """The device's examples, loaded when they are first asked for."""
+        """The device's examples, loaded when they are first asked for.
+
+        Raises:
+            ValueError: the job protects each of them.
+        """
+        if self._task.sealed:
+            raise ValueError(SEALED)
         examples = self._task.data.at(self._job.client)
         return Examples(mapped(read_only, examples.x), read_only(examples.y))
 

@@ -101,4 +101,7 @@ class EngineCheck:
 
     def _build(self, engine: str) -> Engine:
         assert self._rehearsal is not None
-        return self.task.engines()[engine](self._rehearsal.task, watched(self.method, self.task.home), self.local)
+        local, privacy = self.local, self.local.privacy
+        if privacy is not None:  # Loud noise would hide what is wrong with the gradients below it.
+            local = local.model_copy(update={"privacy": privacy.quiet(self.task.spec.trainable)})
+        return self.task.engines()[engine](self._rehearsal.task, watched(self.method, self.task.home), local)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fogline.params import Counters, State, Vector
 from fogline.settings import LocalSettings
+from fogline.training.example_privacy import ExamplePrivacy
 from fogline.training.shuffling import cuts
 
 
@@ -21,6 +22,9 @@ class LocalTraining(LocalSettings):
     The learning rate of round r is ``learning_rate * decay**r``, or with ``schedule="cosine"`` it falls
     to zero over the job's rounds. A last batch of fewer examples than ``smallest_batch`` joins the one before it.
     """
+
+    privacy: ExamplePrivacy | None = None
+    """DP-SGD: each step takes each example with the same probability, ``batch_size`` of them on average."""
 
     def rate(self, round_index: int, rounds: int) -> float:
         """Learning rate of one round (0-based)."""
@@ -89,6 +93,8 @@ class ClientJob:
     """Examples in a step; None: as local training has it."""
     model: Vector | None = None
     """(floats,) the model received, where the method begins elsewhere; None: it begins there."""
+    secret: bytes | None = field(default=None, repr=False)
+    """What DP-SGD's samples and noise come from, known to the device alone; None: from the seed, in a simulation."""
 
 
 @dataclass(slots=True)

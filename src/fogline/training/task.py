@@ -33,6 +33,8 @@ class Engine(ABC):
 
     together: ClassVar[bool] = False
     """Whether the devices of one call step together, so that their number changes the speed."""
+    clips_examples: ClassVar[bool] = False
+    """Whether it does what ``LocalTraining.privacy`` says; one that does not is refused there."""
     memory: Memory = np.empty
     """Where trained models are to lie: (count, dtype) to an array. A worker of the simulator sets memory that its
     parent sees, and saves the copy; an engine may lay them elsewhere."""
@@ -40,6 +42,13 @@ class Engine(ABC):
     @abstractmethod
     def __init__(self, task: Task, method: LocalMethod, local: LocalTraining) -> None:
         """For a job that it does not refuse."""
+
+    @classmethod
+    def refusal(cls, task: Task, method: LocalMethod, local: LocalTraining) -> str | None:
+        """Why it must not run that job, as a sentence; None if it may."""
+        if local.privacy is not None and not cls.clips_examples:
+            return "it cannot clip the gradient of each example, as privacy.unit = 'example' wants."
+        return cls.refuses(task, method, local)
 
     @classmethod
     @abstractmethod
@@ -92,6 +101,8 @@ class Task(ABC):
     """Whether this process's processor time is what training takes: not where an accelerator trains."""
     home: Home | None = None
     """What of the model stays on devices; None: nothing does."""
+    sealed: bool = False
+    """Whether hooks are refused a device's examples: each of them is protected."""
     seed: int = 0
     """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
 
@@ -149,7 +160,7 @@ class Task(ABC):
         kinds = self.engines()
         if engine not in kinds:
             raise ValueError(f"There is no engine '{engine}' for task '{self.name}'{suggest(engine, kinds)}")
-        reason = kinds[engine].refuses(self, method, local)
+        reason = kinds[engine].refusal(self, method, local)
         if reason is not None:
             raise ValueError(f"Engine '{engine}' cannot run this job: {reason}")
         return kinds[engine](self, watched(method, self.home), local)
@@ -205,6 +216,12 @@ class Task(ABC):
         """A twin of whose model that stays on devices."""
         twin = copy.copy(self)
         twin.home = home
+        return twin
+
+    def with_seal(self) -> Self:
+        """A twin whose hooks are refused the examples of devices."""
+        twin = copy.copy(self)
+        twin.sealed = True
         return twin
 
     def rehearsal(self, data: FederatedData) -> Self:

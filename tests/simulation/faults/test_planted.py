@@ -205,11 +205,24 @@ def test_shared_randomness_is_caught() -> None:
     assert traces[0] != traces[1]
 
 
-def is_caught(kind: str, aggregator: type[Aggregator] = Aggregator, device: type[Device] = Device) -> bool:
+class CarriesOver(Aggregator):
+    """Keeps what a round that did not count has gathered, also where noise is for one round."""
+
+    def _give_up(self, lane: Lane) -> list[Effect]:
+        return []
+
+
+def test_a_device_that_is_in_a_sum_twice_is_caught() -> None:
+    assert is_caught("twice", aggregator=CarriesOver, private=True)
+
+
+def is_caught(
+    kind: str, aggregator: type[Aggregator] = Aggregator, device: type[Device] = Device, private: bool = False
+) -> bool:
     """Whether some seed ends with a violation of that kind."""
     for seed in SEEDS:
         try:
-            run(seed, aggregator=aggregator, device=device)
+            run(seed, aggregator=aggregator, device=device, private=private)
         except InvariantError as violation:
             print(f"seed {seed}: {violation}")
             if violation.kind == kind:

@@ -22,6 +22,11 @@ def test_every_invariant_holds(first: int) -> None:
     assert sum(outcome.lost_messages for outcome in outcomes) > 3 * CHUNK
 
 
+def test_where_devices_are_protected_none_is_in_a_sum_twice() -> None:
+    outcomes = [run(seed, private=True) for seed in range(200)]
+    assert sum(outcome.crashes for outcome in outcomes) > 200
+
+
 def test_a_seed_gives_one_trace() -> None:
     assert [run(seed) for seed in range(20)] == [run(seed) for seed in range(20)]
 

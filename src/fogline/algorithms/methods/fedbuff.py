@@ -23,6 +23,7 @@ class FedBuff(FedAvg):
     """
 
     columnwise: ClassVar[bool] = True
+    movement_only: ClassVar[bool] = True
 
     server_rate: float = bounded(1.0, gt=0)
     exponent: float = bounded(0.5, ge=0)

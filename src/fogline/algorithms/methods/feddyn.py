@@ -28,6 +28,7 @@ class FedDyn(FedAvg):
     """
 
     columnwise: ClassVar[bool] = True
+    movement_only: ClassVar[bool] = True
 
     alpha: float = bounded(0.01, gt=0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fogline.algorithms.base import ClientUpdate
@@ -23,8 +25,12 @@ class FedLC(FedAvg):
     classes; more is an error, fewer costs nothing.
     """
 
+    movement_only: ClassVar[bool] = True
     tau: float = bounded(1.0, ge=0)
     classes: int = bounded(1024, ge=1)
+
+    def looks_at_examples(self) -> bool:
+        return True
 
     def prepare(self, device: DeviceContext) -> State:
         targets = device.examples.y

@@ -40,6 +40,9 @@ class FedProto(OwnModels):
         table[labels], known[labels] = sent, 1.0
         return {"prototypes": table.ravel(), "known": known}
 
+    def looks_at_examples(self) -> bool:
+        return True
+
     def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         if "known" not in device.received:
             return loss

@@ -33,6 +33,9 @@ class IFCA(FedAvg):
     def broadcast(self, state: State) -> State:
         return state
 
+    def looks_at_examples(self) -> bool:
+        return True
+
     def begin(self, device: DeviceContext) -> Vector:
         return min(self._models(device.model, device.received), key=lambda x: device.loss_at(x, device.examples))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Moon(FedAvg):
     Memory: one model per device. Two more forward passes a step.
     """
 
+    movement_only: ClassVar[bool] = True
     mu: float = bounded(1.0, ge=0)
     temperature: float = bounded(0.5, gt=0)
 

@@ -34,6 +34,7 @@ class Scaffnew(FedAvg):
     p: float = bounded(0.1, gt=0, le=1)
 
     affine: ClassVar[bool] = True
+    movement_only: ClassVar[bool] = True
     inner_rounds: ClassVar[bool] = False
 
     def check_local(self, local: LocalSettings) -> None:

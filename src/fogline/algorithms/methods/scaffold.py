@@ -38,6 +38,9 @@ class Scaffold(FedAvg):
         if self.option == 2:
             check_plain_sgd(local, "its control variates are what a device moved, divided by its steps and their rate")
 
+    def looks_at_examples(self) -> bool:
+        return self.option == 1
+
     def broadcast(self, state: State) -> State:
         return state
 

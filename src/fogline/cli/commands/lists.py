@@ -19,7 +19,7 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, rules, policies of selection, stages and exchanges.
+    """List the methods, rules, policies of selection, stages, exchanges and mechanisms of noise.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     from fogline.algorithms import METHODS
     from fogline.exchanges import EXCHANGES
     from fogline.nodes.policies import POLICIES
+    from fogline.privacy.mechanisms import MECHANISMS
     from fogline.stages import STAGES
 
     columns = ("name", "what it does", "parameters")
@@ -45,7 +46,9 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     _add(on_links, "stage", STAGES)
     steps = Listing(columns, title="Exchanges (exchange of the last tier)")
     _add(steps, "exchange", EXCHANGES)
-    present([methods, rules, selection, on_links, steps], json)
+    noise = Listing(columns, title="Noise (privacy.mechanism)")
+    _add(noise, "mechanism", MECHANISMS)
+    present([methods, rules, selection, on_links, steps, noise], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:

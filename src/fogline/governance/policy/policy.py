@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from fogline.governance.bundles.manifest import Manifest
 
 LARGEST = 64 * 1024
+DELTA = 1e-5
+"""Of an owner's budget of privacy that names none."""
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Channel = Literal["rounds", "stable"]
 """Which releases a node serves: every one, or only versions that people approved with the offline key."""
+Unit = Literal["example", "device", "site"]
+"""What may be protected as one by differential privacy, the smallest first."""
 
 
 class _Signer(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,6 +59,9 @@ class _Serve(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Privacy(msgspec.Struct, forbid_unknown_fields=True):
+    epsilon: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    unit: Unit | None = None
     secure_aggregation: bool = False
 
 
@@ -110,6 +117,15 @@ class Serve(msgspec.Struct, frozen=True):
     """``stable`` serves only versions that people approved with the offline key."""
 
 
+class PrivacyBudget(msgspec.Struct, frozen=True):
+    """What the data here may give away over all jobs."""
+
+    epsilon: float
+    delta: float
+    unit: Unit
+    """What is protected as one, at least."""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """What the owner of a site has decided. Without a file it refuses everything."""
 
@@ -119,6 +135,8 @@ class Policy(msgspec.Struct, frozen=True):
     limits: ResourceLimits = ResourceLimits()
     tags: tuple[str, ...] = ()
     serve: Serve = Serve()
+    privacy: PrivacyBudget | None = None
+    """None: as much as jobs ask for, and jobs without differential privacy too."""
     secure_aggregation: bool = False
     """Whether only jobs may run in which no aggregator sees a single device's update."""
 
@@ -167,11 +185,12 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         allowed = tuple(Allowed(Signer.of(entry.name, entry.key), entry.tasks) for entry in file.signer)
         limits = _limits(file.limits)
         serve = Serve(file.serve.offload, _size(file.serve.keep, "serve.keep") or 0, file.serve.channel)
+        budget = _budget(file.privacy)
     except msgspec.ValidationError as error:
         raise SitePolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
         raise SitePolicyError(f"{source}: {error}") from None
-    return Policy(source, True, allowed, limits, file.data.tags, serve, file.privacy.secure_aggregation)
+    return Policy(source, True, allowed, limits, file.data.tags, serve, budget, file.privacy.secure_aggregation)
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:
@@ -246,6 +265,14 @@ def _limits(raw: _Limits) -> ResourceLimits:
     )
 
 
+def _budget(raw: _Privacy) -> PrivacyBudget | None:
+    if raw.epsilon is not None:
+        return PrivacyBudget(raw.epsilon, raw.delta or DELTA, raw.unit or "device")
+    if raw.delta is not None or raw.unit is not None:
+        raise ValueError("privacy.delta and privacy.unit are of a budget; say privacy.epsilon too")
+    return None
+
+
 def _size(value: int | str | None, key: str) -> int | None:
     """Bytes of a number, or of a text such as ``2GB``."""
     if not isinstance(value, str):
@@ -260,7 +287,7 @@ def _size(value: int | str | None, key: str) -> int | None:
 def _check_keys(raw: Mapping[str, Any], source: str) -> None:
     """Refuse a key that means nothing: the owner would think that it does."""
     _check_table(raw, "", source)
-    for name in ("limits", "data", "signer", "serve", "privacy"):
+    for name in filter(None, TABLES):
         found = raw.get(name)
         for table in found if isinstance(found, list) else [found]:
             if isinstance(table, Mapping):

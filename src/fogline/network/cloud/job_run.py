@@ -15,6 +15,7 @@ from fogline.compute.effects import GROUP
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
+from fogline.jobs.budget import Account, in_words, why_fewer
 from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
@@ -61,6 +62,8 @@ MILESTONES = (
     "published",
     "not published",
     "fewer devices",
+    "budget",
+    "privacy",
 )
 """Lines of a log that count nothing."""
 
@@ -89,6 +92,7 @@ class JobRun:
         first: values that it begins with; they are kept for it until its journal names them.
         judge: the worker that judges its models.
         folder: takes its results.
+        note: what people should know as it begins; empty: nothing.
 
     Raises:
         NotAllowedError: the job's tree has no cloud.
@@ -104,6 +108,7 @@ class JobRun:
         first: dict[str, BlobRef],
         judge: WorkerClient,
         folder: RunFolder,
+        note: str = "",
     ) -> None:
         node = means.node
         self._participation = JobParticipation(
@@ -120,6 +125,8 @@ class JobRun:
         self._job = job
         self._judge = judge
         self._folder = folder
+        self._words = note
+        self._account = None if job.privacy is None else Account(job, announcement.traits.mode)
         self._history: list[Row] = folder.history()
         self._attendance = Attendance(self._history)
         self._mishaps = Mishaps()
@@ -149,6 +156,8 @@ class JobRun:
         """Begin the job's first round."""
         await self._means.job_store.put(self._record)
         self._note("began")
+        if self._words:
+            self._note("budget", self._words)
         self._means.node.job_manager.engage(self._participation, None)
 
     async def close(self) -> None:
@@ -226,6 +235,9 @@ class JobRun:
         publish_every = self._job.publish.every
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
         judges = publishes or done % evaluation.every == 0 or done == self._job.rounds
+        if self._account is not None:
+            known = await asyncio.to_thread(self._account.epsilon, done)
+            row |= {} if known is None else {"epsilon": known}
         found = await self._found(group, move.round, judges)
         row |= found
         if not self._queries and not self._record.stop:
@@ -324,6 +336,8 @@ class JobRun:
             await self._publish(self._last, state, metrics)
         await self._judge.close()
         self._put_away(None)
+        if self._job.privacy is not None and self._history and "epsilon" in self._history[-1]:
+            self._note("privacy", in_words(self._job.privacy, self._history[-1]["epsilon"]))
         self._participation.conclude()
         return msgspec.structs.replace(self._record, state=state, why=why or "")
 
@@ -429,11 +443,12 @@ async def _described(
     running = msgspec.structs.replace(
         record,
         state="running",
+        rounds=job.rounds,
         headline=facts.headline,
         higher_is_better=facts.higher_is_better,
         units=facts.units,
     )
-    job_run = JobRun(means, running, job, announcement, code, first, judge, folder)
+    job_run = JobRun(means, running, job, announcement, code, first, judge, folder, why_fewer(asked, job))
     await job_run.recount()
     return job_run
 

@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
-GOOD = ("began", "round", "published", "finished", "stopped")
+GOOD = ("began", "budget", "privacy", "round", "published", "finished", "stopped")
 """Lines of a job's log that tell of nothing wrong."""
 
 

@@ -6,14 +6,15 @@ import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
-from fogline.governance.policy.policy import decide, read_policy
+from fogline.governance.policy.policy import Policy, PrivacyBudget, decide, read_policy
 from fogline.governance.policy.protection import tiers_of
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import JobAnnouncement
+from fogline.privacy.accounting.events import UNITS
 from fogline.processes.messages import decoder, encode
 from fogline.storage import Database
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
-SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "stages")
-"""Keys of a job that name code, or are handed to it, or protect what devices send: what runs must be what the developer
+SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "stages", "privacy")
+"""Keys of a job that name code, or are handed to it, or protect what comes of it: what runs must be what the developer
 signed."""
 
 
@@ -56,7 +57,7 @@ class AdmissionControl:
         authority: Authority | None = None,
     ) -> None:
         self._device = device
-        self._root = root
+        self.root = root
         self._policy = policy
         self._offers = offers
         self._code = code
@@ -81,9 +82,13 @@ class AdmissionControl:
         try:
             opened = open_bundle(bundle)
             needs = announcement.needs if self._device else Needs()
-            decision = decide(read_policy(self._policy), opened.manifest, opened.signer, needs, self._offers)
+            policy = read_policy(self._policy)
+            decision = decide(policy, opened.manifest, opened.signer, needs, self._offers)
             if not decision.allowed:
                 raise NotAllowedError(decision.reason)
+            unfit = uncounted(policy, announcement.text) if self._device else None
+            if unfit is not None:
+                raise NotAllowedError(unfit)
             changed = differing(opened.manifest.job, announcement.text)
             if changed is not None:
                 raise NotAllowedError(
@@ -92,6 +97,14 @@ class AdmissionControl:
             return opened.unpack(self._code)
         except (BundleError, SitePolicyError) as error:
             raise NotAllowedError(str(error)) from error
+
+    def budget(self) -> PrivacyBudget | None:
+        """What the owner lets the data here give away over all jobs, as the policy says now; None: there is no limit.
+
+        Raises:
+            SitePolicyError: the policy cannot be read.
+        """
+        return read_policy(self._policy).privacy
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect; None if it may."""
@@ -139,7 +152,7 @@ class AdmissionControl:
         if self._lists is None:
             from fogline.governance.identity.revocation import HeldLists
 
-            self._lists = HeldLists(self._root, (), self._authority)
+            self._lists = HeldLists(self.root, (), self._authority)
         return self._lists
 
     def _keep(self) -> None:
@@ -150,6 +163,24 @@ def differing(signed: str, resolved: str) -> str | None:
     """A key on whose value two jobs differ, among those that name code; None if there is none."""
     one, other = _named(signed), _named(resolved)
     return next((key for key in SIGNED if one[key] != other[key]), None)
+
+
+def uncounted(policy: Policy, text: str) -> str | None:
+    """Why a job cannot be held to the owner's budget of privacy; None if it can, or there is none."""
+    if policy.privacy is None:
+        return None
+    from fogline.jobs.job import asks_beside
+    from fogline.jobs.reading import parse_job
+
+    job, unit = parse_job(text), policy.privacy.unit
+    said = f"{policy.path} allows what ε = {policy.privacy.epsilon:g} gives away of each {unit} ([privacy])"
+    if job.privacy is None:
+        return f"{said}, and the job has no differential privacy; give it a table [privacy]."
+    if UNITS.index(job.privacy.unit) < UNITS.index(unit):
+        return f"{said}, and the job protects each {job.privacy.unit} only; set privacy.unit to '{unit}'."
+    if asks_beside(job):
+        return f"{said}, and the job asks devices beside the training, without noise; leave queries and judges out."
+    return None
 
 
 def _named(text: str) -> dict[str, object]:
@@ -167,4 +198,14 @@ def _named(text: str) -> dict[str, object]:
             if tier.get("exchange")
         },
         "stages": {name: tier["uplink"] for name, tier in tiers.items() if tier.get("uplink")},
+        "privacy": _privacy(job.get("privacy")),
     }
+
+
+def _privacy(table: Any) -> object:
+    """What a job says of differential privacy, with defaults where it says nothing."""
+    if table is None:
+        return None
+    from fogline.jobs.privacy import Privacy
+
+    return Privacy.model_validate(table)

@@ -14,6 +14,7 @@ from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.mirror import Releases, ServingPart
 from fogline.network.node.slots import PrioritySemaphore
+from fogline.network.node.spending import Spending
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
@@ -84,6 +85,8 @@ class NodeContext(Protocol):
     on_change: Callable[[StatusChange], None]
     credentials: Callable[[], Credentials] | None
     """What shows who this node is; None where it shows nobody."""
+    spending: Spending
+    """What the data here has given away."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

@@ -78,6 +78,10 @@ class Links(Protocol):
         """Something for the job's report."""
         ...
 
+    async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
+        """Why this is not to be done with the data here; None if it may: then what it gives away is written down."""
+        ...
+
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here.
 
@@ -359,6 +363,10 @@ class Driver:
             await self._links.need(self.values[effect.model])
         except (LookupError, StorageError) as error:
             self.put(Trained(effect.task, effect.update, 0, failure=f"the model is not here: {error}"))
+            return
+        refused = await self._links.allow(effect, attempt)
+        if refused is not None:
+            self.put(Trained(effect.task, effect.update, 0, failure=refused))
             return
         event, values = await self._computation.train(effect, self.values, attempt)
         if self._training is not asyncio.current_task():  # Nobody waits for it, and the method's state is as before.

@@ -28,6 +28,7 @@ from fogline.processes.tasks import Tasks
 from fogline.storage import StorageError
 
 if TYPE_CHECKING:
+    from fogline.jobs.job import Job
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
@@ -264,6 +265,7 @@ class JobManager:
             samples=opened.samples,
             trains=opened.trains,
             surveyor=self._device if announcement.surveys else None,
+            counted=_counted(announcement),
         )
 
     def _is_loading(self, job: str, why: str) -> None:
@@ -319,3 +321,12 @@ class JobManager:
             self._node.database.drop(journal)
             self._node.value_store.release(values.values())
         self._node.database.delete(ANNOUNCEMENTS, job)
+
+
+def _counted(announcement: JobAnnouncement) -> Job | None:
+    """The job, if what it gives away is counted."""
+    if "[privacy]" not in announcement.text:
+        return None
+    from fogline.jobs.budget import counted_job  # Not above: a device that trains without needs none of it.
+
+    return counted_job(announcement.text)

@@ -19,12 +19,14 @@ from fogline.network.node.context import Cloud, SiteSettings
 from fogline.network.node.mirror import Releases, ServingPart
 from fogline.network.node.services.base import Service
 from fogline.network.node.services.jobs import JobService
+from fogline.network.node.services.ledgers import LedgerService
 from fogline.network.node.services.parents import ParentService
 from fogline.network.node.services.predictions import PredictionService
 from fogline.network.node.services.presence import PresenceService
 from fogline.network.node.services.releases import ReleaseService
 from fogline.network.node.services.revocations import RevocationService
 from fogline.network.node.slots import PrioritySemaphore
+from fogline.network.node.spending import Spending
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import (
@@ -54,6 +56,7 @@ SERVICES: tuple[type[Service[Any, Any]], ...] = (
     RevocationService,
     ReleaseService,
     PredictionService,
+    LedgerService,
     JobService,
     PresenceService,
 )
@@ -109,6 +112,10 @@ class Node:
         """Told of what people may want to see."""
         self.credentials: Callable[[], Credentials] | None = None
         """What shows who this node is; None where it shows nobody."""
+        self.spending = Spending(
+            self.name, folder, admission.budget, lambda: None if self.credentials is None else self.credentials()
+        )
+        """What the data here has given away."""
         self._instance = secrets.token_hex(8)
         self._services: dict[type[Service[Any, Any]], Service[Any, Any]] = {kind: kind(self) for kind in SERVICES}
         self._by_frame = {

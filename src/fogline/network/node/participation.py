@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
+from fogline.errors import FoglineError
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
@@ -24,12 +25,13 @@ from fogline.network.transport.messages import (
     JobAnnouncement,
     JobLog,
     JoinedJob,
+    LedgerEnd,
     LeftJob,
     NodeMessage,
 )
 from fogline.network.transport.uplink import ConnectionLostError, UpdateNotTakenError
 from fogline.network.worker.client import JobBrokenError, WorkerClient, WorkerError
-from fogline.nodes.effects import Count
+from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
@@ -37,6 +39,7 @@ from fogline.processes.tasks import Tasks
 from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
+    from fogline.jobs.job import Job
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
@@ -72,6 +75,7 @@ class JobParticipation:
         samples: examples that it has.
         trains: whether it trains, or is only asked beside the training.
         surveyor: makes the state machine that asks, or is asked, beside the training; None where the job does not.
+        counted: at a device: the job, if what it gives away of the data here is counted.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class JobParticipation:
         samples: int = 0,
         trains: bool = True,
         surveyor: Make | None = None,
+        counted: Job | None = None,
     ) -> None:
         self.announcement = announcement
         self.job = announcement.job
@@ -117,6 +122,9 @@ class JobParticipation:
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
+        self._counted = counted
+        self._spent = ""
+        """Why the data here gives away nothing more for it."""
         self._moves = False
         """Whether it computes with its parent's models."""
 
@@ -259,8 +267,8 @@ class JobParticipation:
         uplink, driver = self._node.uplink, self._driver
         if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
             return
-        if self._leaf and not self.worker_client.loaded:
-            return  # It enters when the job is loaded.
+        if self._leaf and (self._spent or not self.worker_client.loaded):
+            return  # It enters when the job is loaded, and no more once its data may give away nothing more.
         if not self._leaf:
             devices = self._below()
             if not devices:
@@ -412,8 +420,11 @@ class JobParticipation:
             self._tasks.spawn(self._bring(said, said.message, said.blob))
         elif self._node.uplink is not None:
             self._node.uplink.send(said)
-            if self._leaf and not self.worker_client.loaded and isinstance(said.message, Report):
-                self._reload()
+            if self._leaf and isinstance(said.message, Report):
+                if self._spent:
+                    self.refuse(self._spent)
+                elif not self.worker_client.loaded:
+                    self._reload()
 
     def _reload(self) -> None:
         """The worker has ended: nobody may ask this device for anything until another one has loaded the job."""
@@ -446,6 +457,22 @@ class JobParticipation:
     def tell(self, count: Count) -> None:
         """Something for the job's report."""
         self._node.tell(JobLog(self.job, self._node.name, count.what, count.child or "", count.why or ""))
+
+    async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
+        """Charge the owner's ledger for what a training gives away; why it must not, if so. The parent gets the new end
+        of the ledger before anything that was trained."""
+        from fogline.jobs.budget import charge_of  # Not above: a device that trains without needs none of it.
+
+        if self._counted is None or not isinstance(effect, Train):
+            return None
+        try:
+            end = await self._node.spending.charge(charge_of(self._counted, self.job, attempt + 1, self._samples))
+        except FoglineError as error:  # It must not, it cannot be written down, or nobody can say what it would cost.
+            self._spent = str(error)
+            return self._spent
+        if end is not None and self._node.uplink is not None:
+            self._node.uplink.send(LedgerEnd(self._node.name, end))
+        return None
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""

@@ -19,7 +19,7 @@ from fogline.network.node.driver import Driver
 from fogline.network.node.sieve import Sieve
 from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient
-from fogline.nodes.effects import Count, surveyed
+from fogline.nodes.effects import Count, Examine, Train, surveyed
 from fogline.nodes.events import Event, Joined, Received, Started
 from fogline.nodes.messages import Hello, Key, Kind, Receipt, Report, Work
 from fogline.nodes.role import HERE
@@ -182,6 +182,10 @@ class SurveyPart:
     def tell(self, count: Count) -> None:
         """Something for the job's report."""
         self._outside.tell(surveyed(count))
+
+    async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
+        """Sums of what is asked beside the training are not counted: an owner with a budget lets no such job in."""
+        return None
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here."""

@@ -23,6 +23,7 @@ from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
 from fogline.nodes.messages import Hello, Receipt, Report, Step, Stop, Work
 from fogline.nodes.traits import AlgorithmTraits
+from fogline.privacy.accounting.heads import LARGEST as LARGEST_HEAD
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
@@ -211,6 +212,19 @@ class NewerTimestamp(News, frozen=True):
     backup."""
 
     timestamp: Timestamp
+
+
+class LedgerEnd(UpFrame, DownFrame, frozen=True):
+    """The end of a node's ledger of privacy, as the node signed it. It goes up to be kept, and down to be compared."""
+
+    node: Name
+    data: Annotated[bytes, Meta(max_length=LARGEST_HEAD)]
+
+
+class LedgerAsked(UpFrame, frozen=True):
+    """A node came whose ledger nobody knows up to here; who knows its end sends it down."""
+
+    node: Name
 
 
 class JobLog(News, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,27 +20,32 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import opened, prepare, run_cohort
+from fogline.algorithms.device import LocalRound, opened, prepare, run_cohort
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
+from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.exchanges import Exchange
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
+from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchanges_of
 from fogline.jobs.judging import check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.protection import protection_of
+from fogline.jobs.protection_checks import check_privacy, check_private_model
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
@@ -69,6 +75,7 @@ from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, wi
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
+from fogline.training.example_privacy import fresh_secret
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
@@ -103,7 +110,7 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        return with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+        return sealed(with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first), self.job)
 
     @cached_property
     def first(self) -> Params:
@@ -127,7 +134,7 @@ class JobWorker:
             ValueError: it must not be used for this job, or the method is not what it says; a sentence.
         """
         if self._engine is None:
-            local, prepared = local_training(self.job.local), prepare(self.algorithm, self.task, first)
+            local, prepared = local_training(self.job), prepare(self.algorithm, self.task, first)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
                 autotune(
@@ -162,10 +169,13 @@ class JobWorker:
     @cached_property
     def groups(self) -> GroupsOnFiles:
         groups = self._computes(self.opened.depth)
-        return GroupsOnFiles(groups, suits(self.algorithm, self.spec), self.links, self.opened.node)
+        # Noise is for all of a model at once, as the clip is: it is whole in memory then.
+        blocks = suits(self.algorithm, self.spec) and not groups.part
+        return GroupsOnFiles(groups, blocks, self.links, self.opened.node)
 
     def _computes(self, tier: int) -> Groups:
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier])
+        part = part_of(protection_of(self.job), self.algorithm.movement, tier)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -215,6 +225,8 @@ class JobWorker:
         self.task.check()
         check_rounds(self.algorithm, self.job)
         check_public(self.algorithm, self.task.data)
+        check_privacy(self.job, self.algorithm)
+        check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
@@ -222,6 +234,8 @@ class JobWorker:
         for query in self.job.queries:
             check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
+        check_examples(job, self.algorithm, self.task)
+        job = within_budget(None if job.privacy is None else Account(job, self.algorithm.mode), job)
         check_target(job.evaluation.target, self.task.headline)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
@@ -238,7 +252,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.shared.layout,
-            traits=traits_of(self.algorithm, self.rules, exchanges_of(job, self.algorithm)),
+            traits=traits_of(self.algorithm, self.rules, exchanges_of(job, self.algorithm), protection_of(job)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -283,9 +297,16 @@ class JobWorker:
             asked,
             self.client,
             plan,
-            lambda job: run_cohort(self.engine(job), self.algorithm, self.task, [job])[0],
+            self._run,
             self.links,
+            units_of(protection_of(self.job), self.algorithm.movement),
         )
+
+    def _run(self, job: ClientJob) -> LocalRound:
+        """A device's round, with a secret that no other node can guess."""
+        if protects_examples(self.job):
+            job = replace(job, secret=fresh_secret())
+        return run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
 
     @property
     def name(self) -> str:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from fogline.governance.policy.policy import Unit
+
+UNITS: tuple[Unit, ...] = ("example", "device", "site")
+"""The smallest first: what is promised for a larger one holds for a smaller one too."""
+AccountantName = Literal["pld", "rdp", "zcdp"]
+"""What adds events up: see :mod:`fogline.privacy.accounting.accountants`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gaussian:
+class Gaussian(msgspec.Struct, frozen=True, tag=True):
     """A sum with Gaussian noise, or with discrete noise that is accounted for as such."""
 
     noise: float
     """Standard deviation of the noise over the L2 norm by which one unit can change the sum."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(msgspec.Struct, frozen=True, tag=True):
     """What happened to a sample in which each unit was, independently, with that probability (Poisson sampling)."""
 
     rate: float
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Concentrated:
+class Concentrated(msgspec.Struct, frozen=True, tag=True):
     """Anything that is ``rho``-zCDP (Bun and Steinke, 2016)."""
 
     rho: float
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(msgspec.Struct, frozen=True, tag=True):
     """The same event again and again, each with noise of its own."""
 
     event: Event

@@ -46,7 +46,7 @@ class FinishedRun:
         """
         job, local, plain, task = self.setting.job, self.setting.local, FedAvg(), task.with_home(None)
         kinds = task.engines()
-        fits = job.engine is not None and kinds[job.engine].refuses(task, plain, local) is None
+        fits = job.engine is not None and kinds[job.engine].refusal(task, plain, local) is None
         engine = job.engine if job.engine is not None and fits else next(iter(kinds))
         bench = Bench(task, plain, lambda: task.build(engine, plain, local), job.chunk or 1)
         if together:

@@ -144,6 +144,8 @@ class DeliveryLog:
         devices, minimum = len({device for device, _ in value}), self._roles[node].minimum
         if value and devices < minimum:
             raise InvariantError("few", f"a round of {node} moved with {devices} devices; the minimum is {minimum}")
+        if self._roles[node].traits.private and devices < len(value):
+            raise InvariantError("twice", f"a sum of {node} has a device more than once, and noise is for once")
 
     def _count(self, node: str, record: records.Record) -> None:
         """A round that counts has its quorum, of children that have reported in it."""

@@ -143,6 +143,16 @@ def _steps_above(role: AggregatorRole, roles: dict[str, AggregatorRole]) -> int:
     return 0 if role.parent is None else roles[role.parent].steps
 
 
+def with_privacy(plan: FaultPlan) -> FaultPlan:
+    """The same plan, where noise protects devices: rounds stand apart, and only the root moves a model."""
+    roles = dict(plan.roles)
+    for name, role in plan.roles.items():
+        traits = msgspec.structs.replace(role.traits, mode="sync", group_models=False, private=True)
+        tier, rounds = role.tier.model_copy(update={"late": "drop"}), role.rounds if role.parent is None else 1
+        roles[name] = replace(role, tier=tier, traits=traits, rounds=rounds)
+    return replace(plan, roles=roles)
+
+
 def _draw_tree(rng: random.Random) -> dict[str, str | None]:
     """Aggregators and their parents: a star, or two or three tiers. A name has a dot for each tier above it."""
     parents: dict[str, str | None] = {"root": None}

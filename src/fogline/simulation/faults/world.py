@@ -43,7 +43,7 @@ from fogline.nodes.records import Accepted, Entered, JobOver, Record, Resolved, 
 from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
 from fogline.simulation.faults.exchanging import ExchangeInWorld, update_of
 from fogline.simulation.faults.machines import Alarm, Happening, Parcel, SeedOutcome, SimulatedMachine, blinking
-from fogline.simulation.faults.plan import POLL, FaultPlan, Where, draw_plan, with_exchange
+from fogline.simulation.faults.plan import POLL, FaultPlan, Where, draw_plan, with_exchange, with_privacy
 
 MOST_EVENTS = 100_000
 _encode = msgspec.msgpack.Encoder(enc_hook=np.ndarray.tobytes).encode
@@ -446,12 +446,15 @@ def run(
     device: type[Device] = Device,
     exchange: Exchange | None = None,
     where: Where = "devices",
+    private: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> SeedOutcome:
-    """Run the plan of a seed; with an exchange, between these children and those above them.
+    """Run the plan of a seed; with an exchange, between these children and those above them; ``private``: where noise
+    protects devices.
 
     Raises:
         InvariantError: something happened that must not.
     """
     plan = draw_plan(seed) if exchange is None else with_exchange(draw_plan(seed), len(exchange.steps), where)
+    plan = with_privacy(plan) if private else plan
     return World(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell).run()

@@ -12,6 +12,7 @@ from fogline.cli.commands.jobs.watch import conclude, follow
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
 from fogline.governance.signatures.signing import SigningKey
+from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import read_job
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
@@ -51,6 +52,8 @@ def submit(
     key = SigningKey.load(operator_folder(operator.folder) / SIGNING)
     text, bundle, files = bundle_of_job(checked, job.parent, send, key)
     names = ", ".join(str(path.relative_to(job.parent)) for path in files) or "no files"
+    if promise := promise_of(checked):
+        print(promise)
     print(f"Sends {job.name} with {names} ({human_bytes(len(bundle))}), signed by {key.signer.name}.")
 
     async def ask(client: Client) -> Record:

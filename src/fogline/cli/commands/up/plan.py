@@ -11,6 +11,7 @@ from fogline.cli.failures import UsageError
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
+from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import read_job
 from fogline.jobs.writing import job_to_toml
 
@@ -126,7 +127,9 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
         for client, home in zip(found.clients[:count], found.homes[:count], strict=True)
     ]
     whole = count == len(found.clients)
-    return StartPlan(job, tuple(nodes), whole, found.by_the_clock, tuple(_notes(found, options, count)), found.modules)
+    promise = promise_of(job)
+    notes = (*([promise] if promise else []), *_notes(found, options, count))
+    return StartPlan(job, tuple(nodes), whole, found.by_the_clock, notes, found.modules)
 
 
 def _check(found: TaskFacts, options: UpOptions) -> int:

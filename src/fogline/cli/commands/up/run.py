@@ -84,9 +84,10 @@ def run_up(file: Path, options: UpOptions) -> None:
 
 
 def repeats(made: StartPlan, result: Result, state: TreeState) -> bool:
-    """Whether the run is that of a simulation: every client had its device, nothing went wrong or was in vain, and no
-    round went by the clock, which is another there."""
-    return made.planned and not made.by_the_clock and not result.counts and not state.lost
+    """Whether the run is that of a simulation: every client had its device, nothing went wrong or was in vain, no round
+    went by the clock, which is another there, and no noise is in it, which comes from no seed here."""
+    noisy = made.job.privacy is not None
+    return made.planned and not made.by_the_clock and not result.counts and not state.lost and not noisy
 
 
 class Run:

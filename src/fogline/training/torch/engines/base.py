@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.task import Engine, Task
+from fogline.training.torch.engines.fitness import unfit
 from fogline.training.torch.task import TorchTask
 
 
@@ -17,7 +18,13 @@ class TorchEngine(Engine):
     What happens in a step, in every engine: the loss and its gradient at the weights (or where ``perturb``
     puts them); clipping to ``clip_norm`` over all trainable parameters; ``adjust_gradient``; the optimizer with
     weight decay. So clipping bounds what the data can do in a step, and the method adjusts after it.
+
+    With ``local.privacy`` (DP-SGD), a step's gradient is the noisy sum of its examples' clipped gradients, divided by
+    how many examples are expected in a step; what comes after is the same. The method's hooks on outputs and losses see
+    one example at a time.
     """
+
+    clips_examples = True
 
     def __init__(self, task: TorchTask, method: LocalMethod, local: LocalTraining) -> None:
         self.task = task
@@ -38,6 +45,8 @@ class TorchEngine(Engine):
             return "its method changes the outputs of a model, and this one gives several."
         if local.batch_size is not None and local.batch_size < local.smallest_batch:
             return f"batch_size is {local.batch_size}, and the model wants {local.smallest_batch} examples at least."
+        if local.privacy is not None and (why := unfit(task, method, local)):
+            return why
         return cls.refuses_task(task, method, local)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from fogline.data.inputs import rows
 from fogline.params import Vector
 from fogline.randomness import derived, seeded
 from fogline.training.context import LocalBatch
+from fogline.training.example_privacy import ExampleDraws, expected_batch
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import Arrays, LocalMethod, overrides
 from fogline.training.shuffling import batches
@@ -23,7 +25,9 @@ from fogline.training.torch.features import Features
 from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.module_device import ModuleDevice
 from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.steps.clipping import clip_factors
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere
+from fogline.training.torch.steps.noising import Noising
 from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
@@ -67,9 +71,11 @@ class LoopEngine(TorchEngine):
         if self._keeps:
             self._take(self.task.untrained().train())
         self.task.layout.load(self._module, job.start, job.counters)
-        device = _Device(self, job, _optimizer(self._parameters, self.local, job.learning_rate))
+        draws = None if self.local.privacy is None else ExampleDraws(job.seed, job.secret)
+        optimizer = _optimizer(self._parameters, self.local, job.learning_rate)
+        device = _Device(self, job, optimizer) if draws is None else _PrivateDevice(self, job, optimizer, draws, size)
         losses = np.zeros((job.steps, 1))
-        for step, (own, targets) in enumerate(self._batches(job, x, y, size)):
+        for step, (own, targets) in enumerate(self._batches(job, x, y, size, draws)):
             losses[step, 0] = device.step(own, targets)
             if not np.isfinite(losses[step, 0]):
                 break
@@ -88,11 +94,17 @@ class LoopEngine(TorchEngine):
         own = replace(job, steps=steps, seed=derived(job.seed, place) if place else job.seed)
         return self._batches(own, *self._examples(own))
 
-    def _batches(self, job: ClientJob, x: Arguments, y: Tensor, size: int) -> Iterator[tuple[Arguments, Tensor]]:
+    def _batches(
+        self, job: ClientJob, x: Arguments, y: Tensor, size: int, draws: ExampleDraws | None = None
+    ) -> Iterator[tuple[Arguments, Tensor]]:
         """Inputs and targets of each step; ``size``: of one pass over the device's examples."""
         local, stride = self.local, size if len(y) > size else 0
         width = job.batch_size or local.batch_size
-        for batch in batches(job.seed, size, width, job.steps, local.smallest_batch, stride):
+        if draws is None:
+            order = batches(job.seed, size, width, job.steps, local.smallest_batch, stride)
+        else:
+            order = draws.samples(size, width, job.steps, stride)
+        for batch in order:
             places = torch.from_numpy(batch).to(self.task.device)
             yield rows(x, places), y[places]
 
@@ -164,6 +176,34 @@ class _Device:
 
     def _gradient(self) -> Tensor:
         return flatten([p.grad for p in self._engine.parameters if p.grad is not None], self.start.dtype)
+
+
+class _PrivateDevice(_Device):
+    """The same by DP-SGD: the gradient of one example after the other, clipped, and noise on their sum."""
+
+    def __init__(
+        self, engine: LoopEngine, job: ClientJob, optimizer: torch.optim.Optimizer, draws: ExampleDraws, size: int
+    ) -> None:
+        super().__init__(engine, job, optimizer)
+        assert engine.local.privacy is not None
+        self._clip, self._draws = engine.local.privacy.clip, draws
+        expected = expected_batch(size, job.batch_size or engine.local.batch_size)
+        self._noising = Noising(engine.local.privacy, [draws], [expected])
+
+    def _differentiate(self, x: Arguments, y: Tensor) -> float:
+        total, losses = torch.zeros_like(self.start), 0.0
+        for place, seed in enumerate(self._draws.seeds(len(y))):
+            torch.default_generator.manual_seed(seed)
+            own = slice(place, place + 1)
+            loss, gradient = super()._differentiate(rows(x, own), y[own]), self._gradient()
+            factor = clip_factors(gradient.square().sum(), self._clip)
+            if factor > 0:  # What is not finite counts nothing.
+                total += factor * gradient
+            losses += loss if math.isfinite(loss) else 0.0
+        for parameter in self._engine.parameters:  # There may have been no example.
+            parameter.grad = torch.zeros_like(parameter)
+        spread(self._noising(total.unsqueeze(0))[0], [p.grad for p in self._engine.parameters if p.grad is not None])
+        return losses / max(len(y), 1)
 
 
 def flatten(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

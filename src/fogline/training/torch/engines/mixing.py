@@ -24,12 +24,22 @@ def mixes_examples(task: TorchTask) -> bool:
 
     A model that cannot be looked at so, or of which no device has examples enough, is taken to mix them.
     """
-    x = _inputs(task)
+    return _looked(task, training=True) is not False
+
+
+def seen_to_mix(task: TorchTask) -> bool:
+    """The same, but of a model that could be looked at, and as it is judged, without what it draws in training."""
+    return _looked(task, training=False) is True
+
+
+def _looked(task: TorchTask, training: bool) -> bool | None:
+    """None: there is no telling."""
+    x = None if task.takes_several else _inputs(task)
     if x is None:
-        return True
-    outcomes = attempt(lambda: _outcomes(task, [x[:-MORE], x]))
+        return None
+    outcomes = attempt(lambda: _outcomes(task, [x[:-MORE], x], training))
     if isinstance(outcomes, Exception):
-        return True
+        return None
     (outputs, buffers), (more_outputs, more_buffers) = outcomes
     return not all(map(_close, [outputs, *buffers], [more_outputs[: len(outputs)], *more_buffers]))
 
@@ -43,9 +53,9 @@ def _inputs(task: TorchTask) -> Tensor | None:
     return None
 
 
-def _outcomes(task: TorchTask, batches: list[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+def _outcomes(task: TorchTask, batches: list[Tensor], training: bool) -> list[tuple[Tensor, list[Tensor]]]:
     """Outputs and buffers of each batch, from one and the same start."""
-    module, initial = task.untrained().train(), task.initial(0)
+    module, initial = task.untrained().train(training), task.initial(0)
     start = moved(initial.vector, task.spec.trainable, SHARE, np.random.default_rng(0))
     outcomes: list[tuple[Tensor, list[Tensor]]] = []
     for x in batches:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fogline.randomness import seeded
+from fogline.training.example_privacy import ExamplePrivacy
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod, overrides
 from fogline.training.shuffling import Shuffler
@@ -23,12 +24,13 @@ from fogline.training.torch.features import Features
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.outputs.losses import IGNORED
 from fogline.training.torch.steps.affine import affine
+from fogline.training.torch.steps.by_example import Clipping, GhostClipping, NoisySteps, SingleClipping
 from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere, SharedElsewhere
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
 from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, optimizer
 from fogline.training.torch.steps.program import Program, TracedProgram
-from fogline.training.torch.steps.stacked_weights import Blocks, flat, split_rows, stack_rows
+from fogline.training.torch.steps.stacked_weights import Blocks, flat, rows_of, split_rows, stack_rows
 from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, TorchTask
 
@@ -63,7 +65,9 @@ class Stacked(TorchEngine):
         self._most = max(largest, FILLED)
         self._width = min(local.batch_size or largest, self._most)
         mixes = self.graph is None and not self.single and mixes_examples(task)
-        self._fills = not (self.single or mixes or local.smallest_batch > 1)
+        whole = mixes or local.smallest_batch > 1
+        self._fills = not self.single and (local.privacy is not None or not whole)
+        self.clipping = self._clipping(local.privacy) if local.privacy is not None else None
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
         self._table = shared_table(task)
@@ -73,6 +77,12 @@ class Stacked(TorchEngine):
         kernels = Graph.of(self.task, self.single) if self.graph is not None and not self.graph.draws else None
         return Elsewhere(self.task, module, Features(module), kernels)
 
+    def _clipping(self, privacy: ExamplePrivacy) -> Clipping:
+        if self.graph is not None and _tells_norms(self.graph, self.head):
+            return GhostClipping(self.graph, self.head, privacy.clip)
+        several = Graph.of(self.task, False) or TracedProgram(self.task, False, self.sees)
+        return SingleClipping(several, Head(self.task, self.method, False), privacy.clip)
+
     @classmethod
     def refuses_task(cls, task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | None:
         """Models of mixed or half precision, and what ``vmap`` cannot run or would run for all devices at once."""
@@ -80,13 +90,14 @@ class Stacked(TorchEngine):
             _refuses_method(method)
             or _refuses_model(task)
             or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
+            or (_refuses_norms(task, method) if local.privacy else None)
         )
 
     @property
     def fuses(self) -> bool:
         """Whether the update can be made where the gradient is."""
         local = self.local
-        plain = local.optimizer == "sgd" and not local.momentum and local.clip_norm is None
+        plain = local.optimizer == "sgd" and not local.momentum and local.clip_norm is None and local.privacy is None
         return plain and not self.perturbs and (not self.adjusts_gradient or self.method.affine)
 
     def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
@@ -148,11 +159,18 @@ class Stacked(TorchEngine):
         fill = self._fills
         width = min(jobs[0].batch_size or self._width, self._most if fill else parts[0].size)
         targets, smallest = self.head.targets(low < 0), self.local.smallest_batch
-        cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest)
+        noisy = self._noisy(jobs, parts)
+        samples = noisy.samples if noisy is not None else None
+        cohort = Cohort(jobs, parts, width, fill, targets, self._shuffler, smallest, samples)
         # Kernels draw from generators of their own; a module draws from those that all share.
         draws = self.graph is None or self.elsewhere is not None
         with torch.no_grad(), seeded(jobs[0].seed) if draws else nullcontext():
-            return StackedGroup(self, jobs, cohort).train(self._weights(parts, low), moved)
+            return StackedGroup(self, jobs, cohort, noisy).train(self._weights(parts, low), moved)
+
+    def _noisy(self, jobs: list[ClientJob], parts: list[DeviceExamples]) -> NoisySteps | None:
+        if self.clipping is None:
+            return None
+        return NoisySteps(self.clipping, self.local, jobs, parts)
 
     def _weights(self, parts: list[DeviceExamples], low: float) -> list[int]:
         """What the devices' updates count."""
@@ -189,14 +207,15 @@ class Flat(Stacked):
             _refuses_method(method)
             or _refuses_model(task)
             or (hook and f"{hook}, and it does not sum them up in the parameters.")
+            or (_refuses_vmap(task) if local.privacy and Graph.of(task, False) is None else None)
         )
 
 
 class StackedGroup:
     """Devices that step together, under way."""
 
-    def __init__(self, engine: Stacked, jobs: list[ClientJob], cohort: Cohort) -> None:
-        self._engine, self._jobs, self._cohort = engine, jobs, cohort
+    def __init__(self, engine: Stacked, jobs: list[ClientJob], cohort: Cohort, noisy: NoisySteps | None = None) -> None:
+        self._engine, self._jobs, self._cohort, self._noisy = engine, jobs, cohort, noisy
         layout, device = engine.task.layout, engine.task.device
         head = layout.spec.trainable
         self._blocks = engine.blocks(len(jobs))
@@ -212,6 +231,8 @@ class StackedGroup:
         self._devices = self._as_seen(engine.elsewhere) if engine.elsewhere is not None else []
         buffers = stack_buffers(engine.task, jobs, starts)
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
+        if engine.clipping is not None:
+            engine.clipping.begin(buffers)
 
     def _as_seen(self, elsewhere: Elsewhere) -> list[StepDevice]:
         """The devices as the hooks of a step see them."""
@@ -255,17 +276,12 @@ class StackedGroup:
         """A step that gathers the whole gradient first."""
         engine, method = self._engine, self._engine.method
         rule = optimizer(self._blocks.tensors, engine.local, self._jobs[0].learning_rate)
-        collect = Collect(len(self._blocks.tensors))
+        gather = self._gathering() if self._noisy is None else self._noisy.bind(self._devices)
 
         def advance(batch: Batch) -> Terms:
             clients = batch.x.shape[0]
             weights = self._blocks.first(clients)
-            terms = self._differentiate(batch, weights, collect).terms
-            if engine.perturbs:
-                self._differentiate_elsewhere(batch, weights, collect)
-            gradients = collect.taken()
-            if engine.local.clip_norm is not None:
-                gradients = clip(gradients, engine.local.clip_norm)
+            terms, gradients = gather(batch, weights)
             if engine.adjusts_gradient:
                 vectors = self._vectors.first(clients)
                 adjusted = method.adjust_gradient(
@@ -276,6 +292,19 @@ class StackedGroup:
             return terms
 
         return advance
+
+    def _gathering(self) -> Callable[[Batch, list[Tensor]], tuple[Terms, list[Tensor]]]:
+        """The terms of the losses and the gradients, clipped."""
+        engine, collect = self._engine, Collect(len(self._blocks.tensors))
+
+        def gather(batch: Batch, weights: list[Tensor]) -> tuple[Terms, list[Tensor]]:
+            terms = self._differentiate(batch, weights, collect).terms
+            if engine.perturbs:
+                self._differentiate_elsewhere(batch, weights, collect)
+            gradients, norm = collect.taken(), engine.local.clip_norm
+            return terms, gradients if norm is None else clip(gradients, norm)
+
+        return gather
 
     def _differentiate(self, batch: Batch, weights: list[Tensor], sink: Sink) -> Gradient:
         engine = self._engine
@@ -324,11 +353,6 @@ class StackedGroup:
         return torch.from_numpy(memory).view(clients, floats)
 
 
-def rows_of(tensors: Sequence[Tensor]) -> Tensor:
-    """Blocks (k, *shape) to rows (k, P)."""
-    return torch.cat([flat(tensor) for tensor in tensors], 1)
-
-
 def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) -> dict[str, Tensor]:
     """The devices' buffers and counters by name, (K, *shape) each, in their own types."""
     layout = task.layout
@@ -350,6 +374,11 @@ def _refuses_method(method: LocalMethod) -> str | None:
     return None
 
 
+def _tells_norms(graph: Graph, head: Head) -> bool:
+    """Whether one backward pass gives the norm of each example's gradient."""
+    return graph.by_example and head.by_example and not head.adjusts_loss
+
+
 def _refuses_model(task: TorchTask) -> str | None:
     if task.gives_several:
         return "it trains models of one output; this one gives several."
@@ -359,6 +388,16 @@ def _refuses_model(task: TorchTask) -> str | None:
     if len(types) == 1 and types <= {"float32", "float64"}:
         return None
     return f"it trains models that are float32 or float64 throughout; this one has {', '.join(sorted(types))}."
+
+
+def _refuses_norms(task: TorchTask, method: LocalMethod) -> str | None:
+    graph = Graph.of(task, False)
+    if graph is not None and _tells_norms(graph, Head(task, method, False)):
+        return None
+    return (
+        "it clips the examples of several devices by the norms that layers with kernels give, and this model, loss or "
+        "method goes past them."
+    )
 
 
 def _refuses_vmap(task: TorchTask) -> str | None:

@@ -20,7 +20,9 @@ class Context:
     single: bool
     """Every cohort is one device: a kernel may drop the leading axis of one."""
     generators: list[torch.Generator] = field(default_factory=list)
-    """One per device, for dropout."""
+    """One per device, or per example of each, for dropout."""
+    by_example: bool = False
+    """Whether each example has a generator of its own."""
     counts: list[int] | None = None
     """Per device, how many examples of the batch count; None if all do."""
     values: list[Tensor | None] = field(default_factory=list)
@@ -40,6 +42,8 @@ class Kernel(ABC):
 
     fresh = True
     """Whether its output is memory of its own, which the next layer may overwrite."""
+    by_example = True
+    """Whether it can hand in each example's gradient (see ``ByExample``)."""
 
     def __init__(self, module: nn.Module, places: Mapping[str, int], context: Context) -> None:
         self.module = module

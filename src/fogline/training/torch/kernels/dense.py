@@ -43,7 +43,7 @@ class Linear(Kernel):
         inputs = torch.bmm(rows, weights[self.weight]) if wanted else None
         sink.product(self.weight, rows.transpose(1, 2), self._rows)
         if self.bias is not None:
-            sink.put(self.bias, rows.sum(1))
+            sink.rows(self.bias, rows)
         return inputs if inputs is None or self.x.ndim == 3 else inputs.view(self.x.shape)
 
 
@@ -205,8 +205,11 @@ class Dropout(Kernel):
         counts, kind = self.context.counts, torch.float32 if x.dtype == torch.float64 else x.dtype
         make = torch.empty if counts is None else torch.zeros
         mask = make(x.shape, dtype=kind, device=x.device)  # Not empty_like: strides depend on x.
-        for i, (row, generator) in enumerate(zip(mask, self.context.generators, strict=False)):
-            (row if counts is None else row[: counts[i]]).bernoulli_(keep, generator=generator)
+        by_example = self.context.by_example
+        for i, (row, generator) in enumerate(
+            zip(mask.flatten(0, 1) if by_example else mask, self.context.generators, strict=False)
+        ):
+            (row if counts is None or by_example else row[: counts[i]]).bernoulli_(keep, generator=generator)
         self._mask = mask.to(x.dtype).div_(keep) if keep > 0 else mask.to(x.dtype)
         return x * self._mask
 

@@ -16,7 +16,7 @@ from fogline.training.torch.kernels.base import KERNELS, Context, Kernel
 from fogline.training.torch.kernels.dense import Addend, Dropout, Linear, Sum
 from fogline.training.torch.kernels.trace import LayerCall, calls_of
 from fogline.training.torch.steps.optimizers import Sink
-from fogline.training.torch.steps.program import Program
+from fogline.training.torch.steps.program import DrawingProgram
 from fogline.training.torch.task import TorchTask
 
 
@@ -34,7 +34,7 @@ class KernelStep(NamedTuple):
     """Whether it joins what a later step has given: the input has more readers."""
 
 
-class Graph(Program):
+class Graph(DrawingProgram):
     """Forward and backward through a list of kernels, for K devices at once.
 
     Values and their gradients lie in slots, which are used again once the last reader of a value is done: a plain
@@ -49,6 +49,7 @@ class Graph(Program):
         backward = [i for i in reversed(range(len(steps))) if steps[i].wanted or kernels[i].places]
         self._context = context
         self.draws = any(isinstance(k, Dropout) for k in kernels)
+        self.by_example = all(k.by_example for k in kernels)
         self._head = linear.get(head)
         self._head_slot = steps[head].source
         self._forward = [step[:4] for step in steps]
@@ -103,8 +104,12 @@ class Graph(Program):
 
     def begin(self, seeds: Sequence[int], weights: list[Tensor], buffers: dict[str, Tensor]) -> None:
         """Every device has its own generator, so that its dropout does not depend on its company."""
+        self.draw_from(seeds, weights[0].device, by_example=False)
+
+    def draw_from(self, seeds: Sequence[int], device: torch.device, by_example: bool = True) -> None:
+        """What dropout draws from in the steps to come: a seed for each device, or for each example of each."""
         if self.draws:
-            device = weights[0].device
+            self._context.by_example = by_example
             self._context.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def buffers(self) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ class Lstm(Kernel):
     """
 
     fresh = False  # Its backward needs its output.
+    by_example = False  # oneDNN gives sums over the batch.
 
     def __init__(self, module: nn.Module, places: Mapping[str, int], context: Context) -> None:
         super().__init__(module, places, context)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fogline.training.torch.kernels.base import Context, Kernel, kernel
 from fogline.training.torch.models import Positions
-from fogline.training.torch.steps.optimizers import Sink
+from fogline.training.torch.steps.optimizers import ByExample, Sink
 
 
 @kernel(nn.Embedding)
@@ -32,13 +32,18 @@ class Embedding(Kernel):
         """Tokens (k, B, T) to (k, B, T, d)."""
         table = weights[self.weight]
         clients, count = table.shape[:2]
+        self._tokens = x
         offsets = torch.arange(0, clients * count, count, device=x.device)
         self._rows = (x + offsets.view(-1, *([1] * (x.ndim - 1)))).view(-1)
-        return table.view(clients * count, -1).index_select(0, self._rows).view(*x.shape, -1)
+        return table.reshape(clients * count, -1).index_select(0, self._rows).view(*x.shape, -1)
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """Sums the gradients of each token's row."""
-        table = torch.zeros_like(weights[self.weight])
+        if isinstance(sink, ByExample):
+            shape = gradient.shape[:2]
+            sink.lookup(self.weight, self._tokens.reshape(*shape, -1), gradient.reshape(*shape, -1, gradient.shape[-1]))
+            return None
+        table = gradient.new_zeros(weights[self.weight].shape)
         width = table.shape[-1]
         table.view(-1, width).index_add_(0, self._rows, gradient.reshape(-1, width))
         sink.put(self.weight, table)
@@ -60,8 +65,11 @@ class PositionsKernel(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """Sums over the batch; zero beyond T."""
+        unused = weights[self.table].shape[1] - gradient.shape[2]
+        if isinstance(sink, ByExample):
+            sink.rows(self.table, F.pad(gradient, (0, 0, 0, unused)))
+            return gradient
         rows = gradient.sum(1)
-        unused = weights[self.table].shape[1] - rows.shape[1]
         sink.put(self.table, F.pad(rows, (0, 0, 0, unused)) if unused else rows)
         return gradient
 
@@ -104,6 +112,8 @@ class LayerNorm(Kernel):
 
     def backward(self, gradient: Tensor, weights: Sequence[Tensor], sink: Sink, wanted: bool) -> Tensor | None:
         """The gradient, by PyTorch's own kernel."""
+        if isinstance(sink, ByExample):
+            return self._by_example(gradient, weights, sink, wanted)
         own = self._own(weights)
         inner, factor, shift = gradient, None, None
         if not own and self.factor is not None:
@@ -118,6 +128,18 @@ class LayerNorm(Kernel):
             sink.put(self.factor, factor)
         if self.shift is not None and shift is not None:
             sink.put(self.shift, shift)
+        return inputs
+
+    def _by_example(self, gradient: Tensor, weights: Sequence[Tensor], sink: ByExample, wanted: bool) -> Tensor | None:
+        inner = gradient
+        if self.factor is not None:
+            inner = gradient * _along(weights[self.factor], gradient)
+            sink.rows(self.factor, (gradient * (self._x - self._mean) * self._scale).flatten(1, -2))
+        if self.shift is not None:
+            sink.rows(self.shift, gradient.flatten(1, -2))
+        inputs, *_ = torch.ops.aten.native_layer_norm_backward(
+            inner, self._x, self.width, self._mean, self._scale, *self.neutral, [wanted, False, False]
+        )
         return inputs
 
     def _own(self, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:

@@ -110,6 +110,8 @@ class Cohort:
         targets: what the loss wants of them.
         shuffler: draws the orders.
         smallest: a last batch of fewer examples joins the one before it; more than 1 only without ``fill``.
+        samples: places of each device's examples, step by step, instead of an order of its own: then every example's
+            loss counts by itself, and batches are filled up to the largest of a step.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Cohort:
         targets: Targets,
         shuffler: Shuffler,
         smallest: int = 1,
+        samples: Sequence[Iterable[Indices]] | None = None,
     ) -> None:
         self.steps = jobs[0].steps
         makes = np.array([job.steps for job in jobs])
@@ -128,7 +131,11 @@ class Cohort:
         whole = len(parts) == 1 or parts[0].rows is not None
         self._x = parts[0].x if whole else torch.cat([part.x for part in parts])
         self._y = parts[0].y if whole else torch.cat([part.y for part in parts])
-        if smallest > 1:
+        self._alone = samples is not None
+        if samples is not None:
+            places, counts = _sampled_order(jobs, samples)
+            width = places.shape[2]
+        elif smallest > 1:
             places, counts = _joined_order(jobs, parts, width, smallest)
             width += smallest - 1
         else:
@@ -139,7 +146,8 @@ class Cohort:
         self._ragged: list[bool] = np.any(counts < width, axis=1).tolist()
         self._counts: list[list[int]] = counts.tolist() if any(self._ragged) else []
         self._fill = fill
-        self._weights = _weights(counts, width).to(self._x.device) if fill and any(self._ragged) else None
+        filled = fill and any(self._ragged)
+        self._weights = _weights(counts, width, self._alone).to(self._x.device) if filled else None
 
     def batches(self) -> Iterator[Batch]:
         """What the devices that still train take, step by step.
@@ -156,6 +164,8 @@ class Cohort:
             first = stop
 
     def _width_of(self, step: int) -> int:
+        if self._alone and self._ragged[step]:
+            return max(self._counts[step][: self._active[step]])
         return self._counts[step][0] if self._ragged[step] and not self._fill else self._width
 
     def _gather(self, first: int, stop: int) -> Iterator[Batch]:
@@ -165,7 +175,7 @@ class Cohort:
         x = self._x.index_select(0, rows).view(*places.shape, *self._x.shape[1:])
         y = self._y.index_select(0, rows).view(*places.shape, *self._y.shape[1:])
         usable = y.clamp_min(0) if self._targets.ignores else y
-        weights = None if self._weights is None else self._weights[first:stop, :clients]
+        weights = None if self._weights is None else self._weights[first:stop, :clients, : places.shape[2]]
         share = self._share(y, weights)
         labels = self._labels(usable, share) if self._targets.classes else repeat(None)
         targets = usable.unbind()
@@ -181,11 +191,14 @@ class Cohort:
             known = (y != IGNORED).double()
             if weights is not None:
                 known *= (weights > 0).view(*weights.shape, *spread)
-            share = known / known.flatten(2).sum(2).clamp_min(1).view(*y.shape[:2], 1, *spread)
+            if self._alone:
+                share = known / known.view(*y.shape[:3], -1).sum(3).clamp_min(1).view(*y.shape[:3], *spread)
+            else:
+                share = known / known.flatten(2).sum(2).clamp_min(1).view(*y.shape[:2], 1, *spread)
         elif weights is not None:
             share = (weights / per_example).view(*weights.shape, *spread).expand(y.shape)
         else:
-            return 1.0 / y.shape[2] / per_example
+            return 1.0 / (1 if self._alone else y.shape[2]) / per_example
         return share.to(self._targets.dtype)
 
     def _labels(self, y: Tensor, share: Tensor | float) -> Iterator[Labels]:
@@ -231,6 +244,19 @@ def _joined_order(
     return places, counts
 
 
+def _sampled_order(jobs: Sequence[ClientJob], samples: Sequence[Iterable[Indices]]) -> tuple[Indices, Indices]:
+    """The same for steps that take as many examples as it happens, or none."""
+    drawn = [list(own) for own in samples]
+    counts = np.zeros((jobs[0].steps, len(jobs)), np.int64)
+    for i, own in enumerate(drawn):
+        counts[: len(own), i] = [len(step) for step in own]
+    places = np.zeros((*counts.shape, max(1, int(counts.max()))), np.int64)
+    for i, own in enumerate(drawn):
+        for step, taken in enumerate(own):
+            places[step, i, : len(taken)] = taken
+    return places, counts
+
+
 def _rows(places: Indices, parts: Sequence[DeviceExamples]) -> Indices:
     """From places among each device's own examples to rows of the tensors that hold them all."""
     if len(parts) == 1:
@@ -240,6 +266,6 @@ def _rows(places: Indices, parts: Sequence[DeviceExamples]) -> Indices:
     return np.concatenate(rows)[places] if rows else places
 
 
-def _weights(counts: Indices, width: int) -> Tensor:
+def _weights(counts: Indices, width: int, alone: bool) -> Tensor:
     known = torch.from_numpy(counts).unsqueeze(-1)
-    return (torch.arange(width) < known) / known.double()
+    return (torch.arange(width) < known) / (1.0 if alone else known.double())

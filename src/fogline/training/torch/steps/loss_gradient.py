@@ -99,6 +99,8 @@ class Head:
         self.adjusts_loss = overrides(method, "adjust_loss")
         self._classes_first = task.class_axis == 1 if task.classifies else None
         self._rows = {"cross_entropy": _entropies, "mse": _squares, "l1": _distances}.get(str(task.loss))
+        self.by_example = self._rows is not None and not task.has_shares and not self._adjusts_outputs
+        """Whether each example's loss is known by itself, and not only a batch's."""
 
     def targets(self, ignores: bool) -> Targets:
         """What a cohort is to make ready of its targets; ``ignores``: some have no truth."""
@@ -130,7 +132,7 @@ class Head:
         self, plain: Gradient, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice], features: Tensor | None
     ) -> Gradient:
         """The gradient of what the hook makes of losses whose own gradient is known, by the chain rule."""
-        given = [_loss_of(plain.terms), outputs] if features is None else [_loss_of(plain.terms), outputs, features]
+        given = [loss_of(plain.terms), outputs] if features is None else [loss_of(plain.terms), outputs, features]
         with torch.enable_grad():
             leaves, parts = zip(*map(_leaf, given), strict=True)
             adjusted = self._adjusted_losses(parts[0], self._seen(batch, parts[1:]), devices)
@@ -203,9 +205,9 @@ def _leaf(rows: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
     return leaf, leaf.unbind()
 
 
-def _loss_of(terms: Terms) -> Tensor:
+def loss_of(terms: Terms) -> Tensor:
     """The losses (k,) of one step."""
-    return terms.flatten(1).sum(1) if isinstance(terms, Tensor) else next(losses_of([terms]))[0]
+    return terms.reshape(len(terms), -1).sum(1) if isinstance(terms, Tensor) else next(losses_of([terms]))[0]
 
 
 def _entropy_gradient(outputs: Tensor, labels: Labels) -> Gradient:

@@ -35,6 +35,31 @@ class Sink(ABC):
     def product(self, index: int, left: Tensor, right: Tensor) -> None:
         """The gradient as a batched product: left (k, m, b) times right (k, b, n)."""
 
+    def rows(self, index: int, rows: Tensor) -> None:
+        """The gradient as the sum of rows (k, b, *shape) over b."""
+        self.put(index, rows.sum(1))
+
+
+class ByExample(Sink):
+    """Looks at what each example adds to a gradient: b counts examples, or the same number of rows of each, one
+    example after the other. A kernel hands it in nothing that is summed up."""
+
+    def put(self, index: int, gradient: Tensor) -> None:
+        """Nothing that is summed up: it would go past what looks at each example.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("A kernel hands in a gradient that is summed up over examples, where each one's is wanted.")
+
+    @abstractmethod
+    def windows(self, index: int, left: Tensor, right: Tensor) -> None:
+        """Each example's gradient as a product: left (k, B, g, m, t) times right (k, B, g, n, t), transposed."""
+
+    @abstractmethod
+    def lookup(self, index: int, places: Tensor, rows: Tensor) -> None:
+        """Rows (k, B, t, d) that are added up at places (k, B, t) of a table."""
+
 
 class Collect(Sink):
     """Keeps the gradients for what needs them whole: clipping, hooks, momentum."""

@@ -40,6 +40,17 @@ class Program(ABC):
         """From the loss's gradients by outputs and features to those by the weights."""
 
 
+class DrawingProgram(Program):
+    """A program whose layers may draw random numbers, from generators of its own."""
+
+    draws: bool
+    """Whether there are such layers."""
+
+    @abstractmethod
+    def draw_from(self, seeds: Sequence[int], device: torch.device, by_example: bool = True) -> None:
+        """What is drawn from in the steps to come: a seed for each device, or for each example of each."""
+
+
 class TracedProgram(Program):
     """Any module, by autograd: a plain call for one device, ``vmap`` for more.
 

@@ -55,6 +55,11 @@ def flat(block: Tensor) -> Tensor:
     return block.reshape(len(block), math.prod(block.shape[1:]))
 
 
+def rows_of(tensors: Sequence[Tensor]) -> Tensor:
+    """Blocks (k, *shape) to rows (k, P)."""
+    return torch.cat([flat(tensor) for tensor in tensors], 1)
+
+
 def split_rows(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Rows (k, P) to blocks in the shapes of ``like``; views."""
     parts = rows.split([tensor[0].numel() for tensor in like], 1)

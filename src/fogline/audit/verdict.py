@@ -1,0 +1,70 @@
+"""What an audit comes to, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fogline.audit.findings import Finding
+from fogline.audit.tap import MODEL
+from fogline.jobs import Job
+
+SAYS = {
+    "labels": "which labels a device has",
+    "first_layer": "whole examples, read off the first layer",
+    "dlg": "whole examples, by search",
+    "geiping": "whole examples, by search",
+    "membership": "whether an example was trained on",
+    "lira": "whether an example was trained on",
+    "canary": "whether one example was there (epsilon of at least 1)",
+}
+
+
+def verdict_of(job: Job, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """A few sentences: who learns what, who was held off, and what would help."""
+    places = list(dict.fromkeys(one.place for one in findings if one.outcome != "not applicable"))
+    if not places:
+        return ("None of the attacks has anything to work on in this job; that is no proof that nothing leaks.",)
+    sentences = [_of_place(place, [one for one in findings if one.place == place]) for place in places]
+    sentences.append(_advice(job, findings))
+    return tuple(filter(None, sentences))
+
+
+def _of_place(place: str, findings: Sequence[Finding]) -> str:
+    who = "Whoever gets the models" if place == MODEL else f"The {place}"
+    learned = _told([one for one in findings if one.outcome == "leaks"])
+    hinted = _told([one for one in findings if one.outcome == "hints"])
+    parts = [f"learned {_listed(learned)}"] if learned else []
+    parts += [f"got hints of {_listed(new)}"] if (new := {k: v for k, v in hinted.items() if k not in learned}) else []
+    return f"{who} {' and '.join(parts)}." if parts else f"{who} learned nothing that a guess does not have."
+
+
+def _told(findings: Sequence[Finding]) -> dict[str, list[int | None]]:
+    """What was learned, and in which trials."""
+    told: dict[str, list[int | None]] = {}
+    for one in findings:
+        trials = told.setdefault(SAYS.get(one.attack, one.attack), [])
+        if one.examples not in trials:
+            trials.append(one.examples)
+    return told
+
+
+def _listed(told: Mapping[str, Sequence[int | None]]) -> str:
+    parts = [f"{says}{_when(trials)}" for says, trials in told.items()]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _when(trials: Sequence[int | None]) -> str:
+    """In which trials, where it was not with the devices' own data."""
+    if None in trials:
+        return ""
+    return f" (of devices with {', '.join(map(str, sorted(filter(None, trials))))} examples; of their own data not)"
+
+
+def _advice(job: Job, findings: Sequence[Finding]) -> str:
+    alone = any(one.outcome == "leaks" and one.devices == 1 and one.place != MODEL for one in findings)
+    sums = any(one.outcome == "leaks" and one.devices > 1 for one in findings)
+    if alone and not any(tier.exchange for tier in job.tree.tiers.values()):
+        return 'Against who sees single updates: exchange = "secagg" in the last tier, or noise that devices add.'
+    if sums and job.privacy is None:
+        return "Against who sees sums or models: noise, by a table [privacy]; larger cohorts help too."
+    return ""

@@ -1,0 +1,1 @@
+"""What attacks on updates compute, on arrays alone: no model, no job."""

@@ -1,0 +1,167 @@
+"""Budgets of privacy on real nodes: what an owner allows holds whatever the cloud asks, over crashes and backups."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fogline.cli import main
+from fogline.governance.policy.policy import Policy, PrivacyBudget, Unit, read_policy
+from fogline.network.cloud.records import Record
+from fogline.network.node.admission import uncounted
+from fogline.network.node.process import NodeFolder
+from fogline.privacy.accounting.ledger import FILE, Ledger
+from tests.network.cluster import Cluster, cluster, job
+from tests.network.processes import fleet
+
+DELTA = 1e-5
+ALL = "quorum = 1.0"
+
+
+def private(rounds: int, noise: float = 5.0, more: str = "", **keys: str) -> str:
+    """A job with differential privacy; without fogs."""
+    privacy = f"[privacy]\nclip = 0.5\nnoise = {noise}\n{more}"
+    text = job(rounds=rounds, fogs=0, clients=2, more=privacy, task="size = 20", **{"cloud": ALL, **keys})
+    return text.replace("small:task", "small:noise")
+
+
+def allow(folder: Path, text: str) -> None:
+    policy = NodeFolder(folder).policy
+    policy.write_text(f"{policy.read_text()}\n[privacy]\n{text}\n")
+
+
+def ledger_of(folder: Path, name: str) -> Ledger:
+    return Ledger(folder / name / FILE)
+
+
+async def ended(made: Cluster, text: str) -> Record:
+    return await made.finish(await made.submit(text, wait=1.0))
+
+
+def test_a_job_ends_before_its_own_budget_is_exceeded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            record = await ended(made, private(30, more="epsilon = 2.0"))
+            assert (record.state, record.why) == ("finished", "")
+            assert 1 < record.done == record.rounds < 30
+            said = {what: why for what, _, why in made.said(record)}
+            assert said["budget"].startswith(f"The run ends after {record.done} of 30 rounds: one more would exceed")
+            assert said["privacy"].startswith("each device's whole data set, ε = 1.")
+            assert said["privacy"].endswith("at δ = 1e-05, of 2 allowed")
+            for name in ("client-0", "client-1"):
+                ledger = ledger_of(tmp_path, name)
+                assert ledger.jobs[record.job].rounds == record.done
+                assert ledger.spent(DELTA) <= 2.0
+
+    asyncio.run(work())
+
+
+def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            allow(tmp_path / "client-0", f"epsilon = 2.0\ndelta = {DELTA}")
+            record = await ended(made, private(3))
+            first = ledger_of(tmp_path, "client-0").spent(DELTA)
+            assert (record.state, record.done, 0 < first < 2.0) == ("finished", 3, True)
+            # The second job alone would be within the limit; both together are not.
+            record = await ended(made, private(8, cloud="quorum = 1"))
+            assert (record.state, record.done) == ("finished", 8)
+            spent = ledger_of(tmp_path, "client-0")
+            assert spent.jobs[record.job].rounds < 8
+            assert first < spent.spent(DELTA) <= 2.0
+            assert ledger_of(tmp_path, "client-1").jobs[record.job].rounds == 8
+            reasons = [why for _, child, why in made.said(record) if child == "client-0" and "owner allows 2" in why]
+            assert reasons, made.said(record)
+
+    asyncio.run(work())
+
+
+def test_a_job_that_is_not_counted_is_not_let_in(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            allow(tmp_path / "client-0", "epsilon = 2.0")
+            record = await ended(made, job(rounds=1, fogs=0, clients=2, cloud="quorum = 1"))
+            assert record.state == "finished"
+            said = "the job has no differential privacy"
+            assert any(child == "client-0" and said in why for _, child, why in made.said(record))
+            assert not (tmp_path / "client-0" / FILE).exists()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "sentence"),
+    [
+        ("device", "rounds = 1", "the job has no differential privacy; give it a table [privacy]."),
+        ("device", "[privacy]\nunit = 'example'", "protects each example only; set privacy.unit to 'device'."),
+        ("site", "[privacy]", "the job protects each device only; set privacy.unit to 'site'."),
+        ("example", "queries = ['label_counts']\n[privacy]", "the job asks devices beside the training, without noise"),
+        ("device", "[privacy]", None),
+        ("example", "[privacy]\nunit = 'site'", None),
+    ],
+)
+def test_what_an_owner_s_budget_cannot_count_is_refused(unit: Unit, text: str, sentence: str | None) -> None:
+    found = uncounted(Policy(found=True, privacy=PrivacyBudget(2.0, DELTA, unit)), text)
+    assert found is None if sentence is None else found is not None and sentence in found
+    assert uncounted(Policy(found=True), text) is None
+
+
+def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger, text = tmp_path / "client-0" / FILE, private(2, cloud="quorum = 1")
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=2) as made:
+            await ended(made, private(1))
+            backup = ledger.read_bytes()
+            await ended(made, private(3))
+            newest = Ledger(ledger)
+            await made.stop("client-0")
+            ledger.write_bytes(backup)
+            await made.start("client-0", [made.parent_address])
+            record = await ended(made, text)
+            assert (record.state, record.done) == ("finished", 2)  # With the other device.
+            assert any("it went back to a backup, or is a copy. Put the newest ledger back" in why
+                       for _, child, why in made.said(record) if child == "client-0")  # fmt: skip
+            assert ledger.read_bytes() == backup
+            # The owner books what is lost, and the device takes part again.
+            await made.stop("client-0")
+            main(["privacy", "spent", "--folder", str(tmp_path / "client-0")])
+            assert "it went back to a backup" in capsys.readouterr().out
+            main(["privacy", "take-over", "--folder", str(tmp_path / "client-0")])
+            assert "books what entry 4 of the lost ledger said" in capsys.readouterr().out
+            assert Ledger(ledger).spent(DELTA) > newest.spent(DELTA)
+            await made.start("client-0", [made.parent_address])
+            record = await ended(made, private(2))
+            assert Ledger(ledger).jobs[record.job].rounds == 2
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before the charge", "between charge and training"])
+def test_a_killed_device_has_charged_what_left_and_no_round_twice(after: bool, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path, fogs=0) as made:
+            made.kill("client-0")
+            made.start("client-0", call=("fogline.network.node.spending:Spending.charge", 2, after))
+            record = await made.submit(private(3))
+            await made.died("client-0")
+            made.start("client-0")
+            record = await made.finish(record)
+            assert (record.state, record.why, record.done) == ("finished", "", 3)
+            for name in ("client-0", "client-1"):
+                assert ledger_of(tmp_path, name).jobs[record.job].rounds == 3
+                assert ledger_of(tmp_path, name).number == 3
+
+    asyncio.run(work())
+
+
+def test_a_policy_says_what_may_be_given_away(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text("[privacy]\nepsilon = 3\n")
+    budget = read_policy(tmp_path / "policy.toml").privacy
+    assert budget is not None
+    assert (budget.epsilon, budget.delta, budget.unit) == (3.0, 1e-5, "device")

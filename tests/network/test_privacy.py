@@ -1,0 +1,93 @@
+"""Differential privacy on real nodes: they do what a simulation does, but for the keys that noise comes from."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fogline.jobs.reading import parse_job
+from fogline.simulation.run import run
+from tests.network.cluster import Cluster, job
+from tests.network.processes import fleet
+from tests.network.small import noise
+
+CLIENTS, SIZE, ROUNDS, CLIP = 4, 4000, 3, 0.02
+
+
+def text(noise: float, fogs: int = 0, more: str = "", clients: int = CLIENTS, **tiers: str) -> str:
+    privacy = f"[privacy]\nclip = {CLIP}\nnoise = {noise}\n{more}"
+    made = job(ROUNDS, fogs, clients, more=privacy, task=f"size = {SIZE}", **tiers)
+    return made.replace("small:task", "small:noise")
+
+
+def simulated(text: str, clients: int = CLIENTS) -> np.ndarray:
+    described = parse_job(text).model_copy(update={"engine": "loop", "processes": 0})
+    return run(described, noise(clients, SIZE), progress=False).params.vector
+
+
+async def model(made: Cluster, text: str) -> np.ndarray:
+    record = await made.finish(await made.submit(text))
+    assert (record.state, record.why) == ("finished", "")
+    return made.model(record).vector.copy()
+
+
+SAME = {
+    "devices below the cloud": text(0.0),
+    "fogs that merge": text(0.0, 2),
+    "fogs": text(0.0, 2, 'at = "fog"'),
+    "sites": text(0.0, 2, 'unit = "site"'),
+    "devices": text(0.0, 2, 'at = "devices"'),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_without_noise_a_job_gives_the_simulators_model_to_the_bit(
+    name: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    made = SAME[name]
+    found = runner.run(model(clusters[2 if "[tree.fog]" in made else 0], made))
+    far = np.linalg.norm(found - noise(CLIENTS, SIZE).initial(0).vector)
+    assert 0.5 * CLIP < far < 1.001 * ROUNDS * CLIP
+    assert np.array_equal(found, simulated(made))
+
+
+def test_noise_is_as_wide_as_it_says_and_comes_from_no_seed(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    one, again = (runner.run(model(clusters[2], text(1.0, 2))) for _ in range(2))
+    clean = simulated(text(0.0, 2))
+    for found in (one, again):
+        assert (found - clean).std() == pytest.approx(CLIP * ROUNDS**0.5 / CLIENTS, rel=0.05)
+    assert abs(np.corrcoef(one - clean, again - clean)[0, 1]) < 0.08
+
+
+def test_a_clip_that_adapts_comes_down_to_devices(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    start, adapts = noise(CLIENTS, SIZE).initial(0).vector, text(0.001, 2, "quantile = 0.5")
+    far = np.linalg.norm(runner.run(model(clusters[2], adapts)) - start)
+    assert far == pytest.approx(np.linalg.norm(simulated(adapts) - start), rel=0.04)  # Its noise is another.
+    assert far > 1.06 * np.linalg.norm(simulated(text(0.001, 2)) - start)  # All are beyond it, so that it grows.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "after"), [("cloud", False), ("cloud", True), ("fog", True)])
+def test_a_node_that_dies_where_it_adds_noise_adds_it_once(victim: str, after: bool, tmp_path: Path) -> None:
+    at = f'at = "{victim}"'
+    whole = text(1.0, 1, at, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2")
+    where = "fogline.network.node.computing:Computation.carry_out"
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            made.kill(victim)
+            made.start(victim, call=(where, 2, after))
+            record = await made.submit(whole)
+            await made.died(victim)
+            made.start(victim)
+            record = await made.finish(record)
+            assert (record.state, record.why) == ("finished", "")
+            left = made.model(record).vector - simulated(whole.replace("noise = 1.0", "noise = 0.0"), 2)
+            assert left.std() == pytest.approx(CLIP * ROUNDS**0.5 / 2, rel=0.05)
+
+    asyncio.run(work())
