@@ -126,26 +126,6 @@ class Aggregator(Asking):
         folded as they are."""
         return None if self._exchange is None else self._exchange.combine(accepted)
 
-    @property
-    def over(self) -> bool:
-        """Whether the job is over at this node."""
-        return self.ledger.ended
-
-    @property
-    def task(self) -> int:
-        """The highest number of a request of the parent that was taken; -1: none."""
-        return -1 if self.ledger.assigned is None else self.ledger.assigned.task
-
-    @property
-    def population(self) -> int:
-        """How many devices are below the aggregator."""
-        return self.roster.devices()
-
-    @property
-    def round(self) -> int:
-        """Of the job, counted from 0."""
-        return self.ledger.round
-
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         first = {model_key(self.name, 0)} if self.role.parent is None and self.ledger.assigned is None else set[Key]()
@@ -261,11 +241,8 @@ class Aggregator(Asking):
             self._post()
         if ledger.assigned is not None and work.task <= ledger.assigned.task:
             return  # A copy of a request that was taken before.
-        if ledger.ended:
-            self._do(Send(parent, Report(work.task, None, failure="it was halted")))
-            return
-        if work.kind == "train" and work.steps != self.role.demands:
-            why = f"it was asked for a sum with {work.steps} steps of an exchange, and the job has {self.role.demands}"
+        why = self._refuses(work)
+        if why:
             self._do(Send(parent, Report(work.task, None, failure=why)))
             return
         then: list[Effect] = []

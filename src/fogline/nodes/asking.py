@@ -66,6 +66,35 @@ class Asking:
         if self.role.parent is not None:
             self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
 
+    @property
+    def over(self) -> bool:
+        """Whether the job is over at this node."""
+        return self.ledger.ended
+
+    @property
+    def task(self) -> int:
+        """The highest number of a request of the parent that was taken; -1: none."""
+        return -1 if self.ledger.assigned is None else self.ledger.assigned.task
+
+    @property
+    def population(self) -> int:
+        """How many devices are below the aggregator."""
+        return self.roster.devices()
+
+    @property
+    def round(self) -> int:
+        """Of the job, counted from 0."""
+        return self.ledger.round
+
+    def _refuses(self, work: Work) -> str:
+        """Why it does not take a request; empty if it does."""
+        demands = self.role.demands
+        if self.ledger.ended:
+            return "it was halted"
+        if work.kind == "train" and work.steps != demands:
+            return f"it was asked for a sum with {work.steps} steps of an exchange, and the job has {demands}"
+        return ""
+
     def _begin(self, index: int) -> str:
         """Begin a round of a lane, or wait where nobody can be asked; why it has waited long enough, if it has."""
         cohort = self._selection.cohort(index, self.ledger.round, self.now)
