@@ -5,8 +5,8 @@ and the aggregator's half, with 0, 10 and 30 % of 100 clients, and 10 % of 1,000
 update. Time is that of this thread. A client's is the median over the first 50 that took all steps.
 
 - ``client_over_cipher``: a client's seconds, over those of one pass of the cipher and one addition of the vector for
-  each peer that it has a mask with. The largest over all settings. It has met its peers before: whose their lasting keys are, and what
-  it has in common with them, is kept from round to round.
+  each peer that it has a mask with. The largest over all settings. It has met its peers before: whose their lasting
+  keys are, and what it has in common with them, is kept from round to round.
 - ``first_over_cipher``: the same where it meets all of them (by a signature of the kind that simulations have; a
   node's certificates take longer).
 - ``bytes_over_plain``: what a client sends, over its update as it is. The largest.

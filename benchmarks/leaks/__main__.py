@@ -1,6 +1,6 @@
 """What a job gives away with and without each defence: every attack of the leak audit, from every place.
 
-``python -m benchmarks.leaks`` attacks one job (a cloud, two fogs, 16 devices) on two tasks: a dense network on digits
+``python -m benchmarks.leaks`` attacks one job (a cloud, two fogs, 32 devices) on two tasks: a dense network on digits
 of 8 by 8 (scikit-learn) and LeNet on MNIST. A figure of the table is, by attack:
 
 - ``labels``: the share of labels that are read (a guess has about as much as the classes are alike);

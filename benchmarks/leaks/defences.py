@@ -10,7 +10,7 @@ from fogline import Job, load
 from fogline.jobs import check
 from fogline.training.torch.models import lenet, mlp
 
-CLIENTS = 16
+CLIENTS = 32
 FOGS = 2
 Tables = Mapping[str, Any]
 """Tables of a job that take the place of the plain job's."""
@@ -43,6 +43,8 @@ DEFENCES: dict[str, Tables] = {
     "clip": tree(fog={"uplink": ["clip(norm=0.1)"]}),
     "int8": tree(fog={"uplink": ["int8"]}),
     "secagg": tree(fog={"exchange": "secagg"}),
+    "noise of devices": {"privacy": {"at": "devices", "clip": 0.5, "noise": 0.5}},
+    "noise at the cloud": {"privacy": {"clip": 0.5, "noise": 1.0}},
 }
 """By what the table calls them."""
 

@@ -71,6 +71,34 @@ def test_a_clip_that_adapts_comes_down_to_devices(runner: asyncio.Runner, cluste
     assert far > 1.06 * np.linalg.norm(simulated(text(0.001, 2)) - start)  # All are beyond it, so that it grows.
 
 
+# DP-FTRL, and noise in shares.
+
+MASKED = 'exchange = "secagg(threshold=0.5, minimum=2)"\nquorum = 0.9'
+TURNS = 'policy = "rotation"\npolicy_parameters = { period = 2 }\ncohort = 2\nquorum = 1'
+
+
+@pytest.mark.parametrize("fogs", [0, 2])
+def test_shares_come_to_the_noise_that_is_wanted(
+    fogs: int, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    tier = "fog" if fogs else "cloud"
+    # Of four devices three are enough, so that four have more; below each fog there are two.
+    mechanism = "discrete_gaussian(left=1.0)" if fogs else "skellam(left=0.75)"
+    made = text(1.0, fogs, f'mechanism = "{mechanism}"', **{tier: MASKED})
+    one, again = (runner.run(model(clusters[fogs], made)) - simulated(text(0.0, fogs)) for _ in range(2))
+    wanted = CLIP * (ROUNDS * (2 if fogs else 4 / 3)) ** 0.5 / CLIENTS
+    for off in (one, again):
+        assert off.std() == pytest.approx(wanted, rel=0.06)
+    assert abs(np.corrcoef(one, again)[0, 1]) < 0.08
+
+
+def test_the_models_noise_is_that_of_a_few_nodes(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    made = text(1.0, more='mechanism = "ftrl"', cloud=TURNS)
+    one, again = (runner.run(model(clusters[0], made)) for _ in range(2))
+    # After three rounds, one node over two, at its best mean with what is below it, and one over the third.
+    assert (one - again).std() == pytest.approx(CLIP * (2 * (2 / 3 + 1)) ** 0.5 / 2, rel=0.06)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("victim", "after"), [("cloud", False), ("cloud", True), ("fog", True)])
 def test_a_node_that_dies_where_it_adds_noise_adds_it_once(victim: str, after: bool, tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ class AggregatorContext:
     """In semi-async mode: the speed class that reports, 0 the fastest."""
     lanes: int = 1
     """Speed classes in all."""
+    job_round: int = 0
+    """Of the job, counted from 0; other than moves, rounds that came to nothing count."""
 
 
 class Algorithm(LocalMethod, Parametrised):
@@ -102,6 +104,9 @@ class Algorithm(LocalMethod, Parametrised):
     """Whether an aggregator's hooks treat every number for itself, so that a large model may be worked on in blocks.
     An heir that leaves them as they are is as its parent is; one that overrides any says it itself, or it is not so:
     there may be a norm in its ``server_update``."""
+    linear: ClassVar[bool] = True
+    """Whether a model is a linear function of all that was folded. Noise that cancels out over rounds wants that.
+    An heir with a ``server_update`` of its own says it itself, or it is not so."""
     local_defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of local training (by field of ``LocalTraining``) that belong to the method."""
     inner_rounds: ClassVar[bool] = True
@@ -125,6 +130,8 @@ class Algorithm(LocalMethod, Parametrised):
         if "columnwise" not in vars(cls):
             cls.columnwise = _leaves_aggregators_alone(cls)
         parents = [base for base in cls.__bases__ if issubclass(base, Algorithm)]
+        if "linear" not in vars(cls):
+            cls.linear = any(base.linear and cls.server_update is base.server_update for base in parents)
         if "movement_only" not in vars(cls) and all(cls.report is not base.report for base in parents):
             cls.movement_only = False
 

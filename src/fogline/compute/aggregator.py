@@ -99,7 +99,7 @@ class GroupsOnFiles:
 
     def _move(self, asked: CarryOut, effect: Move) -> CarriedOut:
         members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes)
-        context = AggregatorContext(asked.population, asked.earlier, effect.lane, effect.lanes)
+        context = AggregatorContext(asked.population, asked.earlier, effect.lane, effect.lanes, effect.round)
         base = asked.reads[effect.base + GROUP]
 
         def moved(piece: Piece, groups: Groups) -> GroupModel:

@@ -115,7 +115,7 @@ class Groups:
             noising, state = self.part.noising, group.noise
             assert noising is not None
             assert state is not None
-            released, state = noising.released(folded, state, context.population)
+            released, state = noising.released(folded, state, context.population, context.job_round)
             group, folded = replace(group, noise=state), self._finished(released)
         moved = groups.move(self.algorithm, self.spec, group, folded, context, inside)
         if not self.part.adapts or moved.noise is None:

@@ -30,13 +30,14 @@ class Noising:
     protection: Protection
     movement: str
 
-    def released(self, partial: Partial, state: NoiseState, population: int) -> tuple[Partial, NoiseState]:
+    def released(self, partial: Partial, state: NoiseState, population: int, round: int) -> tuple[Partial, NoiseState]:
         """A sum with noise, weighing as many units as were expected, and what to keep.
 
         Args:
             partial: the sum, of an exact fold; it is used up.
             state: what was kept.
             population: devices below the aggregator now.
+            round: of the job, counted from 0.
 
         Raises:
             ValueError: it is no sum of what units give, or there are too few units to adapt the clip; one sentence.
@@ -50,7 +51,7 @@ class Noising:
             clip = self._adapted(state, _steps(partial, COUNTED), units)
         deviation = noise * state.clip * UNIT
         source = _source(state, self.movement, total, deviation)
-        total, own = self.protection.mechanism.noised(total, deviation, state.own, source)
+        total, own = self.protection.mechanism.noised(total, deviation, state.own, source, round)
         made = Partial({self.movement: total}, {self.movement: units}, partial.counters, partial.count, partial.double)
         return made, NoiseState(state.next_key, clip, population, own)
 

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 
 from fogline.algorithms import Algorithm
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
+from fogline.exchanges.secagg import SecAgg
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
+from fogline.jobs.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
+from fogline.privacy.mechanisms.shared import SharedMechanism
 from fogline.settings import Mode
 
 
@@ -49,11 +52,30 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
             "adds up what all send alike; take another method, or leave the exchange out."
         )
     exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
+    if name == job.tree.names[-1]:
+        exchange = with_shares(job, exchange)
     if mode == "async":
         _check_cohort(exchange, f"tree.{name} asks a buffer's worth of {group} together", group)
     elif isinstance(tier.cohort, int):
         _check_cohort(exchange, f"tree.{name}.cohort is {tier.cohort}", tier.cohort)
     return exchange
+
+
+def with_shares(job: Job, exchange: Exchange) -> Exchange:
+    """The exchange in which devices add shares of noise, where the job's mechanism has some; else as it is.
+
+    Raises:
+        JobError: it is none in which that can be done.
+    """
+    privacy, protection = job.privacy, protection_of(job)
+    if privacy is None or protection is None or not isinstance(protection.mechanism, SharedMechanism):
+        return exchange
+    if not isinstance(exchange, SecAgg):
+        raise JobError(
+            f"privacy.mechanism is '{privacy.mechanism}', and the exchange {type(exchange).__name__} cannot add up "
+            "shares of noise; take 'secagg'."
+        )
+    return exchange.with_noise(protection.mechanism.shared(privacy.clip, privacy.noise))
 
 
 def check_children(exchanges: Mapping[str, Exchange], tree: Tree, homes: Iterable[str], mode: Mode) -> None:

@@ -68,7 +68,12 @@ def _how(protection: Protection) -> str:
     if privacy.quantile is not None:
         clip += f" at first, later of the {privacy.quantile:g} quantile of all"
     giver = "a device" if privacy.unit == "device" else "a site"
-    if protection.local:
+    if protection.mechanism.distributed:
+        added = (
+            f"and {giver} adds a share of noise ({privacy.mechanism}), under masks that only let the sum be seen; the "
+            f"shares of as few as may be left come to {privacy.noise:g} times that"
+        )
+    elif protection.local:
         added = f"and {giver} adds noise ({privacy.mechanism}) of {privacy.noise:g} times that before it sends it"
     else:
         added = (
@@ -79,6 +84,12 @@ def _how(protection: Protection) -> str:
 
 
 def _against(protection: Protection) -> str:
+    if protection.mechanism.distributed:
+        aggregator = protection.tier_of(protection.unit - 1)
+        return (
+            f"That is against everybody else, {aggregator} included; of devices that are in league with it the shares "
+            "do not count."
+        )
     if protection.local:
         return "That is against everybody else, the aggregators above included."
     trusted = [protection.tier_of(depth) for depth in protection.sums]
@@ -93,6 +104,8 @@ def _against(protection: Protection) -> str:
 
 def _not_hidden(job: Job, protection: Protection) -> str:
     most = releases_of(job, protection)
+    if most is not None:
+        most = -(-most // protection.separation)
     often = "as many releases as its aggregators move their models" if most is None else f"at most {most} releases"
     return (
         "Not hidden is who takes part, when, how quickly, and why one fails. "

@@ -23,7 +23,8 @@ class Protection:
     unit: int
     """Depth of the nodes that give what one unit has to give: it is clipped there."""
     noise: int
-    """Depth of those that add noise: to the sum of units below them, or, at the depth of units, each to its own."""
+    """Depth of those that add noise: to the sum of units below them, or, at the depth of units, each to its own (all of
+    it, or its share)."""
 
     @cached_property
     def mechanism(self) -> Mechanism:
@@ -33,12 +34,17 @@ class Protection:
     @property
     def local(self) -> bool:
         """Whether units add the noise that they need themselves, so that nobody else sees what they give without it."""
-        return self.noise == self.unit
+        return self.noise == self.unit and not self.mechanism.distributed
 
     @property
     def sums(self) -> range:
         """Depths of the aggregators that have sums of what units give, without noise (or with a share of it)."""
         return range(self.noise, self.unit)
+
+    @property
+    def separation(self) -> int:
+        """Rounds from one that a unit is in to the next, at least: whoever asks units keeps to it."""
+        return self.tree.tiers[self.tree.names[self.unit - 1]].period
 
     @property
     def own_models(self) -> tuple[str, ...]:
@@ -86,7 +92,8 @@ def protection_of(job: Job) -> Protection | None:
             f"privacy.unit is 'site', but devices hang below {names[0]} itself; add a tier of fogs, one for each site, "
             "or protect each 'device'"
         )
-    places = {"": 0, **{name: depth for depth, name in enumerate(names)}, DEVICES: len(names)}
+    everywhere = len(names) if make_mechanism(privacy.mechanism).distributed else 0
+    places = {"": everywhere, **{name: depth for depth, name in enumerate(names)}, DEVICES: len(names)}
     noise = places.get(privacy.at)
     if noise is None:
         raise JobError(f"privacy.at is '{privacy.at}', which is no tier{suggest(privacy.at, list(places)[1:])}")
@@ -94,6 +101,11 @@ def protection_of(job: Job) -> Protection | None:
         raise JobError(
             f"privacy.at is '{privacy.at}', below the aggregators that have what a site gives as one; name a tier down "
             f"to '{names[-1]}'"
+        )
+    if everywhere and (noise, unit) != (everywhere, everywhere):
+        raise JobError(
+            f"privacy.mechanism is '{privacy.mechanism}', whose noise each device adds a share of, so that "
+            "privacy.unit is 'device' and privacy.at 'devices'; leave both out, or take 'gaussian'"
         )
     return Protection(privacy, job.tree, unit, noise)
 
@@ -122,11 +134,12 @@ def events_of(job: Job, releases: int, times: int | None = None) -> tuple[Event,
     No smaller cost is claimed because only some devices are asked (amplification by sampling): that holds where each is
     drawn independently of all others, and where nobody who sees the models knows who was. A tier's cohorts have a fixed
     size, are drawn by the job's seed, which every node has, and end by quorum and deadline. What counts is in how many
-    rounds a unit is.
+    rounds a unit is: in each, or, where the policy ``rotation`` asks it, in one of several.
 
     Args:
         job: any that protects devices or sites.
-        releases: sums with noise that one aggregator gives out (or one unit, where units add the noise).
+        releases: sums with noise that one aggregator gives out (or one unit, where units add the noise), and rounds
+            that came to none.
         times: how many of them one unit is in at most; None: all.
 
     Raises:
@@ -135,6 +148,6 @@ def events_of(job: Job, releases: int, times: int | None = None) -> tuple[Event,
     protection = protection_of(job)
     if protection is None:
         raise JobError("The job has no [privacy] for devices or sites, so that there is nothing to be counted of them.")
-    return protection.mechanism.events(
-        protection.privacy.noise, Use(releases, releases if times is None else min(times, releases))
-    )
+    most = -(-releases // protection.separation)
+    use = Use(releases, most if times is None else min(times, most), protection.separation)
+    return protection.mechanism.events(protection.privacy.noise, use)

@@ -73,6 +73,10 @@ def _amiss(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[s
     if find_spec("cryptography") is None:
         yield "[privacy] needs the package cryptography, from which its noise comes: pip install 'fogline[network]'"
     yield from _amiss_in_mechanism(protection)
+    if protection.mechanism.remembers:
+        yield from _amiss_in_memory(algorithm, protection)
+    if protection.mechanism.distributed:
+        yield from _amiss_in_shares(job, protection)
     yield from _amiss_in_method(algorithm)
     yield from _amiss_beside(job, protection)
     for depth in protection.sums:
@@ -94,6 +98,39 @@ def _amiss_in_mechanism(protection: Protection) -> Iterator[str]:
             f"privacy.quantile wants a sum of what units say of the clip, but privacy.at is '{privacy.at}', where each "
             "adds its own noise; leave privacy.quantile out, or name a tier above"
         )
+
+
+def _amiss_in_memory(algorithm: Algorithm, protection: Protection) -> Iterator[str]:
+    """What is wrong with a mechanism whose noise belongs to sums over rounds."""
+    said, asking = f"privacy.mechanism is '{protection.privacy.mechanism}'", protection.tier_of(protection.unit - 1)
+    if not algorithm.linear:
+        yield (
+            f"{said}, whose noise cancels out where updates are added up, and {type(algorithm).__name__} does "
+            "something else with them; take 'fedavg', 'fedavgm' or another that adds them up, or 'gaussian'"
+        )
+    if protection.separation == 1:
+        yield (
+            f"{said}, which costs little only where each {protection.privacy.unit} is in few rounds, far from each "
+            f'other; set {asking}.policy = "rotation", with a cohort of no more than one in its period, and leave '
+            f"{asking}.rounds at 1"
+        )
+    if 0 < protection.noise < protection.unit:
+        yield (
+            f"{said}, whose noise cancels out from round to round, but privacy.at is '{protection.privacy.at}', of "
+            "which others may be there in each round; leave privacy.at out"
+        )
+
+
+def _amiss_in_shares(job: Job, protection: Protection) -> Iterator[str]:
+    """What is wrong where each device adds a share of the noise."""
+    said, name = f"privacy.mechanism is '{protection.privacy.mechanism}'", job.tree.names[-1]
+    if not job.tree.tiers[name].exchange:
+        yield (
+            f"{said}, whose noise is in shares that are only enough together, so nobody may see a single update; set "
+            f'{name}.exchange = "secagg"'
+        )
+    if not protection.privacy.noise:
+        yield f"{said}, and privacy.noise is 0, of which there are no shares; set it above 0"
 
 
 def _amiss_in_method(algorithm: Algorithm) -> Iterator[str]:
@@ -122,10 +159,10 @@ def _amiss_beside(job: Job, protection: Protection) -> Iterator[str]:
         yield f"queries has '{job.queries[0]}', whose answers are sums of examples, without noise; leave queries out"
     for name in list(job.tree.names)[: protection.unit]:
         policy = job.tree.tiers[name].policy
-        if read_call(policy).name != "uniform":
+        if read_call(policy).name not in ("uniform", "rotation"):
             yield (
                 f"{name}.policy is '{policy}', which selects by what is known of those below, and no noise is on that; "
-                "set it to 'uniform'"
+                "set it to 'uniform' or 'rotation'"
             )
 
 

@@ -100,6 +100,8 @@ Stages = Annotated[
     Demand('a list of stages, such as ["clip(norm=1.0)", "int8"]'),
 ]
 """Stages by name, with parameters in brackets; or objects, in Python."""
+PERIOD = 10
+"""Rounds in which each child's turn comes once, with the policy ``rotation``, where its parameter says nothing."""
 
 
 class Tier(StrictModel):
@@ -149,6 +151,13 @@ class Tier(StrictModel):
     """How the children's updates become one: ``mean``, ``exact``, ``median``, ``krum(f=2)`` and others, or a rule of
     your own (``module:Class``; in Python, an instance too); a list of several works them off in order. None takes
     ``mean``, or ``exact`` where the job is exact."""
+
+    @property
+    def period(self) -> int:
+        """Rounds of the job of which each child can be asked in one only; 1 where the policy knows no turns, or where
+        one round of the job has several of the tier."""
+        turns = self.policy == "rotation" and self.rounds == 1
+        return int(self.policy_parameters.get("period", PERIOD)) if turns else 1
 
     @property
     def fewest(self) -> int:

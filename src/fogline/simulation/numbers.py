@@ -77,7 +77,7 @@ class Numbers:
     def move(self, node: str, effect: Move) -> LazyValue:
         """The group moves by its members' updates."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
-        context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes)
+        context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes, effect.round)
         computes = self._computes[node]
         place = f"{node}, round {effect.round + 1}"
         folded = self._fold(node, effect.members, computes.noises, place)

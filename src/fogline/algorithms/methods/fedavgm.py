@@ -20,6 +20,7 @@ class FedAvgM(FedAvg):
     """
 
     columnwise: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
 
     server_rate: float = bounded(1.0, gt=0)
     momentum: float = bounded(0.9, ge=0, lt=1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fogline.aggregation import Arrays, Update
 from fogline.exchanges.base import OWN, PROOF, SECRET, SEED, TRUST, ExchangeError, Received
+from fogline.exchanges.secagg.codes import code_of
 from fogline.exchanges.secagg.layout import Layout, checked
 from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, taken, unpacked
 from fogline.exchanges.secagg.roster import (
@@ -30,7 +31,7 @@ from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
 from fogline.privacy.graph import Flags, Peers, drawn
 from fogline.privacy.identity import Trust
-from fogline.privacy.masks import Stream, add_mask
+from fogline.privacy.masks import add_mask
 from fogline.privacy.sharing import SHARE, split
 
 SEALED = 2 * SHARE + SEAL
@@ -53,6 +54,7 @@ def keys(settings: SecAggSettings, state: Received, received: Received) -> Given
 def peers(settings: SecAggSettings, state: Received, received: Received) -> Given:
     """Draws the peers that it gives shares to, now that the list of members stands."""
     layout, roster = Layout.of(_update(state)), _roster(settings, received)
+    code_of(settings, layout, roster.members)
     me = roster.number_of(entry_of(state[OWN].tobytes(), state["public"], layout.text))
     key = derive(state[SEED].tobytes(), "peers", roster.context)
     mine = drawn(key, roster.members, settings.peers(roster.members), me)
@@ -86,8 +88,7 @@ def masked(settings: SecAggSettings, state: Received, received: Received) -> Giv
     here = flags(received, "here", len(peers)) & _filled(state["pairs"])
     held, known = _opened(context, me, state, received, here)
     _check_peers(settings, members, state, known, "have sent this device shares that hold")
-    layout = Layout.of(update)
-    numbers, tail = layout.encode(update, settings.ring(members), Stream(derive(seed, "rounding", context)))
+    numbers, tail = code_of(settings, Layout.of(update), members, context).encode(update, seed)
     add_mask((numbers, tail), own_mask_stream(_own_mask(seed), context))
     for row in np.flatnonzero(known & flags(state, "masked", len(peers))).tolist():
         add_mask((numbers, tail), state["masks"][row].tobytes(), negative=me > int(peers[row]))
@@ -103,7 +104,7 @@ def survivors(settings: SecAggSettings, state: Received, received: Received) -> 
     there, peers = np.unpackbits(listed, count=members) != 0, state["peers"]
     if not there[me]:
         raise ExchangeError("The aggregator says that this device is out.")
-    settings.check_members(int(there.sum()), "are left in the sum")
+    settings.check_left(int(there.sum()), members, "are left in the sum")
     left = there[peers] & flags(state, "known", len(peers))
     _check_peers(settings, members, state, left, "are left")
     words = np.zeros((len(peers), TAG), np.uint8)
@@ -152,7 +153,6 @@ def _roster(settings: SecAggSettings, received: Received) -> KeyRoster:
     if entries is None or entries.dtype != np.uint8 or entries.ndim != 2 or entries.shape[1] != ENTRY:
         raise ExchangeError("The aggregator sends no list of members.")
     settings.check_members(len(entries), "take part")
-    settings.ring(len(entries))
     return KeyRoster(settings, entries)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from fogline.exchanges.base import Exchange, Received
 from fogline.exchanges.registry import EXCHANGES
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.parameters import bounded
+from fogline.privacy.distributed import SharedNoise
 from fogline.privacy.ring import LEAST_WEIGHT
 
 
@@ -54,7 +56,12 @@ class SecAgg(Exchange):
 
     def check_cohort(self, cohort: int) -> None:
         self._settings.check_members(cohort, "are asked in a round")
-        self._settings.ring(cohort)
+        if self._settings.private is None:
+            self._settings.ring(cohort)
+
+    def with_noise(self, shared: SharedNoise) -> SecAgg:
+        """The same in which each device adds a share of that noise."""
+        return PrivateSecAgg(**vars(self), private=shared)
 
     @property
     def _settings(self) -> SecAggSettings:
@@ -79,3 +86,15 @@ class SecAgg(Exchange):
 
     def result(self, state: Received) -> Update | Partial:
         return Update.from_arrays(state)
+
+
+class PrivateSecAgg(SecAgg):
+    """The same, in which each device adds a share of the noise of differential privacy: a job that names ``skellam`` or
+    ``discrete_gaussian`` as its mechanism has this in place of :class:`SecAgg`, with its parameters."""
+
+    private: SharedNoise | None = None
+    """What they add."""
+
+    @property
+    def _settings(self) -> SecAggSettings:
+        return replace(super()._settings, private=self.private)

@@ -94,12 +94,29 @@ class Layout(msgspec.Struct, frozen=True):
         for name, size in zip(self.names, self.sizes, strict=True):
             ring.encode(update.vectors[name], float(update.weights[name]), noise, numbers[low : low + size])
             low += size
+        return numbers, self.tail_of(update, ring.members)
+
+    def tail_of(self, update: Update, members: int) -> Integers:
+        """The tail of one, (tail,) int64.
+
+        Raises:
+            ExchangeError: a counter has no room in the sum of so many.
+        """
         weights = [round(float(update.weights[name]) / WEIGHT_UNIT) for name in self.names]
-        most = 2**62 // ring.members
+        most = 2**62 // members
         if update.counters.size and int(np.abs(update.counters).max()) > most:
             raise ExchangeError(f"A counter of the model is beyond {most}, for which a sum has no room.")
-        tail = np.array([1, update.count, *update.counters.tolist(), *weights], np.int64)
-        return numbers, tail
+        return np.array([1, update.count, *update.counters.tolist(), *weights], np.int64)
+
+    def weights_of(self, tail: Integers, members: int) -> list[float]:
+        """The summed weights of that many members, in the order of the names.
+
+        Raises:
+            ExchangeError: so many are not in it.
+        """
+        if int(tail[0]) != members or int(tail[1]) < members:
+            raise ExchangeError("The sum does not come out: a device has sent something else than its masked update.")
+        return (tail[HEAD + self.counters :] * WEIGHT_UNIT).tolist()
 
     def decode(self, numbers: Integers, tail: Integers, ring: Ring, members: int) -> Update:
         """The mean of that many members' updates, with their summed weights and devices.
@@ -108,12 +125,9 @@ class Layout(msgspec.Struct, frozen=True):
             ExchangeError: it cannot be their sum, or the ring is too coarse for their mean.
             RingError: likewise.
         """
-        devices = int(tail[1])
-        if int(tail[0]) != members or devices < members:
-            raise ExchangeError("The sum does not come out: a device has sent something else than its masked update.")
-        summed, sums = tail[HEAD + self.counters :] * WEIGHT_UNIT, ring.decode(numbers, members)
+        summed, sums, devices = self.weights_of(tail, members), ring.decode(numbers, members), int(tail[1])
         vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
-        for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed.tolist(), strict=True):
+        for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed, strict=True):
             if not 0.0 <= weight <= members * ring.weight:
                 raise ExchangeError(f"The weights of '{name}' come to {weight:g}, which they cannot.")
             if 0.0 < weight * ring.clip * ring.scale < LEVELS:
@@ -146,7 +160,12 @@ def checked(update: Update, settings: SecAggSettings) -> Update:
             )
         if vector.ndim != 1 or not math.isfinite(weight) or weight < 0.0 or not np.isfinite(vector).all():
             raise ExchangeError(f"The vector '{name}' or its weight is not finite, or is no vector.")
-        _check_range(name, vector, weight, settings)
+        if settings.private is None:
+            _check_range(name, vector, weight, settings)
+        elif weight != 1.0:
+            raise ExchangeError(f"The vector '{name}' has a weight of its own, which would give something away.")
+    if settings.private is not None and update.counters.size:
+        raise ExchangeError("The model has counters, which no noise covers.")
     return update
 
 

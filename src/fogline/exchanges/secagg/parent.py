@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fogline.aggregation import Arrays
 from fogline.exchanges.base import ExchangeError, Received
 from fogline.exchanges.secagg.child import SEALED
+from fogline.exchanges.secagg.codes import code_of
 from fogline.exchanges.secagg.layout import LONGEST, Layout
 from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, packed, taken, unpacked
 from fogline.exchanges.secagg.roster import TAG, KeyRoster, entry_of
@@ -46,8 +47,7 @@ def keys(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given
     layout = _most_common([text for _, _, text in said.values()])
     said = {child: one for child, one in said.items() if one[2] == layout}
     settings.check_members(len(said), "have sent keys, with an update of one layout")
-    settings.ring(len(said))
-    Layout.read(layout)
+    code_of(settings, Layout.read(layout), len(said))
     names = [child.encode() for child in said]
     both, proofs = np.stack([one[0] for one in said.values()]), [one[1] for one in said.values()]
     entries = np.stack([as_bytes(entry_of(name, pair, layout)) for name, pair in zip(names, both, strict=True)])
@@ -111,16 +111,17 @@ def masked(settings: SecAggSettings, state: Received, payloads: Payloads) -> Giv
     """Sums the masked updates, and says whose they are."""
     book = _Book(settings, state)
     members = book.graph.members
-    layout, ring = Layout.read(state["layout"].tobytes()), settings.ring(members)
+    layout = Layout.read(state["layout"].tobytes())
+    kind = code_of(settings, layout, members).kind
 
     def check(number: int, payload: Received) -> None:
-        taken(payload, "numbers", ring.kind, layout.size)
+        taken(payload, "numbers", kind, layout.size)
         taken(payload, "tail", np.int64, layout.tail)
 
     here, refused = book.heard(payloads, check, complaints=True)
-    settings.check_members(int(here.sum()), "have sent a masked update")
+    settings.check_left(int(here.sum()), members, "have sent a masked update")
     joined = flags(state, "linked", len(refused)) & ~refused
-    total, tail = np.zeros(layout.size, ring.kind), np.zeros(layout.tail, np.int64)
+    total, tail = np.zeros(layout.size, kind), np.zeros(layout.tail, np.int64)
     for number in np.flatnonzero(here).tolist():
         payload = payloads[book.names[number]]
         np.add(total, payload["numbers"], out=total)

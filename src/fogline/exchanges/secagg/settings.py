@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from fogline.exchanges.base import ExchangeError
+from fogline.privacy.distributed import SharedNoise
 from fogline.privacy.graph import degree, needed
 from fogline.privacy.ring import Ring, RingError
 
@@ -19,6 +20,8 @@ class SecAggSettings:
     clip: float
     weight: float
     minimum: int
+    private: SharedNoise | None = None
+    """Noise that the devices add in shares; None: the sum is exact."""
 
     @property
     def text(self) -> bytes:
@@ -62,3 +65,17 @@ class SecAggSettings:
         """
         if members < self.minimum:
             raise ExchangeError(f"{members} devices {what}; a sum of fewer than {self.minimum} tells too much of each.")
+
+    def check_left(self, left: int, members: int, what: str) -> None:
+        """Refuse a sum of too few, or one that lacks the noise of too many.
+
+        Raises:
+            ExchangeError: fewer are left than the minimum, or than those whose noise it takes.
+        """
+        self.check_members(left, what)
+        fewest = 0 if self.private is None else self.private.fewest(members)
+        if left < fewest:
+            raise ExchangeError(
+                f"{left} of {members} devices {what}, and it takes the noise of {fewest}; raise 'quorum' of the tier, "
+                "or lower 'left' of the mechanism."
+            )

@@ -6,6 +6,7 @@ import numpy as np
 
 from fogline.aggregation import Update
 from fogline.exchanges.base import ExchangeError, Received
+from fogline.exchanges.secagg.codes import code_of
 from fogline.exchanges.secagg.layout import Layout
 from fogline.exchanges.secagg.packing import Bytes, flags
 from fogline.exchanges.secagg.roster import (
@@ -64,7 +65,8 @@ class Unmasking:
                     add_mask(vectors, mask_stream(shared, context), negative=peer < number)
         layout, members = Layout.read(self._state["layout"].tobytes()), int(self._left.sum())
         try:
-            return layout.decode(*vectors, self._roster.settings.ring(self._roster.members), members)
+            code = code_of(self._roster.settings, layout, self._roster.members, context)
+            return code.decode(*vectors, members)
         except RingError as error:
             raise ExchangeError(str(error)) from error
 

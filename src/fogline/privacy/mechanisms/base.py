@@ -33,14 +33,17 @@ class Use:
     """Sums that one aggregator gives out."""
     times: int
     """How many of them one unit is in, at most."""
+    separation: int = 1
+    """How many rounds there are from one of these to the next, at least."""
 
 
 class Mechanism(Parametrised):
     """One way to make noise."""
 
     distributed: ClassVar[bool] = False
-    """Whether every unit adds a share of the noise to what it gives (:meth:`share`), so that no aggregator sees a sum
-    without it. Else who has the sum adds it (:meth:`noised`)."""
+    """Whether every device adds a share of the noise to what it gives, so that no aggregator sees a sum without it: the
+    exchange does that (:class:`fogline.privacy.mechanisms.shared.SharedMechanism`). Else who has the sum adds the noise
+    (:meth:`noised`)."""
     in_exchange: ClassVar[bool] = False
     """Whether its sum may come out of an exchange such as secure aggregation, which rounds what units give."""
     adapts: ClassVar[bool] = False
@@ -48,7 +51,9 @@ class Mechanism(Parametrised):
     remembers: ClassVar[bool] = False
     """Whether it keeps a state. Then a unit cannot make the noise by itself before it sends (``at``)."""
 
-    def noised(self, total: Integers, deviation: float, state: State, source: Source) -> tuple[Integers, State]:
+    def noised(
+        self, total: Integers, deviation: float, state: State, source: Source, round: int = 0
+    ) -> tuple[Integers, State]:
         """A sum with noise, and the state to keep.
 
         Args:
@@ -56,17 +61,7 @@ class Mechanism(Parametrised):
             deviation: standard deviation that is asked for, in steps, at least 0.
             state: what it returned the last time; empty the first time.
             source: of random numbers; where the same sum is noised again after a crash, the same.
-        """
-        raise NotImplementedError
-
-    def share(self, own: Integers, deviation: float, units: int, source: Source) -> Integers:
-        """What a unit gives, with its share of the noise; only of a mechanism that is distributed.
-
-        Args:
-            own: (n,), its own to change.
-            deviation: standard deviation that all shares are to come to, in steps.
-            units: as many at least give one.
-            source: of random numbers, the unit's own.
+            round: of the job, counted from 0, those among them that came to nothing.
         """
         raise NotImplementedError
 

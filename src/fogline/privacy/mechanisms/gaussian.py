@@ -24,7 +24,9 @@ class GaussianMechanism(Mechanism):
 
     adapts: ClassVar[bool] = True
 
-    def noised(self, total: Integers, deviation: float, state: State, source: Source) -> tuple[Integers, State]:
+    def noised(
+        self, total: Integers, deviation: float, state: State, source: Source, round: int = 0
+    ) -> tuple[Integers, State]:
         total += rounded_gaussian(deviation, total.size, source)
         return total, state
 

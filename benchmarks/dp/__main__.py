@@ -1,0 +1,31 @@
+"""Differential privacy: how well models learn under it, how sharp its accountants are, and what it costs to train.
+
+    python -m benchmarks.dp [--quick] [--only accuracy accountant engines]
+
+Each part is a file of this folder with a function of its name, which gives a dictionary. `--quick` only shows that
+everything works: its figures mean nothing and are not kept. The last line is JSON.
+"""
+
+import argparse
+from importlib import import_module
+from typing import Any
+
+from benchmarks.common import console, report
+
+PARTS = ("accuracy", "accountant", "engines")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a little of everything, to see that it works")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run, in this order")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"quick": options.quick}
+    for part in options.only:
+        console.rule(part)
+        result |= getattr(import_module(f"benchmarks.dp.{part}"), part)(options.quick)
+    report("dp", result, keep=not options.quick and set(options.only) == set(PARTS))
+
+
+if __name__ == "__main__":
+    main()
