@@ -22,7 +22,7 @@ def _name(path: Path) -> str:
 
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-THEIRS = ("dp.run_", "peers.run_", "serving.run_")
+THEIRS = ("dp.run_", "peers.run_", "secagg.run_", "serving.run_")
 """Those that run in the environments of peers."""
 OURS = sorted(name for name in map(_name, FOLDER.rglob("*.py")) if not name.startswith(THEIRS))
 

@@ -1,1 +1,1 @@
-"""Robust aggregation: how fast rules are, beside ByzFL's."""
+"""Robust aggregation: how accurate models get under attack, and how fast rules are, beside ByzFL's."""

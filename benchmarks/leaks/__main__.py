@@ -31,7 +31,7 @@ FIGURES = {
     "lira": "auc",
     "canary": "epsilon",
 }
-QUICK = AuditSettings(examples=(1, 8, None), shadows=6, iterations=100, rounds=2)
+QUICK = AuditSettings(examples=(1, 8, None), shadows=4, iterations=60, rounds=2, devices=2, canaries=120)
 
 
 def row_of(task: str, defence: str, one: Finding) -> dict[str, Any]:

@@ -44,6 +44,7 @@ DEFENCES: dict[str, Tables] = {
     "int8": tree(fog={"uplink": ["int8"]}),
     "secagg": tree(fog={"exchange": "secagg"}),
     "noise of devices": {"privacy": {"at": "devices", "clip": 0.5, "noise": 0.5}},
+    "noise of examples": {"privacy": {"unit": "example", "clip": 1.0, "noise": 1.0}},
     "noise at the cloud": {"privacy": {"clip": 0.5, "noise": 1.0}},
 }
 """By what the table calls them."""

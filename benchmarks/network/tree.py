@@ -114,9 +114,9 @@ def _spawn(label: str, command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """Processor time of processes so far."""
-    return sum(sum(map(int, _stat(pid)[11:13])) for pid in pids) / TICKS
+def cpu_seconds(pids: Sequence[int], ended: bool = False) -> float:
+    """Processor time of processes so far; with ``ended``, that of their children that have ended too."""
+    return sum(sum(map(int, _stat(pid)[11 : 15 if ended else 13])) for pid in pids) / TICKS
 
 
 def family(pid: int) -> list[int]:

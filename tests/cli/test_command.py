@@ -19,6 +19,7 @@ from fogline.cli.failures import JobFailedError, UsageError, reported
 from fogline.governance.errors import TokenError
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
+from fogline.jobs.job import AttackPlan
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
 from fogline.network.cloud.client import OperatorApiError
@@ -185,8 +186,10 @@ def test_a_job_is_run_with_its_overrides(
 
     asked = pretend(monkeypatch, outcome)
     arguments = ["--set", "cloud.deadline=10s", "--set", "local.epochs=2", "--seed", "9", "--processes", "0"]
+    arguments += ["--attack", "ipm(tau=3)", "--malicious", "2"]
     assert exit_of("simulate", "job.toml", *arguments, "--folder", "here") == 0
     (job,) = asked
+    assert job.attack == AttackPlan(name="ipm(tau=3)", malicious=2)
     assert (job.seed, job.processes, job.local.epochs, job.tree.tiers["cloud"].deadline) == (9, 0, 2, 10.0)
     shown = capsys.readouterr().out
     assert "fogline show here" in shown

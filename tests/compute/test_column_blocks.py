@@ -171,3 +171,22 @@ def test_blocks_suit_a_large_model_of_a_method_that_is_columnwise() -> None:
     assert not column_blocks.suits(Heir(), large)
     assert not column_blocks.suits(make("fedexp"), large)
     assert not column_blocks.suits(make("fedavg"), SPEC)
+
+
+@pytest.mark.parametrize("rule", ["multi_krum(f=1)", "trimmed_mean(0.2)", ["nnm(f=1)", "median"]], ids=str)
+def test_blocks_and_the_whole_use_the_same_of_each_update(rule: str, tmp_path: Path) -> None:
+    made, found = Groups(make("fedavg"), SPEC, make_rule(rule)), []
+    members = tuple(FoldInput(f"u{i}", 0, f"client-{i}") for i in range(6))
+    for blocks in (False, True):
+        runner, folder = GroupsOnFiles(made, blocks=blocks, rates=True), tmp_path / str(blocks)
+        folder.mkdir()
+        runner.begin(groups.root(Params.zeros(SPEC)), str(folder / "m0-group"), str(folder / "m0"), "m0")
+        for i in range(6):
+            update = update_of(make("fedavg"), i)
+            update.vectors["delta"] += 20.0 * (i == 4)
+            write(str(folder / f"u{i}"), update)
+        found.append(ask(runner, Move("m0", "m1", members, False, 0, True), folder, 0, 6).scores)
+    whole, parts = found
+    assert [place for place, _ in whole] == list(range(6))
+    assert dict(whole) == pytest.approx(dict(parts))
+    assert min(whole, key=lambda one: one[1])[0] == 4

@@ -91,7 +91,7 @@ def in_simulation(groups: Groups, updates: list[Update], merge: bool = False) ->
         numbers.merge("cloud", Merge("merged", members(len(updates))))
         made = numbers.updates["merged"]
     else:
-        made = numbers.move("cloud", Move("cloud@0", "cloud@1", members(len(updates)), False, 0, True))
+        made, _ = numbers.move("cloud", Move("cloud@0", "cloud@1", members(len(updates)), False, 0, True))
     LazyValues(None, lambda _, __: None).force([made])  # type: ignore[arg-type]
     return refused, made.result
 

@@ -20,7 +20,8 @@ from fogline.algorithms import METHODS, Algorithm, FedAvg
 from fogline.algorithms.checks import HOOKS
 from fogline.data import from_arrays
 from fogline.jobs import Evaluation, Job, Local, Tier, Tree
-from fogline.jobs.job import JobNeeds, Method, Publish
+from fogline.jobs.job import AttackPlan, JobNeeds, Method, Publish
+from fogline.jobs.tree import Quarantine
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "local": Local,
     "tree": Tree,
     "tree.NAME": Tier,
+    "tree.NAME.quarantine": Quarantine,
+    "attack": AttackPlan,
     "needs": JobNeeds,
     "evaluation": Evaluation,
     "publish": Publish,

@@ -26,6 +26,8 @@ class Played:
     """Children that could not go on, and why."""
     sent: dict[tuple[str, str], Arrays] = field(default_factory=dict[tuple[str, str], Arrays])
     """By step and child."""
+    heard: dict[tuple[str, str], Arrays] = field(default_factory=dict[tuple[str, str], Arrays])
+    """Likewise, what it was answered to the step before."""
 
     @property
     def update(self) -> Update:
@@ -60,14 +62,16 @@ def play(
     received: dict[str, Arrays] = {child: {} for child in updates}
     failed: dict[str, str] = {}
     sent: dict[tuple[str, str], Arrays] = {}
+    heard: dict[tuple[str, str], Arrays] = {}
     state: Arrays = {}
     for number, step in enumerate(exchange.steps):
         payloads: dict[str, Arrays] = {}
         for child in received:
             if child in (gone or {}).get(step, ()):
                 continue
+            heard[step, child] = hears(step, child, received[child])
             try:
-                payload, after = child_step(exchange, number, states[child], hears(step, child, received[child]))
+                payload, after = child_step(exchange, number, states[child], heard[step, child])
             except ExchangeError as error:
                 failed[child] = str(error)
                 continue
@@ -77,5 +81,5 @@ def play(
             replies, told = parent_step(exchange, number, state, payloads)
             received, state = {child: reply.arrays for child, reply in replies.items()}, told.arrays
         else:
-            return Played(combined(exchange, state, payloads), failed, sent)
+            return Played(combined(exchange, state, payloads), failed, sent, heard)
     raise AssertionError

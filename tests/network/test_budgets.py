@@ -74,6 +74,13 @@ def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path:
             assert ledger_of(tmp_path, "client-1").jobs[record.job].rounds == 8
             reasons = [why for _, child, why in made.said(record) if child == "client-0" and "owner allows 2" in why]
             assert reasons, made.said(record)
+            # When nobody is left, the job ends with what it has learned.
+            allow(tmp_path / "client-1", "epsilon = 3.5")
+            record = await ended(made, private(40, cloud="quorum = 1"))
+            assert (record.state, record.why) == ("finished", "")
+            assert 1 <= record.done < 40
+            assert ledger_of(tmp_path, "client-1").spent(DELTA) <= 3.5
+            assert {child for what, child, _ in made.said(record) if what == "spent"} == {"client-0", "client-1"}
 
     asyncio.run(work())
 
@@ -142,12 +149,11 @@ def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True], ids=["before the charge", "between charge and training"])
-def test_a_killed_device_has_charged_what_left_and_no_round_twice(after: bool, tmp_path: Path) -> None:
+def test_a_device_that_is_killed_between_charge_and_training_is_charged_once(tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path, fogs=0) as made:
             made.kill("client-0")
-            made.start("client-0", call=("fogline.network.node.spending:Spending.charge", 2, after))
+            made.start("client-0", call=("fogline.network.node.spending:Spending.charge", 2, True))
             record = await made.submit(private(3))
             await made.died("client-0")
             made.start("client-0")

@@ -12,6 +12,7 @@ import pytest
 
 from fogline.jobs import Tier, Tree
 from fogline.jobs.reading import parse_job
+from fogline.monitoring.run_files import load_run
 from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
 from fogline.network.node.process import Listening
@@ -366,3 +367,43 @@ def test_a_fog_that_comes_back_below_the_same_parent_goes_on(tmp_path: Path) -> 
 def test_parent_addresses_are_parsed() -> None:
     assert ParentAddress.parse("10.0.0.1:7443") == ParentAddress("cloud", "10.0.0.1:7443")
     assert ParentAddress.parse("fog-1@10.0.0.1:7443") == ParentAddress("fog-1", "10.0.0.1:7443")
+
+
+QUARANTINE = job(
+    rounds=6,
+    fogs=0,
+    cloud='rule = "trimmed_mean(0.25)"\nquorum = 1.0\nquarantine = { memory = 0.5, rounds = 2 }',
+    task="poisoned = 1",
+)
+"""One of four devices moves far away."""
+
+
+def test_who_poisons_is_cut_off_and_the_report_says_so(
+    runner: asyncio.Runner, clusters: dict[int, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(HERE)
+    expected, made = simulated(QUARANTINE), clusters[0]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(QUARANTINE))
+        assert (record.state, record.why) == ("finished", "")
+        assert same(made.model(record), expected.params)
+        assert ("quarantined", "client-1", expected.cut_off["client-1"]) in made.said(record)
+        found = load_run(made.folder / "cloud" / "runs" / record.job)
+        assert found.cut_off == expected.cut_off
+        assert found.cut_off.keys() == {"client-1"}
+        assert [row["devices"] for row in found.history] == [4, 4, 4, 3, 3, 4]
+
+    runner.run(work())
+
+
+def test_an_attack_is_refused_where_nodes_are_real(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    made = clusters[0]
+
+    async def work() -> None:
+        text = job(fogs=0, more='attack = { name = "alie" }')
+        record = await made.finish(await made.submit(text))
+        assert record.state == "failed"
+        assert "attack is for simulations, and this job is for real nodes" in record.why
+
+    runner.run(work())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fogline.aggregation.attribution import Telling, Use, Used, use_of
 from fogline.aggregation.fold import Fold, middle
 from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
 from fogline.aggregation.mean import LARGEST
@@ -39,20 +42,14 @@ def as_it_is(vector: Vector) -> Vector:
     return vector
 
 
-class Combining(Protocol):
+class Combining(Telling, Protocol):
     """What the fold asks of a rule: see :class:`fogline.aggregation.rules.Rule`."""
 
-    combines: ClassVar[bool]
     mixes: ClassVar[bool]
 
     @property
     def least(self) -> int:
         """Updates that it needs."""
-        ...
-
-    @property
-    def trusted(self) -> str:
-        """The child whose update it needs; empty if any will do."""
         ...
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
@@ -115,14 +112,19 @@ class Gathered(Partial):
         return cls(updates)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class CombinedFold(Folded):
     """What a rule made of all updates at once: of each name one vector, which stands for their mean.
 
     Its weight is what the updates' weights come to if each were as heavy as the median one, lest one update make
     itself as heavy as it likes. A total is the rule's vector times that.
+
+    Args:
+        use: by child, how much of its update the rule has used (:func:`fogline.aggregation.attribution.use_of`);
+            computed when it is asked for, from the updates, which it keeps until then.
     """
 
-    __slots__ = ()
+    use: Callable[[], dict[str, Use]] = field(default=dict[str, Use], compare=False)
 
     def mean(self, name: str) -> Vector:
         self._check(name)
@@ -131,7 +133,7 @@ class CombinedFold(Folded):
         return self.sums[name]
 
     def total(self, name: str) -> Vector:
-        return super().total(name) * self.weights[name]
+        return Folded.total(self, name) * self.weights[name]
 
 
 class GatheringFold(Fold):
@@ -185,12 +187,14 @@ class GatheringFold(Fold):
         """
         counters = middle([update.counters for update, _ in self._updates])  # The largest might be a lie.
         count, made = self.count, dict[str, Vector]()
-        weights = dict[str, float]()
+        weights, used = dict[str, float](), list[Used]()
         for name, rows in rows_of(self._rule, self._updates).items():
-            made[name] = self._combined(name, rows)
+            plan = _planned(self._rule, rows) if self._plans is None else self._plans.get(name)
+            made[name] = self._combined(name, rows, plan)
             weights[name] = len(rows) * float(np.median(rows.weights)) if len(rows) else 0.0
+            used.append((rows, None if plan is None else plan.mixture.matrix))
         self.clear()
-        return CombinedFold({**made}, {**weights}, counters, count)
+        return CombinedFold({**made}, {**weights}, counters, count, partial(use_of, self._rule, used))
 
     def suits(self, partial: Partial) -> None:
         if not isinstance(partial, Gathered):
@@ -205,10 +209,9 @@ class GatheringFold(Fold):
             self.count += update.count
         self._updates += updates
 
-    def _combined(self, name: str, rows: UpdateRows) -> Vector:
+    def _combined(self, name: str, rows: UpdateRows, plan: MixingPlan | None) -> Vector:
         """What the rule makes of the vectors of a name."""
         rule = self._rule
-        plan = _planned(rule, rows) if self._plans is None else self._plans.get(name)
         if plan is None:
             made = rows.combined(rule.combine, None)
         else:

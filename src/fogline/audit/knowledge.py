@@ -81,14 +81,15 @@ class Knowledge:
         """Each result beside the original that it is nearest to, the nearest pair first.
 
         An example counts as recovered where the result has at most half the squared error of the best that can be said
-        without the update: the nearest other example, or the mean of all others.
+        without the update, the nearest other example or the mean of all others; and is as much nearer to it than to any
+        other example, so that no likely picture counts because there are many that it may be like.
 
         Args:
             originals: (n, ...) what was trained on.
             rebuilt: (m, ...) of the same shape each.
         """
         guesses = np.concatenate([self.inputs, self.inputs.mean(0, keepdims=True)])
-        best = errors(originals, guesses).min(1)
+        best, other = errors(originals, guesses).min(1), errors(rebuilt, guesses).min(1)
         error = errors(originals, rebuilt)
         return tuple(
             Rebuilt(
@@ -96,7 +97,7 @@ class Knowledge:
                 rebuilt[column],
                 psnr(originals[row], rebuilt[column], self.span),
                 self._ssim(originals[row], rebuilt[column]),
-                bool(error[row, column] <= MUCH_NEARER * best[row]),
+                bool(error[row, column] <= MUCH_NEARER * min(best[row], other[column])),
             )
             for row, column in paired(error)
         )

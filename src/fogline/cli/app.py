@@ -38,7 +38,7 @@ COMMANDS = {
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
     "algorithms": (
         "lists:algorithms",
-        "List the methods, rules, policies of selection, stages, exchanges and mechanisms of noise.",
+        "List the methods, rules, policies of selection, stages, exchanges, mechanisms of noise and attacks.",
     ),
     "datasets": ("lists:datasets", "List the data sets that Fogline can load, and whether their files are here."),
     "engines": ("lists:engines", "List the training engines of every backend that is installed."),

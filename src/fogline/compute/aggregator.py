@@ -33,10 +33,14 @@ class GroupsOnFiles:
         blocks: whether the model is worked on in blocks. (What goes through stages is whole in memory meanwhile.)
         links: the stages around the node.
         node: its name.
+        rates: whether its moves say how much the rule has used of each child's update.
     """
 
-    def __init__(self, groups: Groups, blocks: bool, links: NodeLinks = UNSTAGED, node: str = "") -> None:
+    def __init__(
+        self, groups: Groups, blocks: bool, links: NodeLinks = UNSTAGED, node: str = "", rates: bool = False
+    ) -> None:
         self._groups = groups
+        self._rates = rates
         self._links = links
         self._node = node
         self._pieces = [(piece, groups.of(piece.spec)) for piece in pieces(groups.spec, blocks)]
@@ -98,7 +102,7 @@ class GroupsOnFiles:
         return CarriedOut((effect.model + GROUP, effect.model))
 
     def _move(self, asked: CarryOut, effect: Move) -> CarriedOut:
-        members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes)
+        members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes, self._rates)
         context = AggregatorContext(asked.population, asked.earlier, effect.lane, effect.lanes, effect.round)
         base = asked.reads[effect.base + GROUP]
 
@@ -111,16 +115,17 @@ class GroupsOnFiles:
                     raise
                 raise _UnusableRoundError(str(error)) from error
 
+        scores: tuple[tuple[int, float], ...] = ()
         try:
             members.work(lambda: self._put(asked, effect.model, moved))
-            refused = members.refused
+            refused, scores = members.refused, members.scores
         except _UnusableRoundError as error:  # Whoever sent them, the job outlives them.
             self._put(asked, effect.model, lambda piece, _: read_group(base, piece.read))
             refused = dict.fromkeys(range(len(effect.members)), f"the round's updates cannot be used: {error}")
         except CodeError as error:
             error.at(f"{self._node}, round {effect.round + 1}")
             raise
-        return CarriedOut((effect.model + GROUP, effect.model), tuple(refused.items()))
+        return CarriedOut((effect.model + GROUP, effect.model), tuple(refused.items()), scores=scores)
 
     def _merge(self, asked: CarryOut, effect: Merge) -> CarriedOut:
         members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes)

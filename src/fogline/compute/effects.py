@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from fogline.nodes.effects import (
     AddUp,
@@ -30,6 +32,7 @@ DeviceEffect = Train | Examine
 StepEffect = ChildStep | ParentStep
 """A half of a step of an exchange."""
 Computed = AggregatorEffect | DeviceEffect | StepEffect
+Share = Annotated[float, Meta(ge=0, le=1)]
 GROUP = "/group"
 """After a model's key: the aggregator's numbers behind it."""
 STATE: Key = "state"
@@ -73,6 +76,8 @@ class CarriedOut(msgspec.Struct, frozen=True, tag=True):
     """Values that were written; an effect may make fewer than it could."""
     refused: tuple[tuple[Count, str], ...] = ()
     """Places of the members whose updates could not be used, and why."""
+    scores: tuple[tuple[Count, Share], ...] = ()
+    """Places of the members, and how much the tier's rule has used of each, beside the usual."""
     trained: Trained | None = None
     """How a training ended."""
     failure: str | None = None

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
-from fogline.aggregation.gathering import Gathered, MixingPlan, as_it_is, plans_of
+from fogline.aggregation.attribution import Use, scores_of
+from fogline.aggregation.gathering import CombinedFold, Gathered, MixingPlan, as_it_is, plans_of
 from fogline.compute.column_blocks import Piece, WholeModel
 from fogline.compute.files import read_update
 from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, finished, form_of
@@ -25,10 +26,16 @@ class RoundMembers:
         members: the updates, in canonical order.
         reads: the file of each.
         stages: of the links that they came over.
+        rates: whether somebody asks how much of each the rule has used.
     """
 
     def __init__(
-        self, groups: Groups, members: Sequence[FoldInput], reads: Mapping[Key, str], stages: Pipeline = NONE
+        self,
+        groups: Groups,
+        members: Sequence[FoldInput],
+        reads: Mapping[Key, str],
+        stages: Pipeline = NONE,
+        rates: bool = False,
     ) -> None:
         self._groups = groups
         self._members = members
@@ -38,6 +45,9 @@ class RoundMembers:
         self._usable = self._admitted()
         self._plans: dict[str, MixingPlan] | None = None
         self._done = 0
+        self._rates = rates
+        self._uses: list[dict[str, Use]] = []
+        """By child, how much the rule has used of a piece."""
 
     @property
     def count(self) -> int:
@@ -48,6 +58,13 @@ class RoundMembers:
     def refused(self) -> Refusals:
         """Which cannot be used, in order."""
         return dict(sorted(self._refused.items()))
+
+    @property
+    def scores(self) -> tuple[tuple[int, float], ...]:
+        """How much the rule has used of each update, beside the usual (0 to 1), by its place."""
+        scores = scores_of(self._uses)
+        places = enumerate(self._members)
+        return tuple((place, scores[member.child]) for place, member in places if member.child in scores)
 
     def surely_fit(self) -> bool:
         """Whether one look at each tells that all can be used."""
@@ -66,13 +83,15 @@ class RoundMembers:
         if self._groups.rule.mixes and not isinstance(piece, WholeModel) and not merge:
             plans = {name: plan.at(piece.offset(name, plan.size)) for name, plan in self._planned().items()}
         folded = self._folded(piece, merge, plans)
+        if self._rates and isinstance(folded, CombinedFold):
+            self._uses.append(folded.use())
         self._done += 1
         return folded
 
     def work(self, work: Callable[[], None]) -> None:
         """Do what folds piece after piece; begin anew where an update turns out to have been none all along."""
         while True:
-            self._done = 0
+            self._done, self._uses = 0, []
             try:
                 work()
             except _OneLessError:

@@ -12,7 +12,16 @@ from fogline.data.ids import Listed, Picked
 from fogline.data.inputs import Array, joined
 from fogline.data.meaning import Meaning
 from fogline.data.parts import Cut, divided
-from fogline.data.sources import ExampleSource, InMemorySource, PooledSource, Rows, Transform, Transformed
+from fogline.data.sources import (
+    Altered,
+    Change,
+    ExampleSource,
+    InMemorySource,
+    PooledSource,
+    Rows,
+    Transform,
+    Transformed,
+)
 
 __all__ = ["Examples", "FederatedData", "Meaning"]
 
@@ -217,6 +226,18 @@ class FederatedData(Mapping[str, Examples]):
         The position counts held-out clients too, so that holding some out changes nothing for the others.
         """
         return self._changed(Transformed(self._source, transform), self._held)
+
+    def with_examples_changed(self, change: Change, indices: Sequence[int]) -> FederatedData:
+        """The same data, where what the clients at these positions in ``clients`` train on is ``change(examples,
+        position)``, as many as before. What they are judged on stays as it is."""
+        training = range(len(self.clients)) if self._training is None else self._training
+        places = {int(training[index]): index for index in indices}
+        data = self._changed(
+            Altered(self._source, lambda examples, place: change(examples, places[place]), frozenset(places)),
+            self._held,
+        )
+        data._parts = self._parts
+        return data
 
     def sample(self, counts: Mapping[int, int]) -> FederatedData:
         """Some clients with their first examples only: ``counts`` by position in ``clients``, in that order.

@@ -20,6 +20,9 @@ from fogline.user_code.loading import Loading
 Transform = Callable[[Any, int], Any]
 """``transform(x, client)``: the inputs (n, ...) of the client at that position, changed; pure and repeatable."""
 
+Change = Callable[[Examples, int], Examples]
+"""``change(examples, client)``: what the client at that position has in their place; pure and repeatable."""
+
 Loader = Callable[[str], Any]
 """Loads a client by its id: its examples, a pair of inputs and targets, or what is read item by item."""
 
@@ -245,6 +248,35 @@ class Transformed:
 
     def sizes(self) -> Indices:
         return self.source.sizes()
+
+
+@dataclass(frozen=True)
+class Altered:
+    """Another source in which some clients have other examples, as many as before."""
+
+    source: ExampleSource
+    change: Change
+    places: frozenset[int]
+
+    @property
+    def ids(self) -> Ids:
+        return self.source.ids
+
+    def load(self, index: int) -> Examples:
+        return self._changed(self.source.load(index), index)
+
+    def anew(self, index: int, seed: int, number: int) -> Examples | None:
+        found = self.source.anew(index, seed, number)
+        return None if found is None else self._changed(found, index)
+
+    def targets(self, index: int) -> Array:
+        return self.load(index).y if index in self.places else self.source.targets(index)
+
+    def sizes(self) -> Indices:
+        return self.source.sizes()
+
+    def _changed(self, examples: Examples, index: int) -> Examples:
+        return self.change(examples, index) if index in self.places else examples
 
 
 class PooledSource:

@@ -19,7 +19,7 @@ from pydantic import (
 
 from fogline.governance.policy.offers import Needs
 from fogline.jobs.checked import Demand, StrictModel
-from fogline.jobs.privacy import Privacy
+from fogline.jobs.privacy import DEVICES, Privacy
 from fogline.jobs.tree import CountOrShare, Tree
 from fogline.jobs.units import seconds, size
 from fogline.settings import LocalSettings
@@ -147,6 +147,27 @@ class JobNeeds(StrictModel):
         return msgspec.convert(self, Needs, from_attributes=True)
 
 
+class AttackPlan(StrictModel):
+    """Who is malicious in a simulation, and what they do."""
+
+    called = "an attack"
+
+    name: str = "sign_flip"
+    """What they do, with parameters in brackets: see ``fogline algorithms``; or ``module:Class``."""
+    malicious: CountOrShare = 0.2
+    """How many are malicious, drawn by the seed: a count, or a share, rounded, at least one."""
+    at: str = DEVICES
+    """Where they are: ``devices``, or a tier of aggregators below the root."""
+    who: tuple[str, ...] = ()
+    """Their names, in place of a draw."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AttackPlan:
+        if self.who and self.malicious != AttackPlan.model_fields["malicious"].default:
+            raise ValueError("who names the malicious, and malicious says how many are drawn; leave one of the two out")
+        return self
+
+
 class Publish(StrictModel):
     """How the model becomes versions in the cloud's registry, and how they reach the nodes that serve it. A simulation
     ignores it."""
@@ -232,6 +253,8 @@ class Job(StrictModel):
     ``"histogram(low=0, high=1, bins=20)"``. Only sums leave a device."""
     privacy: Privacy | None = None
     """Differential privacy; None: none."""
+    attack: AttackPlan | None = None
+    """In a simulation, what malicious nodes do; None: all are honest. A cloud refuses a job that has one."""
     publish: Publish = Publish()
     engine: str | None = None
     """Training engine; None measures the first cohort and chooses."""

@@ -46,6 +46,19 @@ def check_publishing(job: Job, algorithm: Algorithm) -> None:
         raise JobError(f"publish: {why}; leave that table out")
 
 
+def check_honest(job: Job) -> None:
+    """Refuse a job that attacks itself: real nodes do what they are asked.
+
+    Raises:
+        JobError: it has an attack.
+    """
+    if job.attack is not None:
+        raise JobError(
+            "attack is for simulations, and this job is for real nodes; leave that table out, or try it with: fogline "
+            "simulate"
+        )
+
+
 def no_version(algorithm: Algorithm) -> str | None:
     """Why the model of a method that keeps it on devices becomes no version; None if it may."""
     why = where_kept(algorithm)

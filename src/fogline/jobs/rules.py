@@ -27,6 +27,7 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
     modes = job.tree.modes(algorithm.mode)
     above: str | None = None
     for name, rule in rules.items():
+        _check_quarantine(job, name, rule)
         if rule.needs_all:
             _check_rounds(job, name, modes[name])
             _check_trusted(job, name, rule)
@@ -79,6 +80,19 @@ def rule_said(tree: Tree, name: str) -> str:
     """The rule of a tier as a job names it, for people."""
     texts = rule_texts(tree.tiers[name].rule)
     return f"'{texts[0]}'" if len(texts) == 1 else str(texts)
+
+
+def _check_quarantine(job: Job, name: str, rule: Rule) -> None:
+    """Who goes by whose updates a rule leaves out wants one that says it."""
+    if job.tree.tiers[name].quarantine is not None and not rule.tells:
+        raise JobError(
+            f"{name}.quarantine goes by whose updates the tier's rule leaves out, and {_named(job.tree, name)} does "
+            "not say that; take another, such as 'multi_krum(f=1)' or 'trimmed_mean(0.2)', or leave it out"
+        )
+
+
+def _named(tree: Tree, name: str) -> str:
+    return "the mean" if tree.tiers[name].rule is None else rule_said(tree, name)
 
 
 def _children(tree: Tree) -> dict[str, int]:

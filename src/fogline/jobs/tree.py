@@ -104,6 +104,32 @@ PERIOD = 10
 """Rounds in which each child's turn comes once, with the policy ``rotation``, where its parameter says nothing."""
 
 
+class Quarantine(StrictModel):
+    """When a child is not asked any more, because the tier's rule uses little of its updates again and again.
+
+    A child's reputation r begins at 1; after a round in which the rule used s of its update, beside what it used of
+    the median one (0 to 1), it is ``memory · r + (1 - memory) · s``. As a rule leaves some out whether they lie or not,
+    ``s`` counts of as many children as there is room for in quarantine, those with the least; of all others it is 1.
+    """
+
+    called = "quarantine"
+
+    below: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Reputation under which a child is not asked."""
+    memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """How much of a reputation stays from round to round."""
+    most: CountOrShare = 0.25
+    """Children that may be in quarantine at a time, a count, or a share of those that were judged, rounded down, at
+    least one: as many as may lie. It is always fewer than half."""
+    rounds: NonNegativeInt = 10
+    """Rounds of the aggregator for which it is not asked; 0: until the end."""
+
+    def most_of(self, children: int) -> int:
+        """How many of so many may be in quarantine."""
+        wanted = self.most if isinstance(self.most, int) else max(1, math.floor(self.most * children + 1e-9))
+        return min(wanted, (children - 1) // 2)
+
+
 class Tier(StrictModel):
     """How the aggregators of one tier work. Every wait has a quorum and a deadline."""
 
@@ -151,6 +177,8 @@ class Tier(StrictModel):
     """How the children's updates become one: ``mean``, ``exact``, ``median``, ``krum(f=2)`` and others, or a rule of
     your own (``module:Class``; in Python, an instance too); a list of several works them off in order. None takes
     ``mean``, or ``exact`` where the job is exact."""
+    quarantine: Quarantine | None = None
+    """Whom it does not ask any more, by whose updates its rule leaves out; None: it asks all."""
 
     @property
     def period(self) -> int:

@@ -204,6 +204,8 @@ class RunFolder(RunFiles):
             "units": result.units,
             "queries": result.queries,
             "higher_is_better": result.higher_is_better,
+            "malicious": result.malicious,
+            "cut_off": result.cut_off,
         }
         write_json(self.result_file, facts)
         if find_spec("matplotlib") is not None:

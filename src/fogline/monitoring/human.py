@@ -43,7 +43,7 @@ def human_difference(name: str, value: float, unit: str = "") -> str:
 
 def is_share(name: str) -> bool:
     """Whether a metric is a share of examples, best read in percent."""
-    return "accuracy" in name
+    return "accuracy" in name or name == "attack_success"
 
 
 def axis_label(name: str, unit: str, where: str = "") -> str:

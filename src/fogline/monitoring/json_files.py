@@ -41,6 +41,7 @@ def result_of(text: str) -> dict[str, Any]:
     for name in ("fogs", "devices"):
         facts[name] = _spread(facts[name])
     facts["reached"] = None if facts["reached"] is None else Reached(**facts["reached"])
+    facts["malicious"] = tuple(facts.get("malicious", ()))  # Not there in a run from before there were attacks.
     if "higher_is_better" not in facts:  # A run from before it was written down.
         facts["higher_is_better"] = is_better_higher(facts["headline"])
     return facts

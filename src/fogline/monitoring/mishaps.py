@@ -30,8 +30,15 @@ class Mishaps:
     tallies: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     """How often each reason was given, by kind."""
 
+    cut_off: dict[str, str] = field(default_factory=dict[str, str])
+    """Nodes that were not asked any more because of what they had sent, and why."""
+
     def count(self, what: str, who: str = "", why: str = "", amount: int = 1) -> None:
         """Something went wrong, or was in vain."""
+        if what == "quarantined":
+            if self.cut_off.get(who) == why:
+                return  # A node that was restarted tells it again.
+            self.cut_off[who] = why
         self.counts[what] += amount
         if why:
             self.reasons.setdefault(what, f"{who}: {why}" if who else why)

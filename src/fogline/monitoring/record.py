@@ -134,6 +134,10 @@ class RunRecord:
     baselines: dict[str, Baseline] = field(default_factory=dict)
     higher_is_better: bool = True
     """Of the headline metric."""
+    malicious: tuple[str, ...] = ()
+    """In a simulation with an attack: who made it."""
+    cut_off: dict[str, str] = field(default_factory=dict)
+    """Nodes that were in quarantine, and why."""
 
     def value(self) -> float | None:
         """The headline metric: on the test set, or, if there is none, on the devices that never trained."""

@@ -30,6 +30,7 @@ from fogline.monitoring.record import Baseline, RunRecord, Spread, last_reported
 WIDTH = 100
 FOGS_SHOWN = 8
 SUMS_SHOWN = 12
+NAMES_SHOWN = 20
 SURPLUS = "surplus"
 """What is counted of over-selection: it is meant to be, and no mishap."""
 BOOKKEEPING = ("round", "seconds", "wall", "joules", "train_loss", "updates", "steps", "devices", "epsilon")
@@ -131,12 +132,21 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
         why = "; ".join(f"{name}: {reason}" for name, reason in result.job.engines_refused.items())
         yield "Engine", f"{escape(result.job.engine or '')} [dim]({escape(why)})[/]"
     yield from _target(result)
+    if result.job.attack is not None and result.malicious:
+        yield "Attack", f"{escape(result.job.attack.name)} by {_listed(result.malicious)}"
+    for i, (who, why) in enumerate(result.cut_off.items()):
+        yield "In quarantine" if i == 0 else "", f"{escape(who)}: {escape(why)}"
     surplus = result.counts.get(SURPLUS, 0)
     if surplus:
         yield "Over-selection", f"{surplus:,} updates came when their round had enough"
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return f"{escape(', '.join(names[:NAMES_SHOWN]))}{more}"
 
 
 def _answer(sums: Mapping[str, float]) -> str:

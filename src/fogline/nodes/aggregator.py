@@ -30,7 +30,18 @@ from fogline.nodes.effects import (
     Send,
     SetTimer,
 )
-from fogline.nodes.events import Event, Halt, Joined, Left, Received, Started, StepComputed, TimerFired, UpdatesChecked
+from fogline.nodes.events import (
+    Event,
+    Halt,
+    Joined,
+    Left,
+    Received,
+    Scored,
+    Started,
+    StepComputed,
+    TimerFired,
+    UpdatesChecked,
+)
 from fogline.nodes.exchange import state_key
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
@@ -98,6 +109,8 @@ class Aggregator(Asking):
                 self._sifted()
             case StepComputed(upward=True) if self._uplink is not None:
                 self._uplink.computed(event)
+            case Scored(scores=scores) if scores and self.ledger.reputation is not None:
+                self._log(records.Rated(scores))
             case StepComputed() if self._exchange is not None:
                 self._exchange.computed(event, now)
             case Started():
@@ -135,6 +148,9 @@ class Aggregator(Asking):
 
     def _started(self) -> None:
         ledger = self.ledger
+        if ledger.reputation is not None:
+            ledger.reputation.begin()
+            self._tell(ledger.reputation)
         if ledger.assigned is None and self.role.parent is None:
             self._log(records.Assigned(task=0, round=0, model=model_key(self.name, 0)))
         self.roster.occupy(ledger.busy)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fogline.nodes import records
-from fogline.nodes.effects import Effect, Forget, Send, SetTimer, Write
+from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Write
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.exchange_uplink import UplinkExchange
 from fogline.nodes.learning import PolicyLearning
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Key, Work
 from fogline.nodes.policies import Selection
+from fogline.nodes.reputation import Reputation
 from fogline.nodes.role import AggregatorRole
 from fogline.nodes.roster import Presence, Roster
 from fogline.nodes.selection import CohortSelection
@@ -40,6 +41,7 @@ class Asking:
             self.ledger.busy,
             idle=role.keeps_idle,
             classes=role.lanes if role.mode == "semi-async" and not role.grouped else None,
+            barred=None if self.ledger.reputation is None else self.ledger.reputation.barred,
         )
         self.now = 0.0
         self._selection = CohortSelection(role, policy, self.roster, self.ledger)
@@ -164,6 +166,19 @@ class Asking:
         if ledger.unused:
             self._do(Forget(tuple(ledger.unused)))
             ledger.unused.clear()
+
+        if ledger.reputation is not None and ledger.reputation.news:
+            self._tell(ledger.reputation)
+
+    def _tell(self, reputation: Reputation) -> None:
+        """Children went into quarantine, or come out of it."""
+        for child, barred, why in reputation.news:
+            if barred:
+                self.roster.bar(child)
+            else:
+                self.roster.admit(child)
+            self._do(Count("quarantined" if barred else "released", child, why))
+        reputation.news.clear()
 
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)

@@ -60,6 +60,13 @@ class UpdatesChecked(msgspec.Struct, frozen=True, gc=False):
     """The runtime knows by now which of the updates that wait are none."""
 
 
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """The runtime has folded a round: how much the tier's rule has used of each child's update, beside the usual, from
+    0 to 1. Told where the tier has a quarantine."""
+
+    scores: tuple[tuple[str, float], ...]
+
+
 class Started(msgspec.Struct, frozen=True, gc=False):
     """The node begins, or begins again after a crash and the replay of its journal."""
 
@@ -68,4 +75,4 @@ class Halt(msgspec.Struct, frozen=True, gc=False):
     """The operator (or a rule of the job) ends the job."""
 
 
-Event = Joined | Left | Received | TimerFired | Trained | StepComputed | UpdatesChecked | Started | Halt
+Event = Joined | Left | Received | TimerFired | Trained | StepComputed | UpdatesChecked | Scored | Started | Halt

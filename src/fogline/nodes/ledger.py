@@ -16,6 +16,7 @@ from fogline.nodes.effects import FoldInput
 from fogline.nodes.exchange import ChildExchange, RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
+from fogline.nodes.reputation import Reputation
 from fogline.nodes.role import AggregatorRole
 
 
@@ -109,6 +110,9 @@ class Ledger:
         """Of the round that is open in each lane; none where there is no exchange."""
         self.up: ChildExchange | None = None
         """With the parent, at whose end there is the report."""
+        terms = role.tier.quarantine
+        self.reputation = None if terms is None else Reputation(terms)
+        """Of the children, where some may be in quarantine."""
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""
         self.ended = False
@@ -222,6 +226,9 @@ class Ledger:
                 assert self.up is not None
                 self.up.number = number
                 self.outbox.enter(self.up.sends())
+            case records.Rated(scores=scores):
+                assert self.reputation is not None
+                self.reputation.judge(scores)
             case records.Posted(report=report):
                 self.outbox.post(report, self._hand_over())
                 self._leave()
@@ -330,6 +337,8 @@ class Ledger:
         lane.open, lane.fresh, lane.spoiled = False, 0, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
+        if self.reputation is not None:
+            self.reputation.close_round()
         if record.final:
             self.ring_order, self.hops_met = [], 0
         if not record.met:

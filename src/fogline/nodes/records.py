@@ -112,6 +112,12 @@ class Closed(msgspec.Struct, frozen=True, gc=False, tag=True):
     """What the round's exchange made of the updates that waited, and that stands for them from now on."""
 
 
+class Rated(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """How much the tier's rule has used of each child's update in a round, from 0 to 1."""
+
+    scores: tuple[tuple[str, float], ...]
+
+
 class Posted(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A report for the parent is ready and is kept until the parent's receipt."""
 
@@ -141,6 +147,7 @@ Record = (
     | Resolved
     | Spoiled
     | Closed
+    | Rated
     | Posted
     | Confirmed
     | JobOver

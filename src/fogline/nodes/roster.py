@@ -21,6 +21,7 @@ class Roster:
         busy: children with an open request; the ledger's.
         idle: whether to keep a row of those without one, for a mode that must find them when they are few.
         classes: speed classes to keep, if any.
+        barred: children in quarantine; the ledger's. None where there is none: then no row of the others is kept.
     """
 
     def __init__(
@@ -31,10 +32,14 @@ class Roster:
         *,
         idle: bool = False,
         classes: int | None = None,
+        barred: Container[str] | None = None,
     ) -> None:
         self.deadline = deadline
         self.idle = IndexedSet() if idle else None
         self.classes = None if classes is None else SpeedClasses(classes)
+        self.admitted = None if barred is None else IndexedSet()
+        """Those that are not in quarantine."""
+        self._barred = barred
         self._presence = presence
         self._busy = busy
         self._all = IndexedSet()
@@ -59,6 +64,7 @@ class Roster:
         if known is None:
             self._all.add(child)
             self.release(child)
+            self.admit(child)
             if self.classes is not None:
                 self.classes.add(child, hello.seconds)
 
@@ -71,8 +77,9 @@ class Roster:
         self._took.pop(child, None)
         if self.classes is not None:
             self.classes.remove(child)
-        if self.idle is not None:
-            self.idle.remove(child)
+        for row in (self.idle, self.admitted):
+            if row is not None:
+                row.remove(child)
 
     def occupy(self, children: Iterable[str]) -> None:
         """Children have open requests from now on."""
@@ -84,6 +91,16 @@ class Roster:
         """A child's request is no longer open."""
         if self.idle is not None and child in self.hellos and child not in self._busy:
             self.idle.add(child)
+
+    def admit(self, child: str) -> None:
+        """A child is in quarantine no more."""
+        if self.admitted is not None and child in self.hellos and child not in (self._barred or ()):
+            self.admitted.add(child)
+
+    def bar(self, child: str) -> None:
+        """A child is in quarantine."""
+        if self.admitted is not None:
+            self.admitted.remove(child)
 
     def measured(self, child: str, seconds: float) -> None:
         """A child answered after so many seconds."""
@@ -121,7 +138,8 @@ class Roster:
 
     def can_be_asked(self, child: str, now: float) -> bool:
         """Whether it is here and can be asked now."""
-        return child in self.hellos and child not in self._busy and self.available(child, now)
+        fit = child in self.hellos if self.admitted is None else child in self.admitted
+        return fit and child not in self._busy and self.available(child, now)
 
 
 class RosterView:

@@ -46,7 +46,8 @@ class CohortSelection:
         roster = self._roster
         if roster.classes is not None:
             return RosterView(roster, roster.classes.row(lane))
-        return roster if roster.idle is None else RosterView(roster, roster.idle)
+        row = roster.idle if roster.admitted is None else roster.admitted
+        return roster if row is None else RosterView(roster, row)
 
     def cohort(self, lane: int, round_: int, now: float) -> AskedCohort:
         """Whom to ask for a lane's next round."""

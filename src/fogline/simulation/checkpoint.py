@@ -53,7 +53,9 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
         "counts": dict(simulator.traffic.mishaps.counts),
         "reasons": simulator.traffic.mishaps.reasons,
         "tallies": simulator.traffic.mishaps.tallies,
+        "cut_off": simulator.traffic.mishaps.cut_off,
         "losses": simulator.losses,
+        "scores": simulator.scores,
         "steps": {} if simulator.steps is None else simulator.steps.outcomes,
     }
     target = folder / f"round-{round_index:06d}"
@@ -101,7 +103,7 @@ def restore(checkpoint: Path, simulator: Simulator) -> None:
         elif name.startswith("sender/") and simulator.store.staging is not None:
             simulator.store.staging.states[int(name.removeprefix("sender/"))] = state
     tallies = {what: Counter(tally) for what, tally in notes["tallies"].items()}
-    simulator.traffic.mishaps = Mishaps(Counter(notes["counts"]), notes["reasons"], tallies)
+    simulator.traffic.mishaps = Mishaps(Counter(notes["counts"]), notes["reasons"], tallies, notes.get("cut_off", {}))
     simulator.store.replaying = False
 
 

@@ -13,8 +13,9 @@ from fogline.algorithms.group import GroupModel
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
+from fogline.simulation.adversary import Adversary, Sent
 from fogline.simulation.staging import Staging
-from fogline.simulation.values import ComputedValue, Folding, LazyValue, Training
+from fogline.simulation.values import ComputedValue, Folding, ForgedValue, LazyValue, Training
 from fogline.simulation.witness import Witness
 from fogline.user_code.bugs import CodeError
 
@@ -29,6 +30,7 @@ class Numbers:
         population: devices below each aggregator.
         refused: told of an update that could not be folded: the child and the reason.
         staging: takes what aggregators send through the stages of their links; None where there are none.
+        adversary: what malicious nodes send; None where all are honest.
         witness: told of what aggregators fold.
     """
 
@@ -38,8 +40,10 @@ class Numbers:
         population: dict[str, int],
         refused: Callable[[str, str], None],
         staging: Staging | None = None,
+        adversary: Adversary | None = None,
         witness: Witness | None = None,
     ) -> None:
+        self._adversary = adversary
         self.spec = next(iter(groups.values())).spec
         self.groups: dict[str, LazyValue] = {}
         self.models: dict[str, LazyValue] = {}
@@ -74,8 +78,8 @@ class Numbers:
             ComputedValue(partial(_at, node, self._computes[node].adopt), base, self.models[effect.source]),
         )
 
-    def move(self, node: str, effect: Move) -> LazyValue:
-        """The group moves by its members' updates."""
+    def move(self, node: str, effect: Move) -> tuple[LazyValue, LazyValue]:
+        """The group moves by its members' updates; its next model, and what the updates come to."""
         made = self._moves[node] = self._moves.get(node, -1) + 1
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes, effect.round)
         computes = self._computes[node]
@@ -87,7 +91,7 @@ class Numbers:
 
         group = ComputedValue(move, self.groups[effect.base], folded)
         self.set_group(effect.model, group)
-        return group
+        return group, folded
 
     def merge(self, node: str, effect: Merge) -> None:
         """Children's updates become one partial result."""
@@ -139,7 +143,7 @@ class Numbers:
         for alike in versions.values():
             members = [(self.updates[one.update], 1.0) for one in alike]
             computes = self._computes[node]
-            names = [one.child for one in alike] if computes.rule.trusted else ()
+            names = [one.child for one in alike] if computes.rule.needs_all else ()
             folding = Folding(
                 computes.fold(),
                 members,
@@ -164,6 +168,27 @@ class Numbers:
         fold = computes.fold()
         fold.take(places, some)
         return fold.close(merge=True)[1]
+
+    def forge(self, node: str, accepted: Sequence[AcceptedUpdate], replaying: bool) -> None:
+        """Put what malicious children send in place of their reports, which are computed; each is forged once.
+
+        Args:
+            node: the aggregator that has the reports.
+            accepted: those that wait there.
+            replaying: whether a resumed run repeats its past, without numbers.
+        """
+        adversary = self._adversary
+        if adversary is None:
+            return
+        found = [(one.child, one.update, self.updates[one.update]) for one in accepted]
+        new = frozenset(key for child, key, value in found if adversary.lies(child) and type(value) is not ForgedValue)
+        if not new:
+            return
+        forged: dict[str, Update | Partial] = {}
+        if not replaying:
+            sent = [Sent(child, key, value.result) for child, key, value in found]
+            forged = adversary.forge(self._computes[node].rule, sent, new)
+        self.updates.update((key, ForgedValue(forged.get(key))) for key in new)
 
     def begin(self, update: str, training: Training) -> None:
         """A device trains; :meth:`in_flight` gives it from when its model is there until it is computed."""
@@ -206,7 +231,7 @@ class Numbers:
             for child in of[place]:
                 self._refused(child, why)
 
-        names = [children[0] for children in of] if computes.rule.trusted else ()
+        names = [children[0] for children in of] if computes.rule.needs_all else ()
         votes: Callable[[int], int] = lambda place: len(of[place])  # noqa: E731
         seen = self._seen(node, of)
         return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names, seen)

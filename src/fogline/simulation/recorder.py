@@ -29,7 +29,9 @@ from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.survey import Surveys
 from fogline.simulation.values import LazyValue, Training
+from fogline.training.metrics import class_metrics
 from fogline.training.task import Sums
+from fogline.user_code.bugs import sure
 
 
 class RoundListener(Protocol):
@@ -176,7 +178,16 @@ class Recorder:
         task = self.setting.task
         if task.data.test is None or not self.setting.job.evaluation.at_cloud:
             return {}
-        return task.metrics(self.executor.evaluate(self.params, [None])[0].sums)
+        return task.metrics(self.executor.evaluate(self.params, [None])[0].sums) | self._attack_success()
+
+    def _attack_success(self) -> dict[str, float]:
+        """How often the model does what a backdoor wants, where there is one."""
+        task, triggered = self.setting.task, self.setting.triggered
+        if triggered is None or not triggered.count:
+            return {}
+        params = self.params
+        sums = sure("judging the attack", lambda: task.evaluate(params, triggered))
+        return {"attack_success": class_metrics(sums).get("accuracy", math.nan)}
 
     def _judge_on_devices(self, round_index: int) -> dict[str, float]:
         """What devices find of the global model."""
@@ -240,6 +251,8 @@ class Recorder:
             units=dict(task.units),
             queries=self.queries,
             higher_is_better=task.higher_is_better,
+            malicious=() if self.setting.adversary is None else self.setting.adversary.nodes,
+            cut_off=dict(traffic.mishaps.cut_off),
         )
 
     def _held_out(self) -> dict[str, float]:

@@ -15,6 +15,7 @@ from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
 from fogline.jobs.budget import account_of, why_fewer, within_budget
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
+from fogline.jobs.modules import class_name
 from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
 from fogline.jobs.privacy import Privacy
@@ -29,6 +30,7 @@ from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.record import Baseline
 from fogline.monitoring.result import Result
 from fogline.simulation import checkpoint
+from fogline.simulation.attacks import ATTACKS, Attack
 from fogline.simulation.baselines import FinishedRun, check_baselines, make_baselines
 from fogline.simulation.callbacks import OnRound
 from fogline.simulation.executors import Bench, Executor, executor_for, useful_processes
@@ -75,6 +77,7 @@ def simulate(
     on_round: OnRound | None = None,
     baselines: str | Sequence[str] = (),
     executor: str | None = None,
+    attack: str | Attack | Mapping[str, Any] | None = None,
 ) -> Result:
     """Simulate federated training over a tree of aggregators and unequal devices, on a virtual clock.
 
@@ -121,6 +124,9 @@ def simulate(
             by name, which can only be read. It may return ``fogline.STOP`` to end the run there.
         baselines: what the model is compared with at the end: ``"pooled"``, ``"alone"``, as ``evaluation.baselines``.
         executor: where cohorts are trained, by name (``fogline executors``); None goes by ``processes`` and the task.
+        attack: what malicious devices do: a name of ``fogline algorithms``, with parameters in brackets
+            (``"ipm(tau=2)"``), or an ``Attack``; a fifth of the devices does it. Or fields: ``name``, ``malicious``
+            (count or share), ``at`` (``"devices"``, or a tier below the root), ``who`` (names); see docs/robustness.md.
 
     Returns:
         The result: the model (``params``), one row a round (``history``, or ``frame()`` for pandas), ``metrics`` of the
@@ -160,6 +166,7 @@ def simulate(
             "chunk": chunk,
             "executor": executor,
             "processes": processes,
+            "attack": _attack_of(attack),
         }
     )
     method = None if isinstance(algorithm, str) else algorithm
@@ -189,6 +196,12 @@ def _with_baselines(
     if isinstance(evaluation, Evaluation):
         return evaluation.model_copy(update=more)
     return {**evaluation, **more}
+
+
+def _attack_of(attack: str | Attack | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if isinstance(attack, Attack):
+        return {"name": ATTACKS.text_of(attack, class_name(type(attack)))}
+    return {"name": attack} if isinstance(attack, str) else attack
 
 
 def _check_arguments(task: object, algorithm: object) -> None:
@@ -410,6 +423,9 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
         recorder.attendance = Attendance(recorder.history)
         simulator.store.replaying = True
         simulator.losses = {update: (loss, why) for update, (loss, why) in notes["losses"].items()}
+        simulator.scores = {
+            model: [(child, score) for child, score in scores] for model, scores in notes.get("scores", {}).items()
+        }
         if simulator.steps is not None:
             simulator.steps.outcomes = notes["steps"]
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)

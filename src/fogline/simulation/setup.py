@@ -53,6 +53,7 @@ from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, frozen_of, to_bytes
+from fogline.simulation.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
@@ -95,6 +96,10 @@ class Setting:
     """Of the links around the nodes of each depth, the root first, devices last."""
     exchanges: Mapping[str, Exchange]
     """What aggregators and their children do before these report, by the tier of the aggregators."""
+    adversary: Adversary | None = None
+    """Who attacks the run."""
+    triggered: Examples | None = None
+    """What shows whether the attack succeeds."""
 
     @property
     def shared(self) -> Params:
@@ -131,6 +136,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     rules = rules_of(job, algorithm)
     for query in job.queries:
         check_query(query, _some_examples(task))
+    adversary = adversary_of(job, list(task.data.clients), rules, bool(exchanges_of(job, algorithm)), task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
@@ -144,7 +150,11 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     task = sealed(with_home(task, algorithm, lambda: start), job)
     check_private_model(job, task.shared)
     check_units(job, population_below(job.tree.parents(), homes))
-    return Setting(job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges)
+    triggered = None if adversary is None else adversary.triggered(task)
+    task = task if adversary is None else adversary.poisoned(task)
+    return Setting(
+        job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges, adversary, triggered
+    )
 
 
 def _some_examples(task: Task) -> Examples | None:
@@ -230,10 +240,15 @@ def simulator_of(
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
+    adversary = setting.adversary
+    attacked = {
+        home for client, home in zip(clients, setting.homes, strict=True) if adversary and adversary.lies(client)
+    }
     for name, parent in parents.items():
         role = role_of(job, traits, name, tier_of[name], parent, patient.get(name, math.inf))
         policy = policy_of(role.tier)
-        if policy.needs_loss or role.steps:  # What is said in a step rests on the update.
+        # What is said in a step rests on the update, and what is forged on all of a round.
+        if policy.needs_loss or role.steps or name in attacked:
             wants_loss.add(name)
         asks_presence = name in leaves and not fleet.always_available
 
@@ -253,6 +268,7 @@ def simulator_of(
         population_below(parents, setting.homes),
         lambda child, why: made[0].refused(child, why),
         staging,
+        adversary,
         witness,
     )
     root = job.tree.nodes(job.tree.names[0])[0]
@@ -260,7 +276,8 @@ def simulator_of(
     if witness is not None:
         witness.begins(task, setting.shared)
         trained, moved = _both(lambda training, _: witness.trained(training), trained), _both(moved, witness.moved)
-    store = LazyValues(trainer, trained, numbers.settled, staging, giver_of(job, algorithm))
+    giver = giver_of(job, algorithm)
+    store = LazyValues(trainer, trained, numbers.settled, staging, giver, on_disk=bool(attacked))
     scenario = Scenario(
         root=root,
         aggregators=aggregators,

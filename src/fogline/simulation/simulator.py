@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from fogline.aggregation.attribution import scores_of
+from fogline.aggregation.gathering import CombinedFold
 from fogline.nodes import Device
 from fogline.nodes.effects import (
     Adopt,
@@ -32,7 +34,7 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Halt, Received, Started, TimerFired, Trained
+from fogline.nodes.events import Event, Halt, Received, Scored, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
 from fogline.simulation.collecting import rarely_collected
@@ -70,6 +72,9 @@ class Simulator:
         self.losses: dict[str, tuple[float | None, str | None]] = {}
         """Of devices that failed, and for policies that select by loss: what each report said. A resumed run repeats
         its past from it."""
+        self.scores: dict[str, list[tuple[str, float]]] = {}
+        """How much rules have used of each child's update, where there is a quarantine, by the model that came of it. A
+        resumed run repeats its past from it too."""
         self._clients = scenario.clients
         self._homes = scenario.homes
         self._index = {name: i for i, name in enumerate(scenario.clients)}
@@ -215,6 +220,8 @@ class Simulator:
         ordered = in_order(accepted)
         if not self.store.replaying:
             self.store.force([self.numbers.updates[one.update] for one in ordered])
+        self.numbers.forge(node, ordered, self.store.replaying)
+        if not self.store.replaying:
             members = self._aggregators[node].ledger.members(ordered)
             whys = self.numbers.unfit(node, members)
             self.losses.update({ordered[place].update: (None, why) for place, why in whys.items()})
@@ -276,9 +283,20 @@ class Simulator:
                 self._carry_out[type(effect)](seat, effect)
 
     def _move(self, seat: Seat, effect: Move) -> None:
-        group = self.numbers.move(seat.name, effect)
+        group, folded = self.numbers.move(seat.name, effect)
+        if self._aggregators[seat.name].role.tier.quarantine is not None:
+            self._handle(seat, Scored(self._scores_of(effect, folded)))
         if seat.name == self.root:
             self._moved(effect, group)
+
+    def _scores_of(self, effect: Move, folded: LazyValue) -> tuple[tuple[str, float], ...]:
+        """How much the rule has used of each child's update."""
+        if not self.store.replaying:
+            self.store.force([folded])
+            result = folded.result
+            use = result.use() if isinstance(result, CombinedFold) else {}
+            self.scores[effect.model] = list(scores_of([use]).items())
+        return tuple((child, score) for child, score in self.scores.get(effect.model, ()))
 
     def force(self, value: LazyValue) -> None:
         """Compute a value; where it pays, training that is under way joins the cohort."""

@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
+import numpy as np
+
 from fogline.aggregation import Folded, Partial, Update, Weight, is_per_number
+from fogline.aggregation.gathering import Keep
+from fogline.aggregation.spill import Spill
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
@@ -71,6 +75,10 @@ class ComputedValue(LazyValue):
     def settle(self, result: Any) -> None:
         super().settle(result)
         self._inputs = ()
+
+
+class ForgedValue(LazyValue):
+    """What a malicious node sends in place of its report."""
 
 
 class Training(LazyValue):
@@ -218,6 +226,7 @@ class LazyValues:
         settled: told of every other value that was computed.
         staging: takes what devices send through the stages of their links; None where there are none.
         give: makes of a device's round what it gives under the job's privacy; None where it reports as it is.
+        on_disk: whether what devices send waits on disk, and not in memory: somebody wants to see it all at once.
     """
 
     def __init__(
@@ -227,7 +236,9 @@ class LazyValues:
         settled: Callable[[LazyValue], None] = lambda _: None,
         staging: Staging | None = None,
         give: Giver | None = None,
+        on_disk: bool = False,
     ) -> None:
+        self._on_disk = on_disk
         self._trainer = trainer
         self._trained = trained
         self._settled = settled
@@ -276,6 +287,7 @@ class LazyValues:
                 training.settle(None)
             return
         jobs = [training.job(self.locals.get(training.client, {})) for training in cohort]
+        keep = Spill() if self._on_disk else np.copy
         for training, done in zip(cohort, self._trainer.run(jobs), strict=True):
             if done.local:
                 self.locals[training.client] = done.local
@@ -291,8 +303,8 @@ class LazyValues:
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):
                 consumer.feed()
-            elif update is not None and not is_copy:
-                training.result = _copy(update)
+            elif update is not None and (self._on_disk or not is_copy):
+                training.result = _copy(update, keep)
 
 
 def _next_cohort(waiting: list[Training]) -> list[Training]:
@@ -333,8 +345,8 @@ def _unfinished(targets: Iterable[LazyValue]) -> list[LazyValue]:
     return [found[order] for order in sorted(found)]
 
 
-def _copy(update: Update) -> Update:
-    vectors = {name: vector.copy() for name, vector in update.vectors.items()}
+def _copy(update: Update, keep: Keep) -> Update:
+    vectors = {name: keep(vector) for name, vector in update.vectors.items()}
     counters = update.counters.copy() if update.counters.size else update.counters
     weights: dict[str, Weight] = {
         name: weight.copy() if is_per_number(weight) else weight for name, weight in update.weights.items()

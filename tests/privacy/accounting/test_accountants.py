@@ -53,7 +53,7 @@ def test_divergences_are_those_of_a_numeric_integral(noise: float, rate: float) 
     loss = np.log1p(rate * np.expm1(np.minimum((2 * z - 1) / (2 * noise**2), 700.0)))
     for order, found in list(zip(ORDERS.tolist(), of_sample(rate, noise).tolist(), strict=True))[:120:13]:
         exact = np.logaddexp.reduce(without + order * loss) - np.logaddexp.reduce(without)
-        assert found == pytest.approx(exact / (order - 1), rel=1e-6, abs=1e-12), order
+        assert 0 <= found * (order - 1) / exact - 1 + 1e-8 < 1e-5, order
 
 
 @pytest.mark.parametrize("noise", [0.3, 1.0, 5.0, 80.0])
@@ -95,7 +95,7 @@ FIGURES = {
 }
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(**FIGURES)
 def test_more_noise_fewer_steps_and_rarer_samples_cost_less(noise: float, rate: float, times: int, at: float) -> None:
     for name in NAMES:
@@ -105,7 +105,7 @@ def test_more_noise_fewer_steps_and_rarer_samples_cost_less(noise: float, rate: 
         assert epsilon(steps(noise, rate, max(1, times // 2)), at, name) <= most
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(**FIGURES)
 def test_the_sharper_accountant_says_less_and_delta_is_the_way_back(
     noise: float, rate: float, times: int, at: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fogline.privacy.accounting.accountants import epsilon
-from fogline.privacy.accounting.events import Event, Gaussian, Repeated, Unit
+from fogline.privacy.accounting.events import Concentrated, Event, Gaussian, Repeated, Unit
 from fogline.privacy.accounting.ledger import BudgetError, Charge, Ledger, LedgerError, Limit
 
 DELTA = 1e-5
@@ -60,6 +61,18 @@ def test_a_job_s_own_budget_holds_for_that_job(path: Path) -> None:
     ledger.charge(charge("b", 1, limit=1.0))
     with pytest.raises(BudgetError, match=r"Training 9 for job b .* and the job allows 1$"):
         ledger.charge(charge("b", 9, limit=1.0))
+
+
+@pytest.mark.parametrize("event", [Gaussian(0.0), Concentrated(math.inf)])
+def test_what_has_no_bound_is_written_down_too(event: Event, path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.charge(charge("a", 1))
+    ledger.charge(Charge("b", "device", 1, (event,), DELTA))
+    again = Ledger(path)
+    assert again.jobs["b"].epsilon is None
+    assert again.spent(DELTA) == math.inf
+    with pytest.raises(BudgetError, match="ε = inf"):
+        again.charge(charge("a", 2), Limit(1e6, DELTA))
 
 
 def test_the_smallest_unit_is_what_all_jobs_promise(path: Path) -> None:

@@ -51,6 +51,9 @@ class Rule(Parametrised):
     """Whether it looks at updates as wholes: set by itself where ``mix`` is overridden."""
     needs_all: ClassVar[bool] = False
     """Whether it needs all updates at once: if it does either."""
+    tells: ClassVar[bool] = False
+    """Whether it says whose updates it uses, so that children can be judged by it: set by itself where ``mix`` or
+    ``kept`` is overridden."""
     prepares: ClassVar[bool] = False
     """Whether what it mixes is as good as updates for another rule, so that it may stand before one."""
 
@@ -59,6 +62,8 @@ class Rule(Parametrised):
         cls.combines = cls.combine is not Rule.combine
         cls.mixes = cls.mix is not Rule.mix
         cls.needs_all = cls.combines or cls.mixes
+        if "tells" not in vars(cls):
+            cls.tells = cls.mixes or cls.kept is not Rule.kept
 
     @property
     def least(self) -> int:
@@ -85,6 +90,10 @@ class Rule(Parametrised):
             (columns,) floating-point numbers.
         """
         return np.average(block, axis=0, weights=weights)
+
+    def kept(self, block: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+        """Which numbers of a block count in what ``combine`` makes of it, (updates, columns); None: it does not say."""
+        return None
 
     def mix(self, updates: Geometry) -> Matrix | Mixture:
         """Sums of updates that take their place; where nothing combines them, their mean is the result.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.geometry import Geometry, Matrix, selection
 from fogline.aggregation.rules.base import Rule
-from fogline.aggregation.rules.meamed import mean_around_median
+from fogline.aggregation.rules.meamed import mean_around_median, near_median
 from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
 from fogline.parameters import bounded
@@ -39,3 +39,6 @@ class Bulyan(Rule):
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         return mean_around_median(block, len(block) - 2 * self.f)
+
+    def kept(self, block: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return near_median(block, len(block) - 2 * self.f)

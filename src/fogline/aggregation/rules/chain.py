@@ -22,6 +22,7 @@ class Chain(Rule):
         # What a class says of itself hangs here on what is in the list.
         object.__setattr__(self, "combines", last.combines)
         object.__setattr__(self, "mixes", any(rule.mixes for rule in self.links))
+        object.__setattr__(self, "tells", last.tells or (not last.needs_all and any(rule.tells for rule in before)))
         for rule in before:
             if not rule.prepares:
                 raise ValueError(f"{rule} ends in one update, so that nothing can follow it; put it last")
@@ -39,6 +40,9 @@ class Chain(Rule):
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         return self.links[-1].combine(block, weights)
+
+    def kept(self, block: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+        return self.links[-1].kept(block)
 
     def prepare(self, updates: Geometry) -> Mixture:
         seen, matrix, mixture = updates, np.eye(len(updates)), Mixture(np.eye(len(updates)))

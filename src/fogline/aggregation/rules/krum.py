@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.aggregation.geometry import Geometry, Matrix, selection
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.neighbours import krum_scores
@@ -13,6 +15,7 @@ from fogline.parameters import bounded
 class Krum(Rule):
     """The one update whose nearest neighbours are nearest, unweighted (Blanchard et al., 2017)."""
 
+    tells: ClassVar[bool] = False  # Of all that it does not take but one, most are honest.
     f: int = bounded(ge=0)
     """Updates that may lie."""
     neighbours: int = bounded(0, ge=0)

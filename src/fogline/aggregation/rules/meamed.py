@@ -27,6 +27,9 @@ class MeaMed(Rule):
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         return mean_around_median(block, len(block) - self.f)
 
+    def kept(self, block: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return near_median(block, len(block) - self.f)
+
 
 def mean_around_median(block: npt.NDArray[Any], count: int) -> Vector:
     """Of each column the mean of so many numbers that are nearest to its median, (columns,). It sorts the block.
@@ -43,6 +46,12 @@ def mean_around_median(block: npt.NDArray[Any], count: int) -> Vector:
         np.copyto(mean, _mean(block[low : low + count]), where=nearer)
         np.copyto(far, reach, where=nearer)
     return mean
+
+
+def near_median(block: npt.NDArray[Any], count: int) -> npt.NDArray[np.bool_]:
+    """Which of a block, (updates, columns), are among the so many of their column that are nearest to its median."""
+    far = np.abs(block - np.median(block, axis=0))
+    return far <= np.partition(far, count - 1, axis=0)[count - 1]
 
 
 def _mean(block: npt.NDArray[Any]) -> Vector:

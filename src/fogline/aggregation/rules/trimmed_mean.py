@@ -28,8 +28,14 @@ class TrimmedMean(Rule):
         return 3 if self.share else 1  # Of two there is nothing to trim.
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
-        count = len(block)
-        # The margin forgives binary fractions. One is left of an odd number, two of an even one.
-        trimmed = min(math.ceil(self.share * count - 1e-9), (count - 1) // 2)
+        trimmed = self._trimmed(len(block))
         block.sort(axis=0)
-        return block[trimmed : count - trimmed].mean(axis=0, dtype=np.float64)
+        return block[trimmed : len(block) - trimmed].mean(axis=0, dtype=np.float64)
+
+    def kept(self, block: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        trimmed, ordered = self._trimmed(len(block)), np.sort(block, axis=0)
+        return (block >= ordered[trimmed]) & (block <= ordered[len(block) - trimmed - 1])
+
+    def _trimmed(self, count: int) -> int:
+        """Updates left out at either end: one is left of an odd number, two of an even one."""
+        return min(math.ceil(self.share * count - 1e-9), (count - 1) // 2)  # The margin forgives binary fractions.

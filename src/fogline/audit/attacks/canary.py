@@ -15,8 +15,10 @@ from fogline.audit.scene import Observation, Scene
 from fogline.audit.tap import View
 from fogline.audit.twins import Canaries
 from fogline.data import Examples
+from fogline.params import Vector
 from fogline.privacy.attacks.one_run import Bound, bound
 from fogline.privacy.attacks.presence import presence
+from fogline.training.context import ModelFunctions
 from fogline.training.local import ClientJob
 
 DELTA = 1e-5
@@ -110,11 +112,20 @@ class _Slopes:
             params = self._seen.params(view, moved=False)
             model = self._seen.task.model_functions(ClientJob(0, params.vector, params.counters, 1, 0.0, 0))
             weights = params.vector[: params.spec.trainable]
-            rows: list[Rows] = []
-            for i in range(examples.count):
-                one = examples.part(slice(i, i + 1))
-                _, slope = model.loss(weights, one.x, one.y, gradient=True)
-                assert slope is not None
-                rows.append(slope[self.places].astype(np.float64))
-            self._known[key] = np.stack(rows)
+            rows = [_slope(model, weights, examples.part(slice(i, i + 1))) for i in range(examples.count)]
+            self._known[key] = np.stack([row[self.places].astype(np.float64) for row in rows])
         return self._known[key]
+
+
+def _slope(model: ModelFunctions, weights: Vector, one: Examples) -> Vector:
+    """(P,) the gradient of the loss on an example.
+
+    Raises:
+        NotApplicableError: this kind of task gives none.
+    """
+    try:
+        _, slope = model.loss(weights, one.x, one.y, gradient=True)
+    except ValueError as error:  # As tasks of other kinds say.
+        raise NotApplicableError(str(error)) from error
+    assert slope is not None
+    return slope

@@ -19,7 +19,7 @@ Parameters = dict[str, str | None]
 
 
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
-    """List the methods, rules, policies of selection, stages, exchanges and mechanisms of noise.
+    """List the methods, rules, policies of selection, stages, exchanges, mechanisms of noise and attacks.
 
     Parameters
     ----------
@@ -31,6 +31,7 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     from fogline.exchanges import EXCHANGES
     from fogline.nodes.policies import POLICIES
     from fogline.privacy.mechanisms import MECHANISMS
+    from fogline.simulation.attacks import ATTACKS
     from fogline.stages import STAGES
 
     columns = ("name", "what it does", "parameters")
@@ -48,7 +49,9 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     _add(steps, "exchange", EXCHANGES)
     noise = Listing(columns, title="Noise (privacy.mechanism)")
     _add(noise, "mechanism", MECHANISMS)
-    present([methods, rules, selection, on_links, steps, noise], json)
+    attacks = Listing(columns, title="Attacks in simulations (attack.name)")
+    _add(attacks, "attack", ATTACKS)
+    present([methods, rules, selection, on_links, steps, noise, attacks], json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:

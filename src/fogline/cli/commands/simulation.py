@@ -36,6 +36,8 @@ def simulate(
     processes: int | None = None,
     folder: Path | None = None,
     baseline: Several = (),
+    attack: str | None = None,
+    malicious: str | None = None,
     quiet: Flag = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -60,10 +62,16 @@ def simulate(
     baseline
         Short for --set evaluation.baselines=[...]: at the end, compare with the same model trained on all data in one
         place (pooled), or by each device alone (alone); both: --baseline pooled alone.
+    attack
+        Short for --set attack.name=NAME: what malicious devices do, such as alie or "ipm(tau=2)"; see fogline
+        algorithms.
+    malicious
+        Short for --set attack.malicious=N: how many devices are malicious, a count or a share; by default 0.2.
     quiet
         Show no progress, only the result.
     """
     named = {"seed": seed, "engine": engine, "processes": processes}
+    named |= {"attack.name": attack, "attack.malicious": malicious}
     overrides = [*set, *(f"{key}={value}" for key, value in named.items() if value is not None)]
     if baseline:
         overrides.append(f"evaluation.baselines={list(baseline)}")

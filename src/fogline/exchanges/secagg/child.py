@@ -31,7 +31,7 @@ from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.privacy.agreement import KEY, SEAL, Agreement, derive, lasting, public_key, seal, unseal
 from fogline.privacy.graph import Flags, Peers, drawn
 from fogline.privacy.identity import Trust
-from fogline.privacy.masks import add_mask
+from fogline.privacy.masks import add_masks
 from fogline.privacy.sharing import SHARE, split
 
 SEALED = 2 * SHARE + SEAL
@@ -89,9 +89,10 @@ def masked(settings: SecAggSettings, state: Received, received: Received) -> Giv
     held, known = _opened(context, me, state, received, here)
     _check_peers(settings, members, state, known, "have sent this device shares that hold")
     numbers, tail = code_of(settings, Layout.of(update), members, context).encode(update, seed)
-    add_mask((numbers, tail), own_mask_stream(_own_mask(seed), context))
+    masks = [(own_mask_stream(_own_mask(seed), context), False)]
     for row in np.flatnonzero(known & flags(state, "masked", len(peers))).tolist():
-        add_mask((numbers, tail), state["masks"][row].tobytes(), negative=me > int(peers[row]))
+        masks.append((state["masks"][row].tobytes(), me > int(peers[row])))
+    add_masks((numbers, tail), masks)
     sent: Arrays = {"numbers": numbers, "tail": tail, "refused": _flags(here & ~known)}
     names = ("roster/context", "roster/place", "pairs", *JOINED)
     return sent, {name: state[name] for name in names} | {"held": held, "known": _flags(known)}

@@ -20,7 +20,7 @@ from fogline.exchanges.secagg.roster import (
 )
 from fogline.privacy.agreement import Agreement, public_key
 from fogline.privacy.graph import Flags, Graph
-from fogline.privacy.masks import add_mask
+from fogline.privacy.masks import add_masks
 from fogline.privacy.ring import RingError
 from fogline.privacy.sharing import combine
 
@@ -50,9 +50,9 @@ class Unmasking:
             ExchangeError: too few shares came, or the sum does not come out.
         """
         vectors = self._state["numbers"].copy(), self._state["tail"].copy()
-        context = self._roster.context
+        context, masks = self._roster.context, list[tuple[bytes, bool]]()
         for number in np.flatnonzero(self._left).tolist():
-            add_mask(vectors, own_mask_stream(self._seed(number), context), negative=True)
+            masks.append((own_mask_stream(self._seed(number), context), True))
         for number in np.flatnonzero(~self._left).tolist():
             with_it = self._with(number)
             if with_it:
@@ -62,7 +62,8 @@ class Unmasking:
                     if shared is None:
                         raise ExchangeError("A device's mask key is none, though its peers took it for one.")
                     # The peer added its mask if its number is the lower one.
-                    add_mask(vectors, mask_stream(shared, context), negative=peer < number)
+                    masks.append((mask_stream(shared, context), peer < number))
+        add_masks(vectors, masks)
         layout, members = Layout.read(self._state["layout"].tobytes()), int(self._left.sum())
         try:
             code = code_of(self._roster.settings, layout, self._roster.members, context)

@@ -32,7 +32,7 @@ from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation, RootJob
 from fogline.network.node.survey import SurveyEndedError, SurveyPart
 from fogline.network.timing import AGAIN, JOIN_WINDOW
-from fogline.network.transport.messages import BROKEN, Blob, JobAnnouncement, JobLog
+from fogline.network.transport.messages import BROKEN, SPENT, Blob, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import (
     Conclude,
@@ -137,6 +137,8 @@ class JobRun:
         """What devices found of a group's model, by its digest."""
         self._queries: dict[str, dict[str, float]] = {}
         """What devices answered."""
+        self._spent: set[str] = set()
+        """Devices whose data may give away nothing more for it."""
         self._there = asyncio.Event()
         self._over = False
         self._enough = False
@@ -176,9 +178,20 @@ class JobRun:
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
+        if told.what == SPENT:
+            self._spent.add(told.node)
+        if self._spent and self._is_spent():
+            self._participation.halt()  # It waits for nobody who could come.
         if told.what == BROKEN:
             why = told.why[:LONGEST]
             self._participation.halt(why if why.startswith(told.node) else f"{told.node}: {why}")
+
+    def _is_spent(self) -> bool:
+        """Whether too few are left for another round, and as many as ever were in one may give away nothing more."""
+        left, needed = self._participation.children, next(iter(self._job.tree.tiers.values())).fewest
+        most = max((row["devices"] for row in self._history), default=1.0)
+        devices = sum(hello.devices for hello in left.values())
+        return len(self._spent) >= most - devices and (len(left) < needed or devices < self._job.tree.minimum)
 
     # What its participation tells.
 
@@ -349,7 +362,8 @@ class JobRun:
             path = self._means.node.value_store.path(group)
             judged, sums = self._sums
             sums = sums if judged == group.digest else b""
-            asked = Conclude(folder, path, dict(mishaps.counts), mishaps.reasons, wall, sums, self._queries)
+            counts = dict(mishaps.counts)
+            asked = Conclude(folder, path, counts, mishaps.reasons, wall, sums, self._queries, mishaps.cut_off)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"

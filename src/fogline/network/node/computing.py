@@ -43,6 +43,8 @@ class Made:
 
     values: dict[Key, BlobRef] = field(default_factory=dict[Key, BlobRef])
     refused: tuple[tuple[str, str], ...] = ()
+    scores: tuple[tuple[str, float], ...] = ()
+    """Children, and how much the tier's rule has used of their updates."""
 
 
 class Computation:
@@ -91,8 +93,11 @@ class Computation:
         asked = CarryOut(effect, reads, _paths(drafts), earlier, population)
         answer = expect(CarriedOut, await self.worker_client.ask(asked))
         why = refusals(answer, members)
+        scores = dict(answer.scores)  # Foreign code says it: a child is judged once, and nobody who was not asked.
         return Made(
-            await self._take(effect, drafts, answer), tuple((members[place].child, why[place]) for place in why)
+            await self._take(effect, drafts, answer),
+            tuple((members[place].child, why[place]) for place in why),
+            tuple((member.child, scores[place]) for place, member in enumerate(members) if place in scores),
         )
 
     async def sift(

@@ -39,7 +39,7 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Received, TimerFired, Trained, UpdatesChecked
+from fogline.nodes.events import Event, Received, Scored, TimerFired, Trained, UpdatesChecked
 from fogline.nodes.ledger import in_order
 from fogline.nodes.messages import Key, Message, Report, Step, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
@@ -233,7 +233,7 @@ class Driver:
                 self._count(effect.record)
                 if isinstance(effect.record, Assigned | Posted):
                     self._drop_unneeded()
-            elif not await self._compute(effect):
+            elif not await self._compute(effect, effects):
                 acts.append(effect)
         self._released += [value for _, values in batch for value in values.values()]
         await self._commit(entries)
@@ -275,8 +275,8 @@ class Driver:
             self._set(key, value)
         return True
 
-    async def _compute(self, effect: Effect) -> bool:
-        """Carry out what makes values; whether it was such an effect."""
+    async def _compute(self, effect: Effect, effects: list[Effect]) -> bool:
+        """Carry out what makes values; whether it was such an effect. ``effects``: of the step, to which it may add."""
         match effect:
             case ChildStep() | ParentStep():
                 event, values = await self._computation.step(effect, self.values)
@@ -297,6 +297,8 @@ class Driver:
             self._set(key, value)
         for child, why in made.refused:
             self._links.tell(Count("refused", child, why))
+        if made.scores:  # In the transaction of the move: a crash between the two would lose what the round has shown.
+            effects += self.machine.handle(Scored(made.scores), self.clock.now())
         if isinstance(effect, Move) and len(made.refused) < len(effect.members) and self._on_move is not None:
             self._on_move(effect, self.values[effect.model + GROUP], self.clock.now())
         return True

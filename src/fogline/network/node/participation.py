@@ -21,6 +21,7 @@ from fogline.network.node.survey import SurveyPart
 from fogline.network.timing import AGAIN, BACK
 from fogline.network.transport.messages import (
     BROKEN,
+    SPENT,
     Blob,
     JobAnnouncement,
     JobLog,
@@ -267,8 +268,11 @@ class JobParticipation:
         uplink, driver = self._node.uplink, self._driver
         if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
             return
-        if self._leaf and (self._spent or not self.worker_client.loaded):
-            return  # It enters when the job is loaded, and no more once its data may give away nothing more.
+        if self._leaf and self._spent:
+            self._leave_spent()
+            return
+        if self._leaf and not self.worker_client.loaded:
+            return  # It enters when the job is loaded.
         if not self._leaf:
             devices = self._below()
             if not devices:
@@ -422,9 +426,14 @@ class JobParticipation:
             self._node.uplink.send(said)
             if self._leaf and isinstance(said.message, Report):
                 if self._spent:
-                    self.refuse(self._spent)
+                    self._leave_spent()
                 elif not self.worker_client.loaded:
                     self._reload()
+
+    def _leave_spent(self) -> None:
+        """The data here may give away nothing more for this job; also a root that was restarted must hear of it."""
+        self.refuse(self._spent)
+        self.tell(Count(SPENT, self._node.name, self._spent))
 
     def _reload(self) -> None:
         """The worker has ended: nobody may ask this device for anything until another one has loaded the job."""

@@ -43,6 +43,8 @@ SMALL = 32 << 10
 """Bytes up to which a value travels with the message that names it, and lies in the journal."""
 BROKEN = "broken"
 """What an aggregator tells of itself where code of a job is wrong: that ends the job."""
+SPENT = "spent"
+"""What a device tells of itself that has left a job because its data may give away nothing more for it."""
 
 
 Name = Annotated[str, Meta(pattern=r"\A[\w.:@#/ -]{1,200}\Z")]

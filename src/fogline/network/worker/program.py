@@ -41,7 +41,7 @@ from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchanges_of
-from fogline.jobs.judging import check_publishing, no_version, with_judges
+from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
 from fogline.jobs.protection import protection_of
@@ -168,10 +168,10 @@ class JobWorker:
 
     @cached_property
     def groups(self) -> GroupsOnFiles:
-        groups = self._computes(self.opened.depth)
+        groups, tier = self._computes(self.opened.depth), self.job.tree.tiers[self.job.tree.names[self.opened.depth]]
         # Noise is for all of a model at once, as the clip is: it is whole in memory then.
-        blocks = suits(self.algorithm, self.spec) and not groups.part
-        return GroupsOnFiles(groups, blocks, self.links, self.opened.node)
+        blocks, rates = suits(self.algorithm, self.spec) and not groups.part, tier.quarantine is not None
+        return GroupsOnFiles(groups, blocks, self.links, self.opened.node, rates)
 
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
@@ -231,6 +231,7 @@ class JobWorker:
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
         check_publishing(self.job, self.algorithm)
+        check_honest(self.job)
         for query in self.job.queries:
             check_query(query, self.task.data.test)
         job = with_defaults(self.job, self.algorithm, self.task)
@@ -297,12 +298,12 @@ class JobWorker:
             asked,
             self.client,
             plan,
-            self._run,
+            self.train,
             self.links,
             units_of(protection_of(self.job), self.algorithm.movement),
         )
 
-    def _run(self, job: ClientJob) -> LocalRound:
+    def train(self, job: ClientJob) -> LocalRound:
         """A device's round, with a secret that no other node can guess."""
         if protects_examples(self.job):
             job = replace(job, secret=fresh_secret())
@@ -385,6 +386,7 @@ class JobWorker:
                 units=dict(task.units),
                 queries=request.queries,
                 higher_is_better=task.higher_is_better,
+                cut_off=request.cut_off,
             )
         )
         return Evaluated(metrics)

@@ -105,6 +105,8 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     """Of the devices that judged it; empty where none did."""
     queries: dict[str, dict[str, float]] = {}
     """What devices answered."""
+    cut_off: dict[str, str] = {}
+    """Nodes that were in quarantine, and why."""
 
 
 class Base(msgspec.Struct, frozen=True):

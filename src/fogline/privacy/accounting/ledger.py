@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from fogline.errors import FoglineError
-from fogline.privacy.accounting.events import UNITS, AccountantName, Event, Unit
+from fogline.privacy.accounting.events import UNITS, AccountantName, Event, Gaussian, Unit
+from fogline.privacy.accounting.tally import tally
 from fogline.storage.errors import explained
 from fogline.storage.files import sync_folder
 
@@ -172,8 +173,10 @@ class Ledger:
         self, charge: Charge, spent: float, delta: float, number: int, lost: tuple[int, str] | None = None
     ) -> Entry:
         bound = spent if math.isfinite(spent) else None
+        # JSON has no infinity: what is known of no bound is written as what has no noise.
+        events = (Gaussian(0.0),) if tally(charge.events).everything else charge.events
         entry = Entry(
-            number, self.digest, time.time(), charge.job, charge.unit, charge.rounds, charge.events, bound, delta, lost
+            number, self.digest, time.time(), charge.job, charge.unit, charge.rounds, events, bound, delta, lost
         )
         line = msgspec.json.encode(entry)
         new = not self.path.exists()

@@ -20,7 +20,7 @@ ORDERS: Array = np.array(sorted({*WHOLE, *(1 + step / 10 for step in range(1, 10
 """Of the divergences that are looked at where there are samples."""
 FINE: Array = 1 + np.geomspace(1e-4, 1e7, 5000)
 """Where there are none, which costs nothing."""
-TERMS = 600
+TERMS = 200
 """Of the series for orders between whole numbers."""
 
 

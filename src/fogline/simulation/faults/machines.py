@@ -7,7 +7,7 @@ from zlib import crc32
 
 from fogline.aggregation import Arrays
 from fogline.nodes import Aggregator, Device
-from fogline.nodes.events import Joined, Left, StepComputed, TimerFired, Trained
+from fogline.nodes.events import Joined, Left, Scored, StepComputed, TimerFired, Trained
 from fogline.nodes.messages import Key, Message
 from fogline.simulation.faults.checks import Contributions
 
@@ -55,14 +55,20 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A timer, a training or a step that ends. Void in a later life of the node."""
+    """A timer, a training or a step that ends, or what a fold has shown of the children; void in a later life of the
+    node."""
 
     life: int
-    event: TimerFired | Trained | StepComputed
+    event: TimerFired | Trained | StepComputed | Scored
 
 
 Happening = Parcel | Alarm | Joined | Left | str
 """What the queue holds; a word is for the world itself: ``start``, ``join`` or ``leave``."""
+
+
+def lies(child: str) -> bool:
+    """Whether a rule, where there is a quarantine, leaves a child's updates out: of every fourth."""
+    return crc32(f"lies/{child}".encode()) % 4 == 0
 
 
 def blinking(child: str, now: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import msgspec
 
 from fogline.jobs import Tier
+from fogline.jobs.tree import Quarantine
 from fogline.nodes import AggregatorRole
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.settings import Mode
@@ -141,6 +142,16 @@ def with_exchange(plan: FaultPlan, steps: int, where: Where = "devices") -> Faul
 
 def _steps_above(role: AggregatorRole, roles: dict[str, AggregatorRole]) -> int:
     return 0 if role.parent is None else roles[role.parent].steps
+
+
+def with_quarantine(plan: FaultPlan, terms: Quarantine) -> FaultPlan:
+    """The same plan in synchronous rounds, where aggregators that move a model judge their children."""
+    roles: dict[str, AggregatorRole] = {}
+    for name, role in plan.roles.items():
+        tier = role.tier.model_copy(update={"late": "drop", "quarantine": terms})
+        traits = msgspec.structs.replace(role.traits, mode="sync", group_models=True)
+        roles[name] = replace(role, tier=tier, traits=traits)
+    return replace(plan, roles=roles)
 
 
 def with_privacy(plan: FaultPlan) -> FaultPlan:

@@ -34,7 +34,7 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Joined, Left, Received, Started, StepComputed, TimerFired, Trained
+from fogline.nodes.events import Event, Joined, Left, Received, Scored, Started, StepComputed, TimerFired, Trained
 from fogline.nodes.exchange import is_combined
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
@@ -42,7 +42,7 @@ from fogline.nodes.policies import make_policy
 from fogline.nodes.records import Accepted, Entered, JobOver, Record, Resolved, Spoiled
 from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
 from fogline.simulation.faults.exchanging import ExchangeInWorld, update_of
-from fogline.simulation.faults.machines import Alarm, Happening, Parcel, SeedOutcome, SimulatedMachine, blinking
+from fogline.simulation.faults.machines import Alarm, Happening, Parcel, SeedOutcome, SimulatedMachine, blinking, lies
 from fogline.simulation.faults.plan import POLL, FaultPlan, Where, draw_plan, with_exchange, with_privacy
 
 MOST_EVENTS = 100_000
@@ -159,7 +159,7 @@ class World:
                         machine.store[event.update] = self._made(name, event)
                         self._bring(machine, event.update)
                     self._handle(name, event)
-            case Alarm(life=life, event=StepComputed() as event):
+            case Alarm(life=life, event=StepComputed() | Scored() as event):
                 if life == machine.life:
                     self._handle(name, event)
             case Joined(child=child):
@@ -282,6 +282,9 @@ class World:
                 by = self._sum(name, store, [member.update for member in members])
                 self.deliveries.moves(name, by)
                 store[model] = moved + by
+                if self.plan.roles[name].tier.quarantine is not None:
+                    scores = {member.child: 0.0 if lies(member.child) else 1.0 for member in members}
+                    self._push(self.now, name, Alarm(machine.life, Scored(tuple(scores.items()))))
             case Merge(update=update, members=members) | AddUp(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
                 self._bring(machine, update)

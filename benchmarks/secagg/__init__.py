@@ -1,0 +1,1 @@
+"""What it costs that an aggregator learns a sum only."""
