@@ -1,7 +1,6 @@
 """Our accountants beside dp-accounting's: ε of the same events at the same δ.
 
-`python -m benchmarks.dp.accountant` prints the comparison; the last line is JSON. dp-accounting gets an environment of
-its own (without its pins, which no other package here could meet).
+dp-accounting gets an environment of its own (without its pins, which no other package here could meet).
 """
 
 from __future__ import annotations
@@ -77,9 +76,9 @@ def accountant(quick: bool = False) -> dict[str, Any]:
         "accountant_error": max(abs(row["over"]) for row in rows if row["accountant"] == "pld"),
         "rdp_lowest": min(row["over"] for row in rows if row["accountant"] == "rdp"),
         "rdp_highest": max(row["over"] for row in rows if row["accountant"] == "rdp"),
-        "our_seconds": sum(row["our_seconds"] for row in rows),
-        "their_seconds": sum(row["their_seconds"] for row in rows),
-        "cases": rows,
+        "accountant_seconds": sum(row["our_seconds"] for row in rows),
+        "dp_accounting_seconds": sum(row["their_seconds"] for row in rows),
+        "accountant_cases": rows,
     }
 
 
@@ -117,7 +116,3 @@ def _theirs(cases: list[Case]) -> list[dict[str, float]]:
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
-
-
-if __name__ == "__main__":
-    print(json.dumps(accountant()))

@@ -45,7 +45,7 @@ class Data:
 DATA = {
     "mnist": Data(1000, 784, 10, 0.6, 0.1),
     "fashion_mnist": Data(1000, 784, 10, 0.6, 0.1),
-    "uci_har": Data(600, 561, 6, 0.6, 0.1),
+    "uci_har": Data(600, 1152, 6, 0.6, 0.1),
 }
 
 

@@ -19,7 +19,7 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms import make
 from fogline.algorithms.base import AggregatorContext
 from fogline.compute.aggregator import GroupsOnFiles
-from fogline.compute.contributions import ContributionError
+from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
 from fogline.compute.privacy_part import part_of, units_of
@@ -105,6 +105,7 @@ def test_the_adversary_finds_noise_that_was_halved(monkeypatch: pytest.MonkeyPat
 
 def test_the_adversary_finds_a_clip_that_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fogline.compute.contributions.bounded_on_grid", lambda vector, *_: vector)
+    monkeypatch.setattr(Contributions, "fault", lambda self, update: None)  # The aggregator would refuse all of them.
     assert told_apart() > 100.0
 
 
@@ -137,8 +138,8 @@ def test_one_sum_has_one_noise_and_another_sum_another() -> None:
     wider = Cloud(Privacy(clip=CLIP, noise=1.5 * NOISE)).round(some)
     assert abs(np.corrcoef(one, wider)[0, 1]) < 0.1  # Else the two would give the sum away.
     cloud = Cloud(privacy)
-    both = [cloud.round(some), cloud.round(some)]
-    assert abs(np.corrcoef(*both)[0, 1]) < 0.1
+    first, second = cloud.round(some), cloud.round(some)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
 def test_a_model_is_on_the_grid_of_the_sum() -> None:
@@ -224,6 +225,16 @@ def test_a_node_refuses_what_no_unit_gives(tmp_path: Path) -> None:
     assert [*refused] == [1, 2, 3, 4]
     long = Update(CANARY.vectors, {"delta": 1.0})
     _, refused = moved_on_files(tmp_path, [good, long])
+    assert "longer than the clip" in refused[1]
+
+
+def test_a_simulation_refuses_what_a_node_refuses() -> None:
+    cloud = Cloud(Privacy())
+    good, fold = cloud.units.of(updates(1)[0], None, KEY), cloud.groups.fold()
+    fold.take((0, 1), [(good, 1.0), (Update(CANARY.vectors, {"delta": 1.0}), 1.0)])
+    partial, refused = fold.close(merge=True)
+    assert partial is not None
+    assert partial.count == 1
     assert "longer than the clip" in refused[1]
 
 

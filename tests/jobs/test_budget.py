@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fogline.jobs import Job, JobError, budget
-from fogline.jobs.budget import Account, charge_of, counted_job, in_words, why_fewer
+from fogline.jobs.budget import Account, charge_of, in_words, why_fewer
 from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import job_to_toml
 from fogline.privacy.accounting.accountants import epsilon
 
 
@@ -64,13 +63,6 @@ def test_a_device_is_charged_for_what_it_took_part_in() -> None:
         assert epsilon(charge.events, 1e-5) == pytest.approx(spent(central, times))
     assert epsilon(charge_of(central, "toy-1", 40, 10).events, 1e-5) == pytest.approx(spent(central, 30))
     assert epsilon(charge_of(local, "toy-1", 40, 10).events, 1e-5) > spent(local, 30)
-
-
-def test_only_a_job_with_privacy_is_counted() -> None:
-    assert counted_job(job_to_toml(Job())) is None
-    counted = counted_job(job_to_toml(job()))
-    assert counted is not None
-    assert counted.privacy == job().privacy
 
 
 def test_what_was_given_away_in_words_is_never_too_little() -> None:

@@ -67,6 +67,8 @@ def test_a_run_tells_no_losses_and_repeats() -> None:
     one, again = simulate(engine="flat"), simulate(engine="flat")
     np.testing.assert_array_equal(one.params.vector, again.params.vector)
     assert all(math.isnan(row["train_loss"]) for row in one.history)
+    first, second = (row["epsilon"] for row in one.history)
+    assert 0.0 < first < second
     louder = simulate(engine="flat", privacy=Privacy(unit="example", noise=50.0))
     start = task().initial(0).vector
     assert np.linalg.norm(louder.params.vector - start) > 20 * np.linalg.norm(one.params.vector - start)

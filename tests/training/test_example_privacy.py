@@ -88,9 +88,15 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("method", [LocalMethod, Proximal, Controlled, Normed, Calibrated, Distilled])
-def test_every_engine_gives_what_the_reference_gives(setting: str, method: type[LocalMethod]) -> None:
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [
+        *((LocalMethod, setting) for setting in SETTINGS),
+        *((method, "momentum") for method in (Proximal, Controlled, Normed)),
+        *((method, "plain") for method in (Calibrated, Distilled)),
+    ],
+)
+def test_every_engine_gives_what_the_reference_gives(method: type[LocalMethod], setting: str) -> None:
     task, local = task_of(), SETTINGS[setting]
     reference = three_rounds(task, "loop", method(), local)
     for engine in ("flat", "stacked"):
@@ -142,7 +148,7 @@ def test_every_kind_of_model(kind: str) -> None:
 def test_modules_at_random() -> None:
     """Engines that a run would take give what the reference gives, whatever the module."""
     taken = 0
-    for seed in range(20_000, 20_010):
+    for seed in range(20_000, 20_006):
         one = case(seed, odd=0.15)
         one = replace(one, local=one.local.model_copy(update={"privacy": QUIET, "clip_norm": None}))
         if ENGINES["loop"].refusal(one.task, one.method, one.local) is not None:
@@ -151,7 +157,7 @@ def test_modules_at_random() -> None:
             if refusal_of(one, engine) is None:
                 taken += 1
                 assert difference(one, engine) is None, f"{engine} differs: {one.text}"
-    assert taken >= 5
+    assert taken >= 3
 
 
 @pytest.mark.parametrize("kind", ["lenet", "groups", "residual", "norms", "embedded", "transformer"])

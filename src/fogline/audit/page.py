@@ -70,8 +70,8 @@ What they saw was taken off the links of a simulation of the job.</p>
 <h2>How to read this</h2>
 <p>An example counts as rebuilt where the result has at most half the squared error of the best that can be said without
 the update, the nearest of up to 256 other examples or their mean, and is as much nearer to it than to these. PSNR is in
-decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. Attacks that found nothing are no proof that there is nothing;
-those that came through are proof that there is.</p>
+decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. Attacks that
+found nothing are no proof that there is nothing; those that came through are proof that there is.</p>
 </body>
 </html>
 """

@@ -128,6 +128,7 @@ class RoundFold:
         misfit: why an update of some form does not fit the model; None if it does.
         keep: see :meth:`fogline.aggregation.rules.Rule.fold`.
         plans: see there.
+        fault: why an update may not be folded, by its numbers; None: whatever the fold itself takes.
     """
 
     def __init__(
@@ -136,10 +137,12 @@ class RoundFold:
         misfit: Callable[[Form], str | None] = lambda _: None,
         keep: Keep | None = None,
         plans: Mapping[str, MixingPlan] | None = None,
+        fault: Callable[[Update | Partial], str | None] | None = None,
     ) -> None:
         self._rule = rule
         self._misfit = misfit
         self._keep, self._plans = keep, plans
+        self._fault = fault
         self._alike: dict[Form, _Alike] = {}
         self._refused: Refusals = {}
 
@@ -150,6 +153,11 @@ class RoundFold:
             places: of the updates in the round, each once, ascending.
             values: the updates, each with its scale.
         """
+        if self._fault is not None:
+            whys = [self._fault(value) for value, _ in values]
+            self._refused |= {place: why for place, why in zip(places, whys, strict=True) if why}
+            right = [i for i, why in enumerate(whys) if not why]
+            places, values = [places[i] for i in right], [values[i] for i in right]
         if not values:
             return
         if len(values) == 1:

@@ -66,7 +66,8 @@ class Groups:
 
     def fold(self) -> RoundFold:
         """An empty fold of a round's updates."""
-        return RoundFold(self.rule, self._misfit)
+        fault = None if self.part.takes is None else self.part.fault
+        return RoundFold(self.rule, self._misfit, fault=fault)
 
     def as_update(self, value: Update | Partial) -> Update:
         """A partial result as one update: the mean of what is in it, with the weights and the devices of all.

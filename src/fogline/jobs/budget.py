@@ -7,7 +7,6 @@ that goes by rounds (schedules, judgements, what is published at the end) then h
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,15 +99,6 @@ def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
             planned = max(planned or 0, times)
         events = events_of(job, planned, times)
     return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant)
-
-
-def counted_job(text: str) -> Job | None:
-    """The job of a text (TOML) if what it gives away is counted; None if it has no ``[privacy]``."""
-    if "privacy" not in tomllib.loads(text):
-        return None
-    from fogline.jobs.reading import parse_job  # Not above: it reads jobs, and this belongs to them.
-
-    return parse_job(text)
 
 
 def within_budget(account: Account | None, job: Job) -> Job:

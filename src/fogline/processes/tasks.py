@@ -48,3 +48,12 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("%s: a task failed", self._owner, exc_info=task.exception())
+
+
+async def first_of(one: asyncio.Task[Any], other: asyncio.Task[None] | None) -> None:
+    """Wait until one of two is over; what it raised is raised."""
+    done, _ = await asyncio.wait(
+        [task for task in (one, other) if task is not None], return_when=asyncio.FIRST_COMPLETED
+    )
+    for task in done:
+        task.result()

@@ -13,6 +13,7 @@ import msgspec
 from fogline import logs
 from fogline.governance.policy.offers import missing
 from fogline.network.node.admission import NotAllowedError
+from fogline.network.node.charging import Charging
 from fogline.network.node.context import NodeContext
 from fogline.network.node.frozen import frozen_values
 from fogline.network.node.participation import JobParticipation
@@ -28,7 +29,6 @@ from fogline.processes.tasks import Tasks
 from fogline.storage import StorageError
 
 if TYPE_CHECKING:
-    from fogline.jobs.job import Job
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
@@ -265,7 +265,7 @@ class JobManager:
             samples=opened.samples,
             trains=opened.trains,
             surveyor=self._device if announcement.surveys else None,
-            counted=_counted(announcement),
+            charging=Charging.of(announcement, node, opened.samples),
         )
 
     def _is_loading(self, job: str, why: str) -> None:
@@ -321,12 +321,3 @@ class JobManager:
             self._node.database.drop(journal)
             self._node.value_store.release(values.values())
         self._node.database.delete(ANNOUNCEMENTS, job)
-
-
-def _counted(announcement: JobAnnouncement) -> Job | None:
-    """The job, if what it gives away is counted."""
-    if "[privacy]" not in announcement.text:
-        return None
-    from fogline.jobs.budget import counted_job  # Not above: a device that trains without needs none of it.
-
-    return counted_job(announcement.text)

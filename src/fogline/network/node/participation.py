@@ -6,11 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
-from fogline.errors import FoglineError
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
@@ -26,7 +25,6 @@ from fogline.network.transport.messages import (
     JobAnnouncement,
     JobLog,
     JoinedJob,
-    LedgerEnd,
     LeftJob,
     NodeMessage,
 )
@@ -36,11 +34,11 @@ from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
-from fogline.processes.tasks import Tasks
+from fogline.processes.tasks import Tasks, first_of
 from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
-    from fogline.jobs.job import Job
+    from fogline.network.node.charging import Charging
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
@@ -76,7 +74,7 @@ class JobParticipation:
         samples: examples that it has.
         trains: whether it trains, or is only asked beside the training.
         surveyor: makes the state machine that asks, or is asked, beside the training; None where the job does not.
-        counted: at a device: the job, if what it gives away of the data here is counted.
+        charging: at a device: charges for what is trained; None where the job counts nothing.
     """
 
     def __init__(
@@ -90,7 +88,7 @@ class JobParticipation:
         samples: int = 0,
         trains: bool = True,
         surveyor: Make | None = None,
-        counted: Job | None = None,
+        charging: Charging | None = None,
     ) -> None:
         self.announcement = announcement
         self.job = announcement.job
@@ -123,9 +121,7 @@ class JobParticipation:
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
-        self._counted = counted
-        self._spent = ""
-        """Why the data here gives away nothing more for it."""
+        self._charging = charging
         self._moves = False
         """Whether it computes with its parent's models."""
 
@@ -180,7 +176,7 @@ class JobParticipation:
                     if hello.trains:
                         driver.put(Joined(child, hello))
             self.enter()
-            await _first_of(running, surveying)
+            await first_of(running, surveying)
             self._say_stop()
             if self._root is not None or surveying is None:
                 self._end(self._failure)
@@ -215,7 +211,7 @@ class JobParticipation:
             await surveying
             return
         concluded = asyncio.create_task(self._concluded.wait())
-        await _first_of(concluded, surveying)
+        await first_of(concluded, surveying)
 
     def conclude(self) -> None:
         """At the root: nothing more will be asked."""
@@ -268,10 +264,7 @@ class JobParticipation:
         uplink, driver = self._node.uplink, self._driver
         if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
             return
-        if self._leaf and self._spent:
-            self._leave_spent()
-            return
-        if self._leaf and not self.worker_client.loaded:
+        if self._leaves_spent() or (self._leaf and not self.worker_client.loaded):
             return  # It enters when the job is loaded.
         if not self._leaf:
             devices = self._below()
@@ -424,16 +417,16 @@ class JobParticipation:
             self._tasks.spawn(self._bring(said, said.message, said.blob))
         elif self._node.uplink is not None:
             self._node.uplink.send(said)
-            if self._leaf and isinstance(said.message, Report):
-                if self._spent:
-                    self._leave_spent()
-                elif not self.worker_client.loaded:
-                    self._reload()
+            reported = self._leaf and isinstance(said.message, Report)
+            if reported and not self._leaves_spent() and not self.worker_client.loaded:
+                self._reload()
 
-    def _leave_spent(self) -> None:
-        """The data here may give away nothing more for this job; also a root that was restarted must hear of it."""
-        self.refuse(self._spent)
-        self.tell(Count(SPENT, self._node.name, self._spent))
+    def _leaves_spent(self) -> bool:
+        """Leave the job where the data here may give away nothing more for it; whether it does."""
+        if why := "" if self._charging is None else self._charging.spent:
+            self.refuse(why)
+            self.tell(Count(SPENT, self._node.name, why))
+        return bool(why)
 
     def _reload(self) -> None:
         """The worker has ended: nobody may ask this device for anything until another one has loaded the job."""
@@ -468,20 +461,10 @@ class JobParticipation:
         self._node.tell(JobLog(self.job, self._node.name, count.what, count.child or "", count.why or ""))
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
-        """Charge the owner's ledger for what a training gives away; why it must not, if so. The parent gets the new end
-        of the ledger before anything that was trained."""
-        from fogline.jobs.budget import charge_of  # Not above: a device that trains without needs none of it.
-
-        if self._counted is None or not isinstance(effect, Train):
+        """Why the data here must not be trained on, if so; else what that gives away is written down."""
+        if self._charging is None or not isinstance(effect, Train):
             return None
-        try:
-            end = await self._node.spending.charge(charge_of(self._counted, self.job, attempt + 1, self._samples))
-        except FoglineError as error:  # It must not, it cannot be written down, or nobody can say what it would cost.
-            self._spent = str(error)
-            return self._spent
-        if end is not None and self._node.uplink is not None:
-            self._node.uplink.send(LedgerEnd(self._node.name, end))
-        return None
+        return await self._charging.allow(attempt + 1)
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
@@ -511,12 +494,3 @@ class JobParticipation:
         if driver is None or not driver.moves:
             return None
         return driver.values.get(cast("Aggregator", driver.machine).ledger.model + GROUP)
-
-
-async def _first_of(one: asyncio.Task[Any], other: asyncio.Task[None] | None) -> None:
-    """Wait until one of two is over; what it raised is raised."""
-    done, _ = await asyncio.wait(
-        [task for task in (one, other) if task is not None], return_when=asyncio.FIRST_COMPLETED
-    )
-    for task in done:
-        task.result()
