@@ -12,15 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.aggregation import Arrays, Update
+from fogline.algorithms import make
 from fogline.compute.exchange import child_step, first_state, parent_step, simulated_state
+from fogline.compute.groups import Groups
 from fogline.exchanges import ExchangeError, make_exchange
 from fogline.exchanges.secagg import SecAgg
+from fogline.exchanges.secagg.layout import Layout
+from fogline.exchanges.secagg.packing import packed, unpacked
+from fogline.exchanges.secagg.roster import entry_of
 from fogline.nodes import Device
 from fogline.nodes.effects import ChildStep, Send, Train
 from fogline.nodes.events import Received, StepComputed, Trained
 from fogline.nodes.messages import Report, Step, Work, reply_key
+from fogline.privacy.agreement import derive, public_key
 from fogline.user_code.bugs import CodeError
 from tests.exchanges.rounds import play
+from tests.toy import ToyTask, toy_data
 
 NAMES = [f"d{i}" for i in range(6)]
 EXCHANGE = SecAgg(threshold=0.5, weight=100.0, clip=8.0)
@@ -161,7 +168,7 @@ def test_nothing_that_is_sent_tells_of_the_update() -> None:
     assert differ == {("masked", "d2", "numbers")}
     fresh = play(EXCHANGE, first, turn=2)
     for key, arrays in one.sent.items():
-        for name in arrays.keys() - {"layout", "refused", "proof"}:
+        for name in arrays.keys() - {"layout", "refused", "proof", "drawn"}:
             assert not np.array_equal(arrays[name], fresh.sent[key][name]), (key, name)
 
 
@@ -185,6 +192,11 @@ RUBBISH: dict[str, tuple[str, dict[str, Any]]] = {
     "a proof that is none": ("keys", {"proof": np.zeros(64, np.uint8)}),
     "no layout": ("keys", {"layout": np.frombuffer(b"{}", np.uint8)}),
     "another layout than all": ("keys", {"layout": lambda was: np.concatenate([was, was])}),
+    "peers of another type": ("peers", {"drawn": np.arange(5)}),
+    "peers that do not exist": ("peers", {"drawn": np.full(5, 6, np.int32)}),
+    "itself as a peer": ("peers", {"drawn": np.array([0, 1, 2, 3, 4], np.int32)}),
+    "one peer twice": ("peers", {"drawn": np.array([0, 1, 2, 4, 4], np.int32)}),
+    "peers below zero": ("peers", {"drawn": np.arange(-1, 4, dtype=np.int32)}),
     "shares that do not open": ("shares", {"sealed": lambda was: was ^ 1}),
     "tags that are none of its shares": ("shares", {"tags": lambda was: was ^ 1}),
     "shares of another shape": ("shares", {"sealed": np.zeros(3, np.uint8)}),
@@ -328,17 +340,17 @@ def swapped(arrays: Arrays, what: str, by: np.ndarray) -> Arrays:
 
 def test_keys_of_its_own_in_place_of_a_peers_are_refused() -> None:
     """The aggregator sits between two devices: it makes both entry and keys, but has no proof for that name."""
-    from fogline.exchanges.secagg.roster import entry_of
-
     mine = np.full((2, 32), 9, np.uint8)
 
     def hears(step: str, child: str, arrays: Arrays) -> Arrays:
-        if step != "shares" or child != "d0":
+        if child != "d0" or step not in ("peers", "shares"):
             return arrays
+        if step == "shares":
+            return swapped(arrays, "keys", mine)
         layout = SENT["keys", "d1"]["layout"].tobytes()
         entries = arrays["entries"].copy()
         entries[1] = np.frombuffer(entry_of(b"d1", mine, layout), np.uint8)
-        return swapped(arrays, "keys", mine) | {"entries": entries}
+        return arrays | {"entries": entries}
 
     given = updates()
     SENT = play(EXCHANGE, given).sent
@@ -352,6 +364,86 @@ def test_keys_of_its_own_in_place_of_a_peers_are_refused() -> None:
     play(EXCHANGE, given, hears=hears, sends=says, gone={"masked": {"d0"}})
     assert sealed["d0"]["refused"].tolist() == [1, 0, 0, 0, 0]
     assert not sealed["d0"]["sealed"][0].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"masked": np.zeros(5, np.uint8)}, "leaves out masks with peers that this device has drawn"),
+        ({"peers": np.array([0, 1, 2, 3, 5])}, "names no peers"),
+        ({"peers": np.array([1, 2, 3, 4, 6])}, "names no peers"),
+        ({"peers": np.array([2, 1, 3, 4, 5])}, "names no peers"),
+        ({"deals": np.ones(2, np.uint8)}, "'deals' should be uint8"),
+    ],
+)
+def test_an_aggregator_that_changes_who_is_whose_peer_is_refused(change: Arrays, why: str) -> None:
+    def hears(step: str, child: str, arrays: Arrays) -> Arrays:
+        return arrays | change if (step, child) == ("shares", "d5") else arrays
+
+    # The last of six: its number is 5.
+    assert why in play(EXCHANGE, updates(), hears=hears).failed["d5"]
+
+
+def test_an_aggregator_that_leaves_out_the_peers_that_a_device_has_drawn_gets_nothing_of_it() -> None:
+    """Of 140 it shows one device only those that have drawn it, as if all that it has drawn were gone."""
+    names = [f"n{i:03}" for i in range(140)]
+    given = {name: Update({"delta": np.ones(3)}, {"delta": 1.0}) for name in names}
+    drew: dict[str, np.ndarray] = {}
+
+    def says(step: str, child: str, arrays: Arrays) -> Arrays:
+        drew.update({child: arrays["drawn"]} if step == "peers" else {})
+        return arrays
+
+    def hears(step: str, child: str, arrays: Arrays) -> Arrays:
+        if (step, child) != ("shares", "n007"):
+            return arrays
+        others = np.flatnonzero(~np.isin(arrays["peers"], drew[child]))
+        texts = {name: unpacked(arrays, name, len(arrays["peers"])) for name in ("names", "proofs")}
+        kept = {name: arrays[name][others] for name in ("peers", "deals", "masked", "keys")}
+        return kept | {k: v for name, of in texts.items() for k, v in packed(name, [of[i] for i in others]).items()}
+
+    played = play(SecAgg(threshold=0.5, weight=2.0, clip=8.0), given, sends=says, hears=hears)
+    assert re.search(r"0 of the device's \d+ peers have shown keys", played.failed["n007"])
+    assert played.update.count == 139
+
+
+def test_who_knows_the_whole_list_cannot_tell_whom_a_device_will_draw() -> None:
+    """So nobody can try keys for devices of its own until they are many among a device's peers."""
+    entries = np.random.default_rng(3).integers(0, 256, (300, 32)).astype(np.uint8)
+    update, drew = updates()["d0"], set[bytes]()
+    for turn in range(3):
+        state = simulated_state(EXCHANGE, update.to_arrays(), "d0", 0, f"{turn}/d0")
+        _, kept = child_step(EXCHANGE, 0, state, {})
+        entries[7] = np.frombuffer(entry_at(kept.arrays), np.uint8)
+        sent, _ = child_step(EXCHANGE, 1, kept.arrays, {"entries": entries})
+        drew.add(np.sort(sent.arrays["drawn"]).tobytes())
+        again = child_step(EXCHANGE, 1, kept.arrays, {"entries": entries})[0]
+        assert np.array_equal(sent.arrays["drawn"], again.arrays["drawn"])
+    assert len(drew) == 3
+
+
+def entry_at(state: Arrays) -> bytes:
+    """A device's own entry."""
+    keys = [public_key(state["identity/secret"].tobytes()), public_key(derive(state["seed"].tobytes(), "mask key"))]
+    layout = Layout.of(Update.from_arrays(state)).text
+    return entry_of(b"d0", np.frombuffer(b"".join(keys), np.uint8).reshape(2, 32), layout)
+
+
+def test_devices_whose_update_does_not_fit_the_model_are_out_however_many_say_so() -> None:
+    task = ToyTask(toy_data(8))
+    folds, given = Groups(make("fedavg"), task.shared), dict[str, Update]()
+    for name in NAMES:
+        delta = np.zeros(task.shared.trainable - (name > "d1"), np.float32)
+        buffers = np.zeros(task.shared.floats - task.shared.trainable, np.float32)
+        given[name] = Update(
+            {"delta": delta, "buffers": buffers}, {"delta": 1.0, "buffers": 1.0}, np.zeros(task.shared.integers, int)
+        )
+    given["d5"] = given["d0"]
+    states = {name: simulated_state(EXCHANGE, u.to_arrays(), name, 0, name) for name, u in given.items()}
+    payloads = {name: child_step(EXCHANGE, 0, state, {})[0].arrays for name, state in states.items()}
+    payloads["d4"] = payloads["d4"] | {"layout": np.zeros(3, np.uint8)}
+    replies, _ = parent_step(EXCHANGE, 0, {}, payloads, folds)
+    assert sorted(replies) == ["d0", "d1", "d5"]
 
 
 def test_keys_that_are_not_those_of_the_list_are_refused() -> None:
@@ -381,19 +473,51 @@ def test_an_aggregator_that_answers_rubbish_learns_nothing(step: str) -> None:
     assert step not in sent_until_refused(hears)
 
 
+@pytest.mark.parametrize("step", SecAgg.steps[1:])
+def test_an_aggregator_that_replays_what_it_said_in_an_earlier_round_learns_nothing(step: str) -> None:
+    given, before = updates(), dict[str, Arrays]()
+
+    def noting(at: str, child: str, arrays: Arrays) -> Arrays:
+        before.update({child: arrays} if at == step else {})
+        return arrays
+
+    def hears(at: str, child: str, arrays: Arrays) -> Arrays:
+        return before[child] if at == step and child in ("d0", "d1") else arrays
+
+    play(EXCHANGE, given, turn=9, hears=noting, gone={"masked": {"d5"}})
+    played = play(EXCHANGE, given, hears=hears, gone={"masked": {"d5"}} if step == "survivors" else None)
+    if step == "survivors":  # Whose masked updates came is no secret; that list was the same.
+        assert played.failed == {}
+        return
+    assert set(played.failed) == {"d0", "d1"}
+    after = EXCHANGE.steps.index(step) > EXCHANGE.steps.index("masked")
+    assert is_mean(played.update, given, NAMES if after else NAMES[2:])
+
+
+def test_an_aggregator_that_shows_two_lists_of_members_gets_no_masked_update() -> None:
+    """Half of the devices hear of one that is not there for the others, to make them believe in two rounds."""
+
+    def hears(step: str, child: str, arrays: Arrays) -> Arrays:
+        if step == "peers" and child in ("d0", "d1", "d2"):
+            return {"entries": np.concatenate([arrays["entries"][:5], arrays["entries"][4:5] ^ 1])}
+        return arrays
+
+    assert "masked" not in sent_until_refused(hears)
+
+
 def test_a_device_answers_every_step_once() -> None:
     """Another answer to a step that it has taken is not taken: nobody is given shares twice."""
     device, parent = Device("d", "fog"), "fog"
-    device.handle(Received(parent, Work(0, "fog@0", 0, steps=5)), 0.0)
+    device.handle(Received(parent, Work(0, "fog@0", 0, steps=6)), 0.0)
     device.handle(Trained(0, "fog#0/0/own", 10), 0.0)
     device.handle(StepComputed(0, 0), 0.0)
     computed: list[int] = []
-    for number in range(4):
+    for number in range(5):
         for _ in range(2):
             effects = device.handle(Received(parent, Step(0, number, reply_key(parent, 0, number))), 0.0)
             computed += [effect.number for effect in effects if isinstance(effect, ChildStep)]
             device.handle(StepComputed(0, number + 1), 0.0)
-    assert computed == [1, 2, 3, 4]
+    assert computed == [1, 2, 3, 4, 5]
     assert device.exchange is None
 
 
@@ -412,7 +536,7 @@ def test_a_states_secrets_go_when_they_are_not_needed_any_more() -> None:
     seeds = {name: state["seed"].tobytes() for name, state in states.items()}
     received: dict[str, Arrays] = {name: {} for name in given}
     told: Arrays = {}
-    for number in range(3):
+    for number in range(4):
         made = {n: child_step(EXCHANGE, number, states[n], received[n]) for n in given}
         states = {n: after.arrays for n, (_, after) in made.items()}
         replies, after = parent_step(EXCHANGE, number, told, {n: sent.arrays for n, (sent, _) in made.items()})
@@ -428,7 +552,7 @@ def test_a_states_secrets_go_when_they_are_not_needed_any_more() -> None:
         (Update({"delta": np.array([1.0, np.nan])}, {"delta": 1.0}), "not finite"),
         (Update({"delta": np.ones(2)}, {"delta": 101.0}), "is above 100"),
         (Update({"delta": np.ones(2)}, {"delta": 4e-6}), "is below 0.001 and would be lost in rounding"),
-        (Update({"delta": np.ones(2)}, {"delta": 1.0}, count=2), "speaks for 2 devices"),
+        (Update({"delta": np.ones(2)}, {"delta": 1.0}, count=0), "speaks for 0 devices"),
         (Update({"delta": np.ones(2)}, {"delta": -1.0}), "not finite"),
     ],
 )
@@ -479,15 +603,15 @@ def test_a_name_with_parameters_makes_it() -> None:
 
 
 def test_a_parent_cannot_leave_the_exchange_out() -> None:
-    device = Device("d", "fog", demands=5)
-    for steps in (0, 4):
+    device = Device("d", "fog", demands=6)
+    for steps in (0, 5):
         (sent,) = device.handle(Received("fog", Work(0, "fog@0", 0, steps=steps)), 0.0)
         assert isinstance(sent, Send)
         assert isinstance(sent.message, Report)
         assert sent.message.update is None
-        assert "the job has 5" in (sent.message.failure or "")
+        assert "the job has 6" in (sent.message.failure or "")
     assert any(
-        isinstance(effect, Train) for effect in device.handle(Received("fog", Work(0, "fog@0", 0, steps=5)), 0.0)
+        isinstance(effect, Train) for effect in device.handle(Received("fog", Work(0, "fog@0", 0, steps=6)), 0.0)
     )
 
 

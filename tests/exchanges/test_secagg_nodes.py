@@ -14,31 +14,34 @@ from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.identity import Identity as Own
 from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Subject
-from fogline.network.cloud.records import Record
 from fogline.network.node.exchanging import JobIdentity
 from fogline.params import Params
 from fogline.privacy.agreement import public_key
 from fogline.privacy.identity import AgreementIdentity, proof_of, statement
 from tests.network.cluster import cluster, job
-from tests.network.processes import Fleet, fleet
+from tests.network.processes import fleet
 from tests.network.test_jobs import simulated
 
 SECAGG = 'exchange = "secagg(threshold=0.5, weight=100.0, bits=64)"'
 PLAIN = "quorum = 1.0"
-KILLS = [
-    ("client-0", "Entered", True),
-    ("client-0", "Stepped", False),
-    ("client-0", "Stepped", True),
-    ("client-0", "Posted", False),
-    ("fog", "Advanced", False),
-    ("fog", "Advanced", True),
-    ("fog", "Closed", False),
-]
+CLOUD = 'exchange = "secagg(threshold=0.5, minimum=2, bits=64)"'
+DYING = {
+    "client-0": ("Assigned", "Entered", "Stepped", "Posted"),
+    "fog-0": ("StepTaken", "Advanced", "Entered", "Stepped", "Closed", "Posted"),
+    "cloud": ("StepTaken", "Advanced", "Closed"),
+}
+"""What a node writes in an exchange, as a child and as a parent."""
 
 
 def text(exchange: str = SECAGG, fogs: int = 1) -> str:
     tiers = {"cloud": PLAIN, "fog": f"{PLAIN}\n{exchange}"} if fogs else {"cloud": f"{PLAIN}\n{exchange}"}
     return job(rounds=2, fogs=fogs, clients=3, **tiers)
+
+
+def both(below: str = SECAGG.replace("(", "(minimum=2, "), above: str = CLOUD, rounds: int = 2) -> str:
+    """Devices with their fogs, and fogs with the cloud. A count is never cut: who was away is waited for."""
+    here = f"{PLAIN}\ncohort = 2"
+    return job(rounds=rounds, fogs=2, clients=4, cloud=f"{here}\n{above}", fog=f"{here}\n{below}")
 
 
 def close(one: Params, other: Params) -> bool:
@@ -57,23 +60,47 @@ def test_a_job_under_secure_aggregation_gives_the_model_without(fogs: int, tmp_p
     asyncio.run(work())
 
 
-async def is_as_without(made: Fleet, record: Record) -> None:
-    lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
-    assert (record.state, record.why) == ("finished", ""), lines
-    assert close(made.model(record), simulated(text("")).params), lines
+@pytest.mark.parametrize("below", ["", 'uplink = ["clip(norm=0.1)"]\n' + SECAGG.replace("(", "(minimum=2, ")])
+def test_fogs_take_part_in_the_exchange_of_the_cloud(below: str, tmp_path: Path) -> None:
+    """Alone, or above that of their devices, which clip what they bring."""
+    plain = "\n".join(line for line in below.splitlines() if not line.startswith("exchange"))
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=2, devices=4) as made:
+            record = await made.finish(await made.submit(both(below)))
+            assert (record.state, record.why) == ("finished", ""), made.said(record)
+            assert close(made.model(record), simulated(both(plain, "")).params), made.said(record)
+
+    asyncio.run(work())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("victim", "record", "after"), KILLS)
-def test_a_node_that_dies_in_the_middle_changes_nothing(victim: str, record: str, after: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("victim", "after"), [("client-0", False), ("fog-0", True), ("cloud", False)])
+def test_a_node_that_dies_again_and_again_in_exchanges_changes_nothing(
+    victim: str, after: bool, tmp_path: Path
+) -> None:
+    """At the first of its records, after it is back at the second from then on, and so forth."""
+
     async def work() -> None:
-        async with fleet(tmp_path, devices=3) as made:
+        async with fleet(tmp_path, fogs=2, devices=4) as made:
             made.kill(victim)
-            made.start(victim, commit=(2, after, [record]))
-            submitted = await made.submit(text())
-            await made.died(victim)
-            made.start(victim)
-            await is_as_without(made, await made.finish(submitted))
+            made.start(victim, commit=(1, after, DYING[victim]))
+            record, deaths = await made.submit(both()), 0
+            for n in range(2, 6):
+                dead = asyncio.create_task(made.died(victim))
+                ended = asyncio.create_task(made.finish(record))
+                await asyncio.wait((dead, ended), return_when=asyncio.FIRST_COMPLETED)
+                ended.cancel()
+                dead.cancel()
+                if victim in made.running:
+                    break
+                deaths += 1
+                made.start(victim, **({"commit": (n, after, DYING[victim])} if n < 5 else {}))
+            record = await made.finish(record)
+            lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
+            assert deaths > 2
+            assert (record.state, record.why) == ("finished", ""), lines
+            assert close(made.model(record), simulated(both("", "")).params), lines
 
     asyncio.run(work())
 

@@ -48,6 +48,16 @@ def test_a_tree_gives_what_a_star_gives() -> None:
     assert np.array_equal(run(tree).params.vector, run(plain).params.vector)
 
 
+def test_fogs_keep_their_word_too() -> None:
+    for rounds in (1, 2):
+        with_it = Tree(cloud=Tier(exchange=CommitReveal()), fog=Tier(count=2, rounds=rounds))
+        plain = Tree(cloud=Tier(), fog=Tier(count=2, rounds=rounds))
+        # What a fog brings is the mean of its devices, and not their sum: that is the same up to rounding.
+        assert np.abs(run(with_it).params.vector - run(plain).params.vector).max() < 1e-5
+    liar = run(Tree(cloud=Tier(exchange=CommitReveal(liar="fog-1")), fog=Tier(count=2)))
+    assert [row["devices"] for row in liar.history] == [4.0] * 3
+
+
 @pytest.mark.parametrize("bad", ["liar", "quitter"])
 def test_who_breaks_its_word_does_not_count(bad: str) -> None:
     result = run(star(CommitReveal(**{bad: "client-2"})))
@@ -128,10 +138,13 @@ def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
     ("tree", "why"),
     [
         (lambda: Tree(cloud=Tier(exchange=CommitReveal(), late="fold")), 'use "drop"'),
-        (lambda: Tree(cloud=Tier(exchange=CommitReveal(), uplink=["int8"])), "leave it empty"),
+        (
+            lambda: Tree(cloud=Tier(exchange=CommitReveal(), uplink=["int8"])),
+            "'int8' cannot stand here: it makes codes",
+        ),
         (lambda: star(CommitReveal(), rule="median"), "gives one result of all"),
-        (lambda: Tree(cloud=Tier(exchange=CommitReveal()), fog=Tier(count=2)), "name it in fog"),
-        (lambda: star(CommitReveal(), mode="async"), 'set tree.cloud.mode = "sync"'),
+        (lambda: star(CommitReveal(), mode="ring"), "in ring mode one child after the other"),
+        (lambda: star(CommitReveal(), mode="async"), "set tree.cloud.cohort to a count of at least 1"),
         (lambda: Tree(cloud=Tier(exchange="nothing:There")), "cannot be imported"),
         (lambda: Tree(cloud=Tier(exchange="tests.toy:ToyTask")), "no subclass of fogline.exchanges.Exchange"),
         (
@@ -180,6 +193,13 @@ class Mute(CommitReveal):
         return {}, {}
 
 
+class Unsigned(CommitReveal):
+    """Sends what no file on a real node could hold."""
+
+    def child(self, step, state, received):  # type: ignore[no-untyped-def]
+        return {"commitment": np.zeros(1, np.uint32)}, {}
+
+
 class Lost(CommitReveal):
     """Its child looks for what it does not have."""
 
@@ -187,8 +207,15 @@ class Lost(CommitReveal):
         return state["nope"], {}
 
 
+class LosesItsNote(CommitReveal):
+    """Its parent looks for what it does not have, in the last step."""
+
+    def parent(self, step, state, payloads):  # type: ignore[no-untyped-def]
+        return super().parent(step, state, payloads) if step == "commit" else (state["note"], {})
+
+
 class LostLater(CommitReveal):
-    """The same, in its second step, where it has what the parent sent."""
+    """It looks in vain in its second step, in what the parent sent."""
 
     def child(self, step, state, received):  # type: ignore[no-untyped-def]
         return super().child(step, state, received) if step == "commit" else (received["nope"], {})
@@ -200,7 +227,15 @@ def test_a_parent_without_replies_is_told_that_its_children_are_out() -> None:
 
 
 def test_what_a_half_looks_for_in_vain_is_named_with_file_and_line() -> None:
-    with pytest.raises(CodeError, match=r"Lost\.child raised KeyError: 'nope' \(.*test_simulation\.py, line \d+\)"):
+    with pytest.raises(
+        CodeError, match=r"Lost\.child raised NotKeptError: its state has no 'nope' \(.*test_simulation\.py, line \d+\)"
+    ):
         run(star(Lost()))
+    with pytest.raises(
+        CodeError, match=r"Unsigned\.child gives uint32 as 'commitment'; files and messages hold bool, "
+    ):
+        run(star(Unsigned()))
+    with pytest.raises(CodeError, match=r"LosesItsNote\.parent raised NotKeptError: its state has no 'note' \("):
+        run(star(LosesItsNote()))
     with pytest.raises(RunError, match=r"Step 'reveal' of LostLater\.child raised KeyError: 'nope' \(.*line \d+\)"):
         run(star(LostLater()))

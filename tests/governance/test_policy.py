@@ -15,7 +15,15 @@ from fogline.governance.errors import SitePolicyError
 from fogline.governance.policy.hours import DailyWindow
 from fogline.governance.policy.machine import local_offers, on_mains
 from fogline.governance.policy.offers import Needs, Offers, missing
-from fogline.governance.policy.policy import Policy, allowed_now, decide, opens_at, parse_policy, read_policy
+from fogline.governance.policy.policy import (
+    Policy,
+    PrivacyBudget,
+    allowed_now,
+    decide,
+    opens_at,
+    parse_policy,
+    read_policy,
+)
 from fogline.governance.signatures.signing import SigningKey
 from tests.governance.conftest import JOB
 from tests.patience import PATIENCE
@@ -91,6 +99,36 @@ def test_tasks_are_patterns(ana: SigningKey) -> None:
     assert decide(twice, manifest(ana, "payroll:make"), ana.signer, Needs(), OFFERS).allowed
     none = parse_policy(text_for(ana, tasks=""))
     assert not decide(none, manifest(ana), ana.signer, Needs(), OFFERS).allowed
+
+
+@pytest.mark.parametrize(
+    ("tree", "secure"),
+    [
+        ("", False),
+        ("[tree.cloud]\n[tree.fog]\ncount = 2", False),
+        ('[tree.cloud]\nexchange = "secagg"\n[tree.fog]\ncount = 2', False),  # Between fogs and the cloud only.
+        ('[tree.cloud]\n[tree.fog]\nexchange = "secagg(threshold=0.7)"', True),
+        ('[tree.cloud]\nexchange = "SecAgg"', True),
+        ('[tree]\nminimum = 3\n[tree.tiers.cloud]\nexchange = "secagg"', True),
+        ('[tree.cloud]\nexchange = "mine:SecAgg"', False),
+        ('[tree.cloud]\nexchange = "secagg"\n[tree.fog]\nexchange = "sec agg("', False),
+    ],
+)
+def test_an_owner_may_demand_secure_aggregation(tree: str, secure: bool, ana: SigningKey) -> None:
+    asked = Manifest(FORMAT, f"{JOB}\n{tree}", "vibration:make", {}, ana.signer, 5.0)
+    policy = parse_policy(text_for(ana) + "[privacy]\nsecure_aggregation = true\n")
+    decision = decide(policy, asked, ana.signer, Needs(), OFFERS)
+    assert decision.allowed is secure
+    assert secure or "wants secure aggregation" in decision.reason
+    assert decide(parse_policy(text_for(ana)), asked, ana.signer, Needs(), OFFERS).allowed
+
+
+def test_a_budget_of_privacy_stands_with_and_without_that_demand() -> None:
+    assert parse_policy("[privacy]\nsecure_aggregation = true").privacy is None
+    both = parse_policy("[privacy]\nsecure_aggregation = true\nepsilon = 3.0")
+    assert (both.secure_aggregation, both.privacy) == (True, PrivacyBudget(3.0, 1e-5, "device"))
+    with pytest.raises(SitePolicyError, match=r"privacy\.unit are of a budget; say privacy\.epsilon too"):
+        parse_policy('[privacy]\nunit = "site"')
 
 
 def test_what_is_missing_is_said(ana: SigningKey) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import make
 from fogline.jobs import Job, JobError, Tier, Tree
-from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.exchanging import exchanges_of
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.writing import job_to_toml
@@ -39,11 +39,11 @@ def names(tree: Tree, method: str = "fedavg", **more: Any) -> list[str]:
 @pytest.mark.parametrize("method", ["ifca", "fedproto"])
 def test_an_exchange_wants_devices_that_send_the_same_names(method: str) -> None:
     tree = Tree(cloud=Tier(exchange="secagg"))
-    assert exchange_of(Job(tree=tree), make("fedavg")) is not None
+    assert exchanges_of(Job(tree=tree), make("fedavg"))
     with pytest.raises(
         JobError, match=r"devices send vectors of different names, and the exchange of tree\.cloud adds"
     ):
-        exchange_of(Job(tree=tree), make(method))
+        exchanges_of(Job(tree=tree), make(method))
 
 
 def test_a_tier_without_a_rule_takes_the_mean_or_the_exact_one_of_an_exact_job() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fogline.privacy.agreement import Agreement, derive, public_key, seal, unseal
-from fogline.privacy.graph import culprits, degree, needed, peers_of, peers_of_one, places_at_peers, with_enough_peers
+from fogline.privacy.graph import Graph, Peers, culprits, degree, drawn, needed, with_enough_peers
 from fogline.privacy.masks import BLOCK, Stream, add_mask
 from fogline.privacy.ring import Ring, RingError
 from fogline.privacy.sharing import PRIME, SHARE, combine, split
@@ -185,44 +185,57 @@ def test_a_mask_that_is_left_over_shows() -> None:
 # Graphs.
 
 
-@pytest.mark.parametrize(("members", "threshold"), [(2, 0.5), (9, 0.6), (100, 0.6), (300, 0.5), (1000, 0.6)])
-def test_peers_are_peers_of_their_peers(members: int, threshold: float) -> None:
+def draws_of(members: int, count: int, key: bytes = bytes(32)) -> Peers:
+    return np.stack([drawn(derive(key, "d", i.to_bytes(4, "big")), members, count, i) for i in range(members)])
+
+
+@pytest.mark.parametrize(("members", "threshold"), [(2, 0.5), (9, 0.6), (100, 0.6), (300, 0.5)])
+def test_pairs_stand_both_ways_and_hold_what_was_drawn(members: int, threshold: float) -> None:
     count = degree(members, threshold)
-    peers = peers_of(derive(bytes(32), "context"), members, count)
-    assert peers.shape == (members, count)
-    assert (np.diff(peers, axis=1) > 0).all()
-    assert not (peers == np.arange(members)[:, None]).any()
+    draws, masked = draws_of(members, count), max(1, count // 2)
+    graph = Graph.of(draws, masked)
+    assert np.array_equal(graph.owners[graph.twins], graph.peers)
+    assert np.array_equal(graph.twins[graph.twins], np.arange(len(graph.peers)))
     for number in (0, members // 2, members - 1):
-        assert np.array_equal(peers_of_one(derive(bytes(32), "context"), members, count, number), peers[number])
-    places = places_at_peers(peers)
-    assert (peers[peers, places] == np.arange(members)[:, None]).all()
+        peers, mine = graph.peers[graph.row(number)], np.sort(draws[number])
+        assert (np.diff(peers) > 0).all()
+        assert number not in peers
+        assert np.array_equal(graph.peers[graph.dealt_by(number)], mine)
+        dealers = [other for other in range(members) if number in draws[other]]
+        assert graph.peers[graph.dealt_to(number)].tolist() == dealers
+        first = {*draws[number][:masked].tolist(), *(d for d in dealers if number in draws[d][:masked])}
+        assert {*peers[graph.masks[graph.row(number)]].tolist()} == first
 
 
-def test_a_sparse_graph_depends_on_the_context_and_stays_small() -> None:
-    graphs = [peers_of(derive(bytes(32), name), 1000, 120) for name in ("a", "b")]
-    assert not np.array_equal(*graphs)
+def test_a_draw_is_of_so_many_others_and_the_key_decides_it() -> None:
+    one, other = (drawn(derive(bytes(32), name), 1000, 120, 7) for name in ("a", "b"))
+    for found in (one, other):
+        assert len({*found.tolist()} - {7}) == 120
+        assert 0 <= found.min() < found.max() < 1000
+    assert len({*one.tolist()} & {*other.tolist()}) < 40  # 14 by chance.
+    assert drawn(bytes(32), 5, 4, 2).tolist() == [0, 1, 3, 4]
     assert degree(1000, 0.5) < 150
     assert degree(10_000, 0.5) < 1.4 * degree(1000, 0.5)
     assert degree(100, 0.5) == 99
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6])
-def test_with_as_many_gone_as_it_is_laid_out_for_a_round_goes_on(threshold: float) -> None:
+def test_with_as_many_gone_as_it_is_made_for_a_round_goes_on(threshold: float) -> None:
     members, rng = 1000, np.random.default_rng(0)
     count = degree(members, threshold)
-    peers = peers_of(derive(bytes(32), "context"), members, count)
+    graph = Graph.of(draws_of(members, count), count // 2)
     gone = round(0.6 * (1 - threshold) * members)
     for _ in range(20):
         here = np.ones(members, np.bool_)
         here[rng.choice(members, gone, replace=False)] = False
-        assert np.array_equal(with_enough_peers(peers, here, needed(count, threshold)), here)
+        assert np.array_equal(with_enough_peers(graph, here, needed(count, threshold)), here)
 
 
 def test_who_has_too_few_peers_goes_and_takes_others_along() -> None:
-    peers = peers_of(bytes(32), 4, 3)
+    graph = Graph.of(draws_of(4, 3), 3)
     here = np.array([True, True, True, False])
-    assert with_enough_peers(peers, here, 2).tolist() == [True, True, True, False]
-    assert not with_enough_peers(peers, here, 3).any()
+    assert with_enough_peers(graph, here, 2).tolist() == [True, True, True, False]
+    assert not with_enough_peers(graph, here, 3).any()
 
 
 def test_of_complaints_the_one_in_most_goes() -> None:

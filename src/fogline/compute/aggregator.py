@@ -163,7 +163,8 @@ class GroupsOnFiles:
             return (key,)
         value = read_update(asked.writes[key])
         Path(asked.writes[key]).unlink()  # It is read from memory that outlives its name.
-        return write_report(asked, key, value, stages, self._links.from_aggregator(self._node, effect.round))
+        link = self._links.from_aggregator(self._node, effect.round)
+        return write_report(asked, key, value, stages, link, self._links.decodes)
 
     def _stage_model(self, path: str, key: Key) -> None:
         """Take a model that was written for children through the stages of the downlink."""

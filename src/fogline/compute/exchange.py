@@ -5,21 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
+from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update, from_arrays
+from fogline.compute.folding import Form
 from fogline.exchanges import OWN, SEED, Exchange, ExchangeError
 from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
+from fogline.params.files import KINDS
 from fogline.privacy.identity import AgreementIdentity, stand_in
 from fogline.training.hook_calls import a, read_only
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
 EMPTY: Arrays = {}
+
+
+class NotKeptError(KeyError):
+    """A half looks for what its state does not hold: nobody but its author is to blame."""
+
+    def __str__(self) -> str:
+        return f"its state has no '{self.args[0]}'"
+
+
+class _KeptArrays(dict[str, npt.NDArray[Any]]):
+    """A half's own state."""
+
+    def __missing__(self, name: str) -> npt.NDArray[Any]:
+        raise NotKeptError(name)
 
 
 class Folds(Protocol):
@@ -31,6 +48,14 @@ class Folds(Protocol):
 
     def refusal(self, value: Update | Partial) -> str | None:
         """Why a value by itself cannot be folded; None if it can."""
+        ...
+
+    def misfit(self, form: Form) -> str | None:
+        """Why updates of that form do not fit the model; None if they do."""
+        ...
+
+    def as_update(self, value: Update | Partial) -> Update:
+        """A partial result as one update."""
         ...
 
 
@@ -65,6 +90,20 @@ class Combined:
     """Children that reported and are not in it, and why."""
     silent: tuple[str, ...]
     """Children that are in it and have not reported."""
+
+
+def brought(value: Arrays, folds: Folds) -> Arrays:
+    """What a child has made for its parent as an exchange takes it: as one update, also where an aggregator merged.
+
+    Raises:
+        ExchangeError: nothing can be folded of it.
+    """
+    if "partial" not in value:
+        return value
+    try:
+        return folds.as_update(from_arrays(value)).to_arrays()
+    except UnusableUpdateError as error:
+        raise ExchangeError(f"What this node has merged cannot be brought: {error}") from error
 
 
 def first_state(
@@ -110,20 +149,29 @@ def child_step(exchange: Exchange, number: int, state: Arrays, received: Arrays)
     payload, after = _pair(
         exchange,
         hook,
-        _called(exchange, hook, step, lambda: exchange.child(step, read_only(state), read_only(received)), bugs),
+        _called(exchange, hook, step, lambda: exchange.child(step, _kept(state), read_only(received)), bugs),
     )
     return Payload(_arrays(exchange, hook, payload)), Payload(_arrays(exchange, hook, after))
 
 
 def parent_step(
-    exchange: Exchange, number: int, state: Arrays, payloads: Mapping[str, Arrays]
+    exchange: Exchange, number: int, state: Arrays, payloads: Mapping[str, Arrays], folds: Folds | None = None
 ) -> tuple[dict[str, Payload], Payload]:
     """The replies to those children who have one, and the parent's next state.
+
+    Args:
+        exchange: whose step it is.
+        number: of the step.
+        state: of the parent, before it.
+        payloads: what children sent in it.
+        folds: takes what it comes to: a child whose update does not fit is out. None where it is not folded.
 
     Raises:
         ExchangeError: the request cannot go on.
         CodeError: the exchange's code is wrong.
     """
+    if number == 0 and folds is not None:
+        payloads = {child: payload for child, payload in payloads.items() if _fits(exchange, payload, folds)}
     replies, after = _parent(exchange, number, state, payloads)
     if payloads and not replies:
         raise ExchangeError(
@@ -147,7 +195,7 @@ def combined(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], 
         CodeError: the exchange's code is wrong.
     """
     replies, after = _parent(exchange, len(exchange.steps) - 1, state, payloads)
-    result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(read_only(after.arrays)))
+    result = _called(exchange, "result", exchange.steps[-1], lambda: exchange.result(_kept(after.arrays)))
     if not isinstance(result, Update | Partial):
         raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
     if folds is not None:
@@ -181,13 +229,22 @@ def _parent(
     step, hook = exchange.steps[number], "parent"
     seen: dict[str, Received] = {child: read_only(payload) for child, payload in payloads.items()}
     replies, after = _pair(
-        exchange, hook, _called(exchange, hook, step, lambda: exchange.parent(step, read_only(state), seen))
+        exchange, hook, _called(exchange, hook, step, lambda: exchange.parent(step, _kept(state), seen))
     )
     if not isinstance(replies, Mapping):
         raise _wrong(exchange, hook, f"gives {a(replies)} as replies; it must be a dictionary by child")
     made = cast("Mapping[str, Any]", replies)
     given = {child: Payload(_arrays(exchange, hook, reply)) for child, reply in made.items()}
     return given, Payload(_arrays(exchange, hook, after))
+
+
+def _fits(exchange: Exchange, payload: Arrays, folds: Folds) -> bool:
+    """Whether a child's update, as it says in the first step, fits the model."""
+    try:
+        form = _called(exchange, "form", exchange.steps[0], lambda: exchange.form(read_only(payload)))
+    except ExchangeError:
+        return False
+    return form is None or folds.misfit(form) is None
 
 
 def _check_foldable(exchange: Exchange, folds: Folds, result: Update | Partial, payloads: Mapping[str, Arrays]) -> None:
@@ -223,11 +280,15 @@ def _called(
     if isinstance(given, UnusableUpdateError):
         raise ExchangeError(f"Step '{step}' gave no update: {given}") from given
     subject = f"{type(exchange).__name__}.{hook}"
-    if isinstance(given, (CodeError, *bugs)):
+    if isinstance(given, (CodeError, NotKeptError, *bugs)):
         raise blame(subject, given)
     if isinstance(given, Exception):
         raise ExchangeError(f"{blame(f'Step {step!r} of {subject}', given).plain}.") from given
     return given
+
+
+def _kept(state: Arrays) -> Received:
+    return MappingProxyType(_KeptArrays(read_only(state)))
 
 
 def _pair(exchange: Exchange, hook: str, given: Any) -> tuple[Any, Any]:
@@ -244,6 +305,9 @@ def _arrays(exchange: Exchange, hook: str, given: Any) -> Arrays:
         kind: Any = getattr(array, "dtype", None)
         if not isinstance(name, str) or not isinstance(array, np.ndarray) or kind.kind not in "biuf":
             raise _wrong(exchange, hook, f"gives {a(array)} as '{name}'; it must be an array of numbers")
+        if kind not in KINDS.values():
+            types = ", ".join(sorted(str(each) for each in KINDS.values()))
+            raise _wrong(exchange, hook, f"gives {kind} as '{name}'; files and messages hold {types}")
         arrays[name] = np.ascontiguousarray(cast("npt.NDArray[Any]", array))
     return arrays
 

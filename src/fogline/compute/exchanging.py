@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from fogline.aggregation import Arrays
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
-from fogline.compute.exchange import EMPTY, Folds, child_step, combined, first_state, parent_step, why_none
+from fogline.compute.exchange import EMPTY, Folds, brought, child_step, combined, first_state, parent_step, why_none
 from fogline.exchanges import Exchange, ExchangeError
 from fogline.nodes.effects import ChildStep, Combine, FoldInput, ParentStep
 from fogline.nodes.messages import Key
@@ -23,8 +23,8 @@ class ExchangeOnFiles:
     """Carries out an exchange's effects.
 
     Args:
-        exchange: what devices and their aggregators do between training and report.
-        folds: takes what it comes to.
+        exchange: what the aggregators of a tier and their children do before these report.
+        folds: the rule of that tier.
     """
 
     def __init__(self, exchange: Exchange, folds: Folds) -> None:
@@ -60,14 +60,17 @@ class ExchangeOnFiles:
     def _child(self, asked: CarryOut, effect: ChildStep) -> CarriedOut:
         state = _read(asked.reads[effect.state])
         if effect.number == 0:
-            state = first_state(self._exchange, state, effect.child, secrets.token_bytes(32), asked.identity)
+            update = brought(state, self._folds)
+            state = first_state(self._exchange, update, effect.child, secrets.token_bytes(32), asked.identity)
         received = EMPTY if effect.received is None else _read(asked.reads[effect.received])
         sent, after = child_step(self._exchange, effect.number, state, received)
         return _written(asked, {effect.payload: sent.arrays, effect.after: after.arrays})
 
     def _parent(self, asked: CarryOut, effect: ParentStep) -> CarriedOut:
         payloads, keys = _payloads(effect.payloads, asked.reads), dict(effect.replies)
-        replies, after = parent_step(self._exchange, effect.number, _state(effect.state, asked.reads), payloads)
+        replies, after = parent_step(
+            self._exchange, effect.number, _state(effect.state, asked.reads), payloads, self._folds
+        )
         made = {keys[child]: reply.arrays for child, reply in replies.items()}
         return _written(asked, made | {effect.after: after.arrays})
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 
-from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update
+import numpy as np
+
+from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, is_per_number
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
@@ -14,7 +16,7 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.folding import Form, FormCheck, RoundFold, form_of
 from fogline.compute.privacy_part import NO_PART, PrivacyPart
-from fogline.params import Spec
+from fogline.params import Spec, Vector
 from fogline.user_code.bugs import PROGRAMMING, CodeError, is_numeric
 
 MEAN = make_rule("mean")
@@ -67,6 +69,22 @@ class Groups:
         fault = None if self.part.takes is None else self.part.fault
         return RoundFold(self.rule, self._misfit, fault=fault)
 
+    def as_update(self, value: Update | Partial) -> Update:
+        """A partial result as one update: the mean of what is in it, with the weights and the devices of all.
+
+        Raises:
+            UnusableUpdateError: nothing can be folded of it.
+        """
+        if isinstance(value, Update):
+            return value
+        fold = self.fold()
+        fold.take((0,), ((value, 1.0),))
+        folded, refused = fold.close(merge=False)
+        if not isinstance(folded, Folded):
+            raise UnusableUpdateError(refused.get(0, "It has nothing in it."))
+        vectors = {name: _mean(folded, name) for name in folded.sums}
+        return Update(vectors, dict(folded.weights), folded.counters, folded.count)
+
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""
         group = self.begun(groups.adopt(self.algorithm, self.spec, base, down))
@@ -113,6 +131,11 @@ class Groups:
     def group_update(self, group: GroupModel) -> Update:
         """The group's movement becomes an update."""
         return self.part.given(groups.group_update(self.algorithm, self.spec, group), group.noise)
+
+
+def _mean(folded: Folded, name: str) -> Vector:
+    weight, total = folded.weights[name], folded.total(name)
+    return folded.mean(name) if is_per_number(weight) or weight else np.zeros_like(total)
 
 
 def _refusal(work: Callable[[], None]) -> str | None:

@@ -30,6 +30,9 @@ class NodeLinks:
     """Of the models that it gets itself."""
     judges: Pipeline = NONE
     """Of the models that come to be judged: the root's, which every aggregator hands on as they are."""
+    decodes: bool = False
+    """Whether what it sends goes into an exchange, which adds numbers up: then the node works its stages both ways, and
+    brings what its parent would have read."""
     merges: bool = False
     """Whether it sends sums of its children's updates."""
     seed: int = 0
@@ -76,10 +79,11 @@ def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
 
     return NodeLinks(
         sends=uplink(depth - 1),
-        takes=uplink(depth),
+        takes=NONE if depth < len(tiers) and tiers[depth].exchange else uplink(depth),
         gives=downlink(depth),
         gets=downlink(depth - 1),
         judges=downlink(0),
+        decodes=0 < depth <= len(tiers) and bool(tiers[depth - 1].exchange),
         merges=depth < len(tiers) and not _moves(job, traits, depth),
         seed=job.seed,
         movement=algorithm.movement,
@@ -114,6 +118,8 @@ def _traits(job: Job, algorithm: Algorithm) -> AlgorithmTraits:
 def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
     """Why a stage cannot work on what children of a tier send; None if it can."""
     names = job.tree.names
+    if job.tree.tiers[names[depth]].exchange and stage.codes and not stage.linear:
+        return "it makes codes, and the exchange of that tier adds up numbers; leave it out"
     if depth + 1 == len(names) or _moves(job, traits, depth + 1):
         return None
     below = names[depth + 1]

@@ -7,14 +7,14 @@ from pathlib import Path
 from fogline.aggregation import Partial, Update
 from fogline.compute.effects import SENDER, CarryOut
 from fogline.compute.files import read_state, write, write_state
-from fogline.compute.messages import Message
+from fogline.compute.messages import Message, update_through
 from fogline.nodes.messages import Key
 from fogline.params import write_arrays
 from fogline.stages import LinkContext, Pipeline
 
 
 def write_report(
-    asked: CarryOut, key: Key, value: Update | Partial, stages: Pipeline, link: LinkContext
+    asked: CarryOut, key: Key, value: Update | Partial, stages: Pipeline, link: LinkContext, decodes: bool = False
 ) -> tuple[Key, ...]:
     """Write what goes up, and what the stages keep of it; the keys of what was written.
 
@@ -24,6 +24,7 @@ def write_report(
         value: what the stages are given.
         stages: of the uplink.
         link: what they know of it.
+        decodes: whether it is written as the parent would read it, for an exchange.
 
     Raises:
         CodeError: a stage is wrong.
@@ -32,8 +33,12 @@ def write_report(
         write(asked.writes[key], value)
         return (key,)
     before = read_state(asked.reads.get(SENDER))
-    arrays, state = Message.of_update(value).encoded(stages, before, link)
-    write_arrays(Path(asked.writes[key]), arrays)
+    if decodes:
+        made, state = update_through(value, stages, before, link)
+        write(asked.writes[key], made)
+    else:
+        arrays, state = Message.of_update(value).encoded(stages, before, link)
+        write_arrays(Path(asked.writes[key]), arrays)
     if not state:
         return (key,)
     write_state(asked.writes[SENDER], state)

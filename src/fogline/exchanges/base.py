@@ -60,6 +60,16 @@ class Exchange(Parametrised, ABC):
             ExchangeError: it cannot work with so many; the text says why.
         """
 
+    def form(self, payload: Received) -> tuple[Any, ...] | None:
+        """What a child's payload of the first step says of its update: the shape of the counters, and then, by names in
+        order, the name and the shape of each vector. A child whose update does not fit the model is out, however many
+        say the same. By itself an exchange says nothing of it (None).
+
+        Raises:
+            ExchangeError: it says nothing that can be read; the child is out.
+        """
+        return None
+
     @abstractmethod
     def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:
         """A child's payload for a step, and its state after it.

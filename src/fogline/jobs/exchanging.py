@@ -1,8 +1,9 @@
-"""The exchange of a job, checked against what else the job says."""
+"""The exchanges of a job, checked against what else the job says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from fogline.algorithms import Algorithm
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
@@ -13,37 +14,49 @@ from fogline.jobs.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
 from fogline.privacy.mechanisms.shared import SharedMechanism
+from fogline.settings import Mode
 
 
-def exchange_of(job: Job, algorithm: Algorithm) -> Exchange | None:
-    """What devices and their aggregators do between training and report; None: nothing.
+def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
+    """What aggregators and their children do before these report, by the tier of the aggregators.
 
     Raises:
-        JobError: the tier's rounds are not synchronous, or its rule wants single updates, or the exchange does not
-            work with its cohort or with the method.
+        JobError: a tier's rounds are not synchronous, or its rule wants single updates, or an exchange does not work
+            with its cohort or with the method.
         ValueError: there is no such exchange or parameter.
     """
-    name = job.tree.names[-1]
-    tier = job.tree.tiers[name]
-    if not tier.exchange:
-        return None
-    mode = tier.mode or (algorithm.mode if len(job.tree.names) == 1 else "sync")
-    if mode != "sync":
+    return {name: _exchange_of(job, algorithm, name) for name, tier in job.tree.tiers.items() if tier.exchange}
+
+
+def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
+    tier, mode = job.tree.tiers[name], job.tree.modes(algorithm.mode)[name]
+    if mode == "ring":
         raise JobError(
-            f"tree.{name} has an exchange, and its rounds are {mode}: an exchange wants all devices of a round "
-            f'together; set tree.{name}.mode = "sync".'
+            f"tree.{name} has an exchange, and in ring mode one child after the other moves the model; take another "
+            "mode, or leave the exchange out."
+        )
+    group = max(tier.buffer or algorithm.buffer, tier.fewest)
+    if mode == "async" and not (isinstance(tier.cohort, int) and tier.cohort >= group):
+        raise JobError(
+            f"tree.{name} has an exchange, and its rounds are async: then a buffer's worth of children ({group}) is "
+            f"asked together, and so many such groups train at once as its cohort has room for; set tree.{name}.cohort "
+            f"to a count of at least {group}."
         )
     if rules_of(job, algorithm)[name].needs_all:
         raise JobError(
-            f"tree.{name}.rule needs every device's update, and an exchange gives one result of all; use the mean."
+            f"tree.{name}.rule needs every child's update, and an exchange gives one result of all; use the mean."
         )
     if not algorithm.alike:
         raise JobError(
             f"With {type(algorithm).__name__} devices send vectors of different names, and the exchange of tree.{name} "
             "adds up what all send alike; take another method, or leave the exchange out."
         )
-    exchange = with_shares(job, make_exchange(tier.exchange, **tier.exchange_parameters))
-    if isinstance(tier.cohort, int):
+    exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
+    if name == job.tree.names[-1]:
+        exchange = with_shares(job, exchange)
+    if mode == "async":
+        _check_cohort(exchange, f"tree.{name} asks a buffer's worth of {group} together", group)
+    elif isinstance(tier.cohort, int):
         _check_cohort(exchange, f"tree.{name}.cohort is {tier.cohort}", tier.cohort)
     return exchange
 
@@ -65,21 +78,28 @@ def with_shares(job: Job, exchange: Exchange) -> Exchange:
     return exchange.with_noise(protection.mechanism.shared(privacy.clip, privacy.noise))
 
 
-def check_children(exchange: Exchange, tree: Tree, children: Mapping[str, int]) -> None:
-    """Whether the rounds of every aggregator of the last tier can have an exchange.
+def check_children(exchanges: Mapping[str, Exchange], tree: Tree, homes: Iterable[str], mode: Mode) -> None:
+    """Whether the rounds of every aggregator that has an exchange can have it.
 
     Args:
-        exchange: of that tier.
+        exchanges: by tier.
         tree: the job's.
-        children: how many devices each has, by its name.
+        homes: the aggregator above each device.
+        mode: of the method, for tiers that name none.
 
     Raises:
         JobError: those of one cannot; one sentence that names it.
     """
-    tier = tree.tiers[tree.names[-1]]
-    for node, count in children.items():
-        asked = tier.cohort_of(count)
-        _check_cohort(exchange, f"{node} has {count} devices and asks {asked} in a round", asked)
+    children, modes = Counter([*homes, *filter(None, tree.parents().values())]), tree.modes(mode)
+    for name, exchange in exchanges.items():
+        tier, what = tree.tiers[name], "devices" if name == tree.names[-1] else "children"
+        if modes[name] == "async":
+            continue  # How many it asks together does not depend on how many there are.
+        classes = tier.speed_classes if modes[name] == "semi-async" else 1
+        for node in tree.nodes(name):
+            count, asked = children[node], tier.cohort_of(children[node] // classes)
+            in_classes = f" in {classes} classes of speed" if classes > 1 else ""
+            _check_cohort(exchange, f"{node} has {count} {what}{in_classes} and asks {asked} in a round", asked)
 
 
 def _check_cohort(exchange: Exchange, said: str, cohort: int) -> None:

@@ -166,8 +166,8 @@ class Tier(StrictModel):
     speed_classes: PositiveInt = 5
     """Semi-async mode: classes of children by speed."""
     exchange: str = ""
-    """Steps that devices and their aggregator take between training and report (the last tier, synchronous): a name,
-    ``module:Class``, or in Python an object. Empty: a device reports its update as it is."""
+    """Steps that the tier's aggregators and their children (devices, or aggregators below) take before these report: a
+    name, ``module:Class``, or in Python an object. Empty: a child reports its update as it is."""
     exchange_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
     uplink: Stages = ()
     """Stages that what its children send it goes through, in order: see ``fogline algorithms``."""
@@ -220,8 +220,6 @@ class Tier(StrictModel):
     def _consistent(self) -> Tier:
         if self.exchange_parameters and not self.exchange:
             raise ValueError('exchange_parameters are of an exchange, and there is none; name it: exchange = "secagg"')
-        if self.exchange and self.uplink:
-            raise ValueError("uplink names stages, but with an exchange its halves decide what is sent; leave it empty")
         if self.exchange and self.late == "fold":
             raise ValueError('late is "fold", but what is reported in an exchange is of no use later; use "drop"')
         if isinstance(self.cohort, int) and self.fewest > self.cohort:
@@ -277,11 +275,6 @@ class Tree(StrictModel):
                 f"{root}.count is {self.tiers[root].count}, but the root is one aggregator; leave {root}.count out, "
                 "and give a tier below it the count"
             )
-        for name in self.names[:-1]:
-            if self.tiers[name].exchange:
-                raise ValueError(
-                    f"{name} has an exchange, but only devices take part in one; name it in {self.names[-1]}"
-                )
         if self.minimum == 1:
             return self
         if self.tiers[root].mode == "ring":

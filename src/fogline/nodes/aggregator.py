@@ -42,6 +42,7 @@ from fogline.nodes.events import (
     TimerFired,
     UpdatesChecked,
 )
+from fogline.nodes.exchange import state_key
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
@@ -106,10 +107,12 @@ class Aggregator(Asking):
                 self._left(child)
             case UpdatesChecked():
                 self._sifted()
+            case StepComputed(upward=True) if self._uplink is not None:
+                self._uplink.computed(event)
             case Scored(scores=scores) if scores and self.ledger.reputation is not None:
                 self._log(records.Rated(scores))
             case StepComputed() if self._exchange is not None:
-                self._exchange.computed(self.ledger.lanes[0], event, now)
+                self._exchange.computed(event, now)
             case Started():
                 self._started()
             case Halt():
@@ -126,33 +129,15 @@ class Aggregator(Asking):
         return ask is not None and ask.child == child
 
     def expects_step(self, sender: str, step: Step) -> bool:
-        """The same of what a child sends in a step of an exchange."""
+        """The same of what a child sends in a step of an exchange, or the parent answers to one."""
+        if sender == self.role.parent:
+            return self._uplink is not None and self._uplink.expects(step)
         return self._exchange is not None and self._exchange.expects(sender, step)
 
     def combines(self, accepted: Sequence[AcceptedUpdate]) -> Combine | None:
         """What takes the last step of an exchange on these updates; None where there is no exchange, and they are
         folded as they are."""
         return None if self._exchange is None else self._exchange.combine(accepted)
-
-    @property
-    def over(self) -> bool:
-        """Whether the job is over at this node."""
-        return self.ledger.ended
-
-    @property
-    def task(self) -> int:
-        """The highest number of a request of the parent that was taken; -1: none."""
-        return -1 if self.ledger.assigned is None else self.ledger.assigned.task
-
-    @property
-    def population(self) -> int:
-        """How many devices are below the aggregator."""
-        return self.roster.devices()
-
-    @property
-    def round(self) -> int:
-        """Of the job, counted from 0."""
-        return self.ledger.round
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
@@ -171,7 +156,10 @@ class Aggregator(Asking):
         self.roster.occupy(ledger.busy)
         self._post()
         if self._exchange is not None:
-            self._exchange.begin(self.now)
+            for lane in ledger.lanes:
+                self._exchange.begin(lane.index, self.now)
+        if self._uplink is not None:
+            self._uplink.resume()
         self._wake()
 
     def _wake(self) -> None:
@@ -256,6 +244,8 @@ class Aggregator(Asking):
                 self._work(parent, message)
             case Receipt(task=task, accepted=accepted):
                 self._receipt(task, accepted)
+            case Step() if self._uplink is not None:
+                self._uplink.answered(message)
             case Stop():
                 self._end()
             case _:
@@ -263,12 +253,13 @@ class Aggregator(Asking):
 
     def _work(self, parent: str, work: Work) -> None:
         ledger = self.ledger
-        if work.task in ledger.outbox.reports:
+        if work.task in ledger.outbox.reports or (self._uplink is not None and self._uplink.is_in(work.task)):
             self._post()
         if ledger.assigned is not None and work.task <= ledger.assigned.task:
             return  # A copy of a request that was taken before.
-        if ledger.ended:
-            self._do(Send(parent, Report(work.task, None, failure="it was halted")))
+        why = self._refuses(work)
+        if why:
+            self._do(Send(parent, Report(work.task, None, failure=why)))
             return
         then: list[Effect] = []
         for lane in ledger.lanes:
@@ -279,15 +270,17 @@ class Aggregator(Asking):
         if self.role.moves:
             base = ledger.model if ledger.version >= 0 else None
             self._do(Adopt(work.model, base, model_key(self.name, ledger.version + 1)))
-        goes_on = self.role.mode in ("async", "semi-async")
+        goes_on = self.role.mode in ("async", "semi-async") and self._exchange is None
         keep_since = self.now - self.role.wait if goes_on else math.inf
-        self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query))
+        self._log(records.Assigned(work.task, work.round, work.model, keep_since, work.kind, work.query, work.steps))
         self._effects += then
         self._waits.clear()
         self._wake()
 
     def _receipt(self, task: int, accepted: bool) -> None:
         outbox = self.ledger.outbox
+        if self._uplink is not None and self._uplink.is_in(task):
+            self._uplink.broken_off()
         if task not in outbox.reports:
             return
         held, inside = outbox.held(task), outbox.inside.get(task, ())
@@ -296,11 +289,6 @@ class Aggregator(Asking):
             self._do(Count("dropped", self.name, f"the parent refused a report with {len(inside)} updates"))
         # Only now may the updates inside the report be forgotten: the parent has them on disk.
         self._do(Forget(held))
-
-    def _post(self) -> None:
-        """Send every report that has no receipt."""
-        if self.role.parent is not None:
-            self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
 
     # What children are asked, and answer.
 
@@ -353,7 +341,7 @@ class Aggregator(Asking):
         lane = self.ledger.lanes[index]
         if not (lane.open and self.ledger.working):
             return
-        if self._exchange is not None and self._exchange.goes_on:
+        if self._exchange is not None and self._exchange.goes_on(lane):
             self._exchange.go_on(lane)
             return
         if lane.fresh >= lane.need and not self._leave_out_failed(lane):
@@ -392,7 +380,7 @@ class Aggregator(Asking):
     def _deadline(self, index: int) -> None:
         """Time is up, or nobody is left to wait for."""
         lane = self.ledger.lanes[index]
-        if self._exchange is not None and self._exchange.goes_on:
+        if self._exchange is not None and self._exchange.goes_on(lane):
             self._exchange.go_on(lane, late=True)
             return
         if not self._leave_out_failed(lane):
@@ -434,7 +422,7 @@ class Aggregator(Asking):
         combine = self.combines(pending)
         if combine is not None and self._exchange is not None:
             self._do(combine)
-            unneeded += (*self._exchange.over(), *(member.update for member in combine.members))
+            unneeded += (*self._exchange.over(lane), *(member.update for member in combine.members))
             combined = combine.update
             pending = self.ledger.combined(pending, combined)
         if self.role.parent is None:
@@ -458,8 +446,8 @@ class Aggregator(Asking):
             inside=self.role.parent is not None,
             round=self.ledger.round,
             final=final,
-            lane=index,
-            lanes=len(ledger.lanes),
+            lane=0 if self.role.grouped else index,
+            lanes=1 if self.role.grouped else len(ledger.lanes),
             devices=devices_in(pending),
         )
 
@@ -480,10 +468,16 @@ class Aggregator(Asking):
         """Report to the parent what the rounds since its request made of the children's updates."""
         ledger = self.ledger
         assert ledger.assigned is not None
+        if self._exchange is not None:
+            self._exchange.give_up_open(self.now)
         task, used = ledger.assigned.task, ledger.used
         update = update_key(parent, task)
         if not used:
             report = Report(task, None, failure="none of its rounds reached the quorum")
+        elif self._uplink is not None and ledger.assigned.steps:
+            self._do(self._result(state_key(parent, task, 0), used))
+            self._uplink.enter(task, devices_in(used))
+            return
         else:
             self._do(self._result(update, used))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.

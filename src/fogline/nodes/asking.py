@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fogline.nodes import records
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Write
 from fogline.nodes.exchange_rounds import ParentExchange
+from fogline.nodes.exchange_uplink import UplinkExchange
 from fogline.nodes.learning import PolicyLearning
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Key, Work
@@ -38,8 +39,8 @@ class Asking:
             presence,
             role.deadline,
             self.ledger.busy,
-            idle=role.mode == "async",
-            classes=role.lanes if role.mode == "semi-async" else None,
+            idle=role.keeps_idle,
+            classes=role.lanes if role.mode == "semi-async" and not role.grouped else None,
             barred=None if self.ledger.reputation is None else self.ledger.reputation.barred,
         )
         self.now = 0.0
@@ -47,6 +48,11 @@ class Asking:
         learns = type(policy).observe is not Selection.observe
         self._learning = PolicyLearning(policy, self.ledger) if learns else None
         self._exchange: ParentExchange | None = None
+        self._uplink: UplinkExchange | None = None
+        if role.demands and role.parent is not None:
+            self._uplink = UplinkExchange(
+                role.name, role.parent, self.ledger, log=self._log, do=self._do, post=self._post
+            )
         self._waits: dict[int, float] = {}
         """Lanes that wait because nobody can be asked, and since when."""
         self._effects: list[Effect] = []
@@ -57,6 +63,40 @@ class Asking:
             self._learning.learn(record)
         self.ledger.apply(record)
 
+    def _post(self) -> None:
+        """Send the parent every report that has no receipt."""
+        if self.role.parent is not None:
+            self._effects += self.ledger.outbox.send(self.role.parent, self.now, self.role.retry)
+
+    @property
+    def over(self) -> bool:
+        """Whether the job is over at this node."""
+        return self.ledger.ended
+
+    @property
+    def task(self) -> int:
+        """The highest number of a request of the parent that was taken; -1: none."""
+        return -1 if self.ledger.assigned is None else self.ledger.assigned.task
+
+    @property
+    def population(self) -> int:
+        """How many devices are below the aggregator."""
+        return self.roster.devices()
+
+    @property
+    def round(self) -> int:
+        """Of the job, counted from 0."""
+        return self.ledger.round
+
+    def _refuses(self, work: Work) -> str:
+        """Why it does not take a request; empty if it does."""
+        demands = self.role.demands
+        if self.ledger.ended:
+            return "it was halted"
+        if work.kind == "train" and work.steps != demands:
+            return f"it was asked for a sum with {work.steps} steps of an exchange, and the job has {demands}"
+        return ""
+
     def _begin(self, index: int) -> str:
         """Begin a round of a lane, or wait where nobody can be asked; why it has waited long enough, if it has."""
         cohort = self._selection.cohort(index, self.ledger.round, self.now)
@@ -65,7 +105,7 @@ class Asking:
         self._waits.pop(index, None)
         self._ask(index, cohort.children, cohort.need, cohort.quorum, cohort.ring_order)
         if self._exchange is not None:
-            self._exchange.begin(self.now)
+            self._exchange.begin(index, self.now)
         self._set_deadline(index)
         return ""
 
@@ -112,7 +152,7 @@ class Asking:
 
     def _set_deadline(self, index: int) -> None:
         hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
-        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline()
+        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline(index)
         self._do(SetTimer(f"deadline/{index}", min(until, self.now + self.role.patience)))
 
     def _log(self, record: records.Record) -> None:

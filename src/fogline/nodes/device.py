@@ -10,8 +10,8 @@ import msgspec
 
 from fogline.nodes.effects import Count, Effect, Examine, Forget, Send, Train, Write
 from fogline.nodes.events import Event, Halt, Received, Started, StepComputed, TimerFired, Trained
-from fogline.nodes.exchange import ChildExchange, state_key
-from fogline.nodes.messages import Key, Kind, Receipt, Report, Step, Stop, Work, reply_key, step_key, update_key
+from fogline.nodes.exchange import ChildExchange, state_key, superseded
+from fogline.nodes.messages import Key, Kind, Receipt, Report, Step, Stop, Work, update_key
 from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, Entered, JobOver, Posted, Record, Resolved, Stepped
 
@@ -64,9 +64,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def expects_step(self, sender: str, step: Step) -> bool:
         """Whether that is the answer for which its exchange waits, so that the value of it may be stored."""
-        at = self.exchange
-        waits = at is not None and not self.computing and (step.task, step.number) == (at.task, at.number)
-        return waits and step.value == reply_key(self.parent, step.task, step.number)
+        return self.exchange is not None and not self.computing and self.exchange.awaits(step)
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
@@ -147,10 +145,10 @@ class Device(msgspec.Struct, gc=False, eq=False):
             why = f"it was asked to train with {work.steps} steps of an exchange, and the job has {self.demands}"
             return [Send(self.parent, Report(work.task, None, failure=why))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
-        superseded, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
+        given_up, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
         asked = Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query, steps=work.steps)
         effects: list[Effect] = [self._log(asked)]
-        if superseded:
+        if given_up:
             effects.append(Count("superseded", self.name))
         if unneeded:
             effects.append(Forget(unneeded))
@@ -185,19 +183,12 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def _stepped(self, event: StepComputed, now: float) -> list[Effect]:
         """A step was computed: it is sent, and the last one is the report."""
-        at, parent, task = self.exchange, self.parent, event.task
-        if at is None or (task, event.number) != (at.task, at.number + 1):  # Newer work came in between.
-            made = (step_key(parent, task, event.number), state_key(parent, task, event.number + 1))
-            return [Forget(made if task in self.outbox.reports else (*made, update_key(parent, task)))]
-        unneeded, self.computing = at.used(), False
-        if event.failure:
-            done: Record = Posted(Report(task, None, failure=event.failure))
-        elif at.is_last:
-            done = Posted(Report(task, update_key(parent, task)))
-            unneeded = (*unneeded, state_key(parent, task, event.number + 1))
-        else:
-            done = Stepped(task, event.number)
-        return [self._log(done), *self._send_reports(now), Forget(unneeded)]
+        done = None if self.exchange is None else self.exchange.computed(event)
+        if done is None:  # Newer work came in between.
+            return [Forget(superseded(self.parent, event, event.task in self.outbox.reports))]
+        record, unneeded = done
+        self.computing = False
+        return [self._log(record), *self._send_reports(now), Forget(unneeded)]
 
     def _send_reports(self, now: float) -> list[Effect]:
         return self.outbox.send(self.parent, now, self.retry)

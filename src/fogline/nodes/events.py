@@ -52,6 +52,8 @@ class StepComputed(msgspec.Struct, frozen=True, gc=False):
     replies: tuple[Key, ...] = ()
     """The parent's half: those that were made. A child without one is out."""
     failure: str | None = None
+    upward: bool = False
+    """Whether it is the child's half, of the exchange with the parent."""
 
 
 class UpdatesChecked(msgspec.Struct, frozen=True, gc=False):

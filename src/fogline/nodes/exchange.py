@@ -1,10 +1,11 @@
-"""Steps between a request and its report: what device and aggregator keep of an exchange, and how it goes on.
+"""Steps between a request and its report: what child and parent keep of an exchange, and how it goes on.
 
 The arithmetic is the runtime's (:mod:`fogline.exchanges` says what it computes). Here stands who has sent what. A
 payload is in the journal before it is sent; it is sent until the parent answers; the answer to a step says that it was
 taken. A child that is missing when a step's time is up is out for the rest of the request. What a child sends in the
 last step is its report, so that receipts, deadlines and refusals are those of every other round; but it says neither
-how many examples the child has nor how large its loss is: what it wants to tell, it tells in the steps.
+how many examples the child has nor how large its loss is: what it wants to tell, it tells in the steps. A child is a
+device, or an aggregator with what it has merged.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import msgspec
 
 from fogline.nodes.effects import ChildStep
-from fogline.nodes.messages import Key, Step, reply_key, step_key, update_key
+from fogline.nodes.events import StepComputed
+from fogline.nodes.messages import Key, Report, Step, reply_key, step_key, update_key
+from fogline.nodes.records import Posted, Stepped
 
 COMBINED = "/combined"
 
@@ -38,13 +41,15 @@ def is_combined(key: Key) -> bool:
 
 
 class ChildExchange(msgspec.Struct, gc=False):
-    """What a device must not forget of the exchange that it is in."""
+    """What a child must not forget of the exchange that it is in."""
 
     name: str
-    """The device's."""
+    """The child's."""
     parent: str
     task: int
     steps: int
+    devices: int = 1
+    """For which it speaks."""
     number: int = -1
     """The last step whose payload is stored; -1: none yet."""
 
@@ -60,6 +65,26 @@ class ChildExchange(msgspec.Struct, gc=False):
         before, after = state_key(parent, task, number), state_key(parent, task, number + 1)
         return ChildStep(self.name, task, number, before, received, payload, after)
 
+    def awaits(self, step: Step) -> bool:
+        """Whether that is the answer for which it waits, unless a step is being computed."""
+        mine = (step.task, step.number) == (self.task, self.number)
+        return mine and step.value == reply_key(self.parent, step.task, step.number)
+
+    def computed(self, event: StepComputed) -> tuple[Stepped | Posted, tuple[Key, ...]] | None:
+        """What is written when a step was computed, and values that nobody needs then; None if it is another one's.
+
+        A report says neither how many examples the child has nor how large its loss is.
+        """
+        parent, task, unneeded = self.parent, self.task, self.used()
+        if (event.task, event.number) != (task, self.number + 1):
+            return None
+        if event.failure:
+            return Posted(Report(task, None, failure=event.failure)), unneeded
+        if self.is_last:
+            report = Report(task, update_key(parent, task), devices=self.devices)
+            return Posted(report), (*unneeded, state_key(parent, task, event.number + 1))
+        return Stepped(task, event.number), unneeded
+
     def sends(self) -> Step:
         """What is sent until the parent answers."""
         return Step(self.task, self.number, step_key(self.parent, self.task, self.number))
@@ -73,6 +98,12 @@ class ChildExchange(msgspec.Struct, gc=False):
         """Values that nobody needs once the next step is computed."""
         before = () if self.number < 0 else (reply_key(self.parent, self.task, self.number),)
         return (*self.keys(), *before)
+
+
+def superseded(parent: str, event: StepComputed, reported: bool) -> tuple[Key, ...]:
+    """What a step has made that nobody waits for. ``reported``: whether its request has its report."""
+    made = (step_key(parent, event.task, event.number), state_key(parent, event.task, event.number + 1))
+    return made if reported else (*made, update_key(parent, event.task))
 
 
 class RoundExchange(msgspec.Struct, gc=False):

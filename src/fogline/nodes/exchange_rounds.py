@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Sequence
 
 from fogline.nodes import records
 from fogline.nodes.effects import Combine, Count, Effect, FoldInput, Forget, ParentStep, Send
 from fogline.nodes.events import StepComputed
-from fogline.nodes.exchange import combined_key, round_key
+from fogline.nodes.exchange import RoundExchange, combined_key, round_key
 from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger
 from fogline.nodes.messages import Key, Receipt, Step, reply_key, step_key
 from fogline.nodes.role import AggregatorRole
@@ -18,7 +19,7 @@ class ParentExchange:
 
     Args:
         role: of the aggregator.
-        ledger: of the aggregator; all that must survive a crash is there.
+        ledger: of the aggregator; all that must survive a crash is there, for each lane.
         log: writes a record.
         do: takes an effect.
         acknowledge: gives a child a receipt.
@@ -39,38 +40,43 @@ class ParentExchange:
         abandon: Callable[[int, str], None],
         wait: Callable[[int], None],
     ) -> None:
-        assert ledger.exchange is not None
-        self._role, self._ledger, self._round = role, ledger, ledger.exchange
+        self._role, self._ledger = role, ledger
         self._log, self._do, self._acknowledge = log, do, acknowledge
         self._progress, self._abandon, self._wait = progress, abandon, wait
-        self._computing = False
-        self._began = 0.0
+        self._computing = set[int]()
+        """Lanes in which the parent's half is being carried out."""
+        self._began: dict[int, float] = {}
 
-    @property
-    def goes_on(self) -> bool:
+    def goes_on(self, lane: Lane) -> bool:
         """Whether a step before the last is being taken."""
-        return self._round.goes_on
+        return self._round(lane.index).goes_on
 
-    def begin(self, now: float) -> None:
-        """The round begins, or goes on after a crash: its step has its whole time."""
-        number = self._round.number
-        self._computing, self._began = False, now - (self._share(number - 1) if number else 0.0)
+    def begin(self, index: int, now: float) -> None:
+        """A lane's round begins, or goes on after a crash: its step has its whole time."""
+        number = self._round(index).number
+        self._computing.discard(index)
+        self._began[index] = now - (self._share(number - 1) if number else 0.0)
 
-    def deadline(self) -> float:
-        """When the time of the step that is being taken is up. Half of the round's is for training and the first
+    def deadline(self, index: int) -> float:
+        """When the time of the step that a lane is taking is up. Half of the round's is for training and the first
         step, and the others share the rest."""
-        return self._began + self._share(self._round.number)
+        return self._began[index] + self._share(self._round(index).number)
+
+    def _round(self, index: int) -> RoundExchange:
+        return self._ledger.exchanges[index]
 
     def _share(self, number: int) -> float:
-        last = self._round.steps - 1
+        last = self._role.steps - 1
         return self._role.deadline * (0.5 + 0.5 * number / last if last else 1.0)
 
     def expects(self, child: str, step: Step) -> bool:
         """Whether a payload of that child may be stored."""
         ask = self._ledger.asks.get(step.task)
-        now = self.goes_on and step.number == self._round.number and step.task not in self._round.came
-        is_own = step.value == step_key(self._role.name, step.task, step.number)
-        return now and is_own and ask is not None and ask.open and ask.child == child
+        if ask is None or not ask.open or ask.child != child:
+            return False
+        done = self._round(ask.lane)
+        now = done.goes_on and step.number == done.number and step.task not in done.came
+        return now and step.value == step_key(self._role.name, step.task, step.number)
 
     def take(self, child: str, step: Step) -> None:
         """A child sent its payload of a step."""
@@ -81,7 +87,7 @@ class ParentExchange:
                 self._acknowledge(child, task, ledger.accepted(task))
         elif ask.child != child:
             self._do(Count("refused", child, f"it answered a request made to {ask.child}"))
-        elif step.number == self._round.number - 1:  # The answer was lost.
+        elif step.number == self._round(ask.lane).number - 1:  # The answer was lost.
             self._do(Send(child, Step(task, step.number, reply_key(name, task, step.number))))
         elif self.expects(child, step):
             self._log(records.StepTaken(task, step.number))
@@ -89,8 +95,9 @@ class ParentExchange:
 
     def go_on(self, lane: Lane, late: bool = False) -> None:
         """Take the step as the parent if all children that can come have come. ``late``: its time is up."""
-        came, ledger = self._round.came, self._ledger
-        if self._computing:
+        done, ledger = self._round(lane.index), self._ledger
+        came = done.came
+        if lane.index in self._computing:
             return
         waits = len(came) < lane.need and len(came) < len(lane.asks)
         if waits and not late:
@@ -104,28 +111,31 @@ class ParentExchange:
         if why:
             self._abandon(lane.index, why)
             return
-        self._computing = True
-        name, number, first = self._role.name, self._round.number, self._round.first
+        self._computing.add(lane.index)
+        name, number, first = self._role.name, done.number, done.first
         tasks = sorted(came)
         self._do(
             ParentStep(
                 first,
                 number,
-                self._round.state(name),
+                done.state(name),
                 tuple((ledger.asks[task].child, step_key(name, task, number)) for task in tasks),
                 tuple((ledger.asks[task].child, reply_key(name, task, number)) for task in tasks),
                 round_key(name, first, number),
             )
         )
 
-    def computed(self, lane: Lane, event: StepComputed, now: float) -> None:
+    def computed(self, event: StepComputed, now: float) -> None:
         """The parent's half of the step was carried out."""
-        done = self._round
-        if not (lane.open and self._ledger.working) or (event.task, event.number) != (done.first, done.number):
-            self._do(Forget((*event.replies, round_key(self._role.name, event.task, event.number))))
+        ledger, name = self._ledger, self._role.name
+        open_lanes = (lane for lane in ledger.lanes if lane.open and ledger.working)
+        lane = next((lane for lane in open_lanes if self._round(lane.index).first == event.task), None)
+        if lane is None or event.number != self._round(lane.index).number:
+            self._do(Forget((*event.replies, round_key(name, event.task, event.number))))
             return  # Its round is over.
-        self._computing = False
-        made, ledger, name = set(event.replies), self._ledger, self._role.name
+        done = self._round(lane.index)
+        self._computing.discard(lane.index)
+        made = set(event.replies)
         children = {task: ledger.asks[task].child for task in lane.asks}
         gone = tuple(task for task in children if reply_key(name, task, done.number) not in made)
         why = event.failure or self._lacks(lane, len(children) - len(gone))
@@ -133,7 +143,7 @@ class ParentExchange:
             self._abandon(lane.index, why)
             return
         unneeded = done.keys(name)
-        self._log(records.Advanced(done.number, gone, now))
+        self._log(records.Advanced(done.number, gone, now, lane.index))
         self._do(Forget(unneeded))
         for task, child in children.items():
             if task in gone:
@@ -144,15 +154,18 @@ class ParentExchange:
         self._wait(lane.index)
         self._progress(lane.index)
 
-    def combine(self, accepted: Iterable[AcceptedUpdate]) -> Combine | None:
-        """The last step, on what children reported; None where nothing was reported in this round."""
+    def combine(self, accepted: Sequence[AcceptedUpdate]) -> Combine | None:
+        """The last step, on what children reported in a lane; None where nothing was reported in this round."""
         name = self._role.name
         members = tuple(FoldInput(one.update, 0, one.child) for one in self._ledger.reported(accepted))
-        return Combine(self._round.state(name), members, combined_key(name, self._round.first)) if members else None
+        if not members:
+            return None
+        done = self._round(accepted[0].lane)
+        return Combine(done.state(name), members, combined_key(name, done.first))
 
-    def over(self) -> tuple[Key, ...]:
+    def over(self, lane: Lane) -> tuple[Key, ...]:
         """Values that nobody needs when the round is over."""
-        return self._round.keys(self._role.name)
+        return self._round(lane.index).keys(self._role.name)
 
     def give_up(self, lane: Lane) -> list[Effect]:
         """The round fails, whole: what was reported in it is of no use in another one. What is to be done once the
@@ -163,12 +176,21 @@ class ParentExchange:
             self._log(records.Spoiled(lane.index, tuple(one.task for one in accepted)))
             for one in accepted:
                 self._do(Count("unfinished", one.child, "the exchange of its round came to no end"))
-        unneeded = (*self.over(), *(one.update for one in accepted))
+        unneeded = (*self.over(lane), *(one.update for one in accepted))
         return [*then, Forget(unneeded)] if unneeded else then
+
+    def give_up_open(self, now: float) -> None:
+        """The node answers its parent: where other lanes have open rounds, these come to no end."""
+        for lane in self._ledger.lanes:
+            if lane.open:
+                then = self.give_up(lane)
+                self._log(records.Closed(lane.index, met=False, final=False, keep_since=math.inf, at=now))
+                for effect in then:
+                    self._do(effect)
 
     def _lacks(self, lane: Lane, here: int) -> str:
         """What a step lacks for the round to go on with so many children."""
-        step = f"{here} children took step {self._round.number + 1} of the exchange"
+        step = f"{here} children took step {self._round(lane.index).number + 1} of the exchange"
         if here < lane.quorum:
             return f"{step}, the quorum is {lane.quorum}"
         return f"{step}, the job's minimum is {self._role.minimum}" if here < self._role.minimum else ""

@@ -13,7 +13,7 @@ import msgspec
 
 from fogline.nodes import records
 from fogline.nodes.effects import FoldInput
-from fogline.nodes.exchange import RoundExchange
+from fogline.nodes.exchange import ChildExchange, RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
 from fogline.nodes.reputation import Reputation
@@ -106,8 +106,10 @@ class Ledger:
         self.used: list[AcceptedUpdate] = []
         """Updates in the group's model, or in its next report, since the parent's request."""
         self.outbox = Outbox()
-        self.exchange = RoundExchange(role.steps) if role.steps else None
-        """Of the round that is open."""
+        self.exchanges = [RoundExchange(role.steps) for _ in range(role.lanes)] if role.steps else []
+        """Of the round that is open in each lane; none where there is no exchange."""
+        self.up: ChildExchange | None = None
+        """With the parent, at whose end there is the report."""
         terms = role.tier.quarantine
         self.reputation = None if terms is None else Reputation(terms)
         """Of the children, where some may be in quarantine."""
@@ -160,8 +162,9 @@ class Ledger:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         waiting = [one.update for lane in self.lanes for one in lane.pending]
         used = [one.update for one in self.used]
-        steps = () if self.exchange is None else self.exchange.keys(self._role.name)
-        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps}
+        steps = [key for exchange in self.exchanges for key in exchange.keys(self._role.name)]
+        up = () if self.up is None else self.up.keys()
+        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps, *up}
 
     def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
@@ -170,17 +173,18 @@ class Ledger:
     def reported(self, accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
         """Those that were reported in the exchange of this round, in the order of their requests; others come from
         rounds before, and stand for what an exchange came to."""
-        first = self.next_task if self.exchange is None else self.exchange.first
-        return in_order(one for one in accepted if one.task >= first)
+        if not self.exchanges:
+            return []
+        return in_order(one for one in accepted if one.task >= self.exchanges[one.lane].first)
 
     def combined(self, pending: list[AcceptedUpdate], key: Key | None) -> list[AcceptedUpdate]:
         """What waits, with one update in place of those that an exchange made it of. ``key``: None if there is none."""
-        if key is None or self.exchange is None:
+        if key is None:
             return pending
         accepted = self.reported(pending)
         samples, first = sum(one.samples for one in accepted), accepted[0]
         one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(accepted), first.lane)
-        return [*(one for one in pending if one.task < self.exchange.first), one]
+        return [*(other for other in pending if other not in accepted), one]
 
     def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
@@ -206,31 +210,60 @@ class Ledger:
             case records.Asked():
                 self._ask(record)
             case records.StepTaken(task=task):
-                assert self.exchange is not None
-                self.exchange.came[task] = None
+                self.exchanges[self.asks[task].lane].came[task] = None
             case records.Advanced():
                 self._advance(record)
             case records.Closed():
                 self._close(record)
             case records.Assigned():
                 self._assign(record)
+            case records.Entered(task=task, devices=devices):
+                assert self.assigned is not None
+                assert self._role.parent is not None
+                self.up = ChildExchange(self._role.name, self._role.parent, task, self.assigned.steps, devices)
+                self.outbox.hold(task, self._hand_over())
+            case records.Stepped(number=number):
+                assert self.up is not None
+                self.up.number = number
+                self.outbox.enter(self.up.sends())
             case records.Rated(scores=scores):
                 assert self.reputation is not None
                 self.reputation.judge(scores)
             case records.Posted(report=report):
-                self.outbox.post(report, tuple(one.update for one in self.used))
-                self.used, self.answered = [], True
+                self.outbox.post(report, self._hand_over())
+                self._leave()
             case records.Confirmed(task=task, accepted=accepted):
+                if self.up is not None and self.up.task == task:
+                    self._leave()
                 inside = self.outbox.confirm(task)
                 if not accepted:
                     self.dropped["refused above"] += len(inside)
             case records.JobOver():
                 self.ended = True
-                self._begin_exchange(self.next_task)
+                self._give_up()
                 for lane in self.lanes:
+                    self._begin_exchange(lane.index, self.next_task)
                     self._release(lane, math.inf)
-            case _:
-                raise ValueError(f"An aggregator's journal holds no {type(record).__name__}.")
+
+    def _hand_over(self) -> tuple[Key, ...]:
+        """The updates that the parent gets now: this request is answered."""
+        inside = tuple(one.update for one in self.used)
+        self.used, self.answered = [], True
+        return inside
+
+    def _leave(self) -> None:
+        """The exchange with the parent is over."""
+        self.up = None
+        self.outbox.enter(None)
+
+    def _give_up(self) -> None:
+        """The exchange with the parent comes to no report. What was brought may be in the parent's sum all the same, so
+        nobody may use it again."""
+        if self.up is not None:
+            inside = self.outbox.confirm(self.up.task)
+            self.dropped["unfinished"] += len(inside)
+            self.unused += [*inside, *self.up.used()]
+            self._leave()
 
     def _ask(self, record: records.Asked) -> None:
         lane, version = self.lanes[record.lane], self.version
@@ -241,29 +274,28 @@ class Ledger:
             lane.asks[task] = None
         self.next_task = record.first + len(record.children)
         self._holds[version] = self._holds.get(version, 0) + len(record.children)
-        self._begin_exchange(record.first)
+        self._begin_exchange(record.lane, record.first)
         if record.ring_order:
             self.ring_order, self.hops, self.hops_met = list(reversed(record.ring_order)), len(record.ring_order), 0
         while self.ring_order and self.ring_order.pop() != record.children[0]:
             pass  # Those before it were passed over.
 
-    def _begin_exchange(self, first: int) -> None:
-        if self.exchange is not None:
-            self.exchange.begin(first)
+    def _begin_exchange(self, lane: int, first: int) -> None:
+        if self.exchanges:
+            self.exchanges[lane].begin(first)
 
     def _advance(self, record: records.Advanced) -> None:
-        exchange = self.exchange
-        assert exchange is not None
+        exchange = self.exchanges[record.lane]
         for task in record.gone:
             self._answered(task)
         self.dropped["missing"] += len(record.gone)
         exchange.number, exchange.came = record.number + 1, {}
-        exchange.answered = tuple(self.lanes[0].asks)
+        exchange.answered = tuple(self.lanes[record.lane].asks)
 
     def _answered(self, task: int) -> OpenRequest:
         ask = self.asks.pop(task)
-        if self.exchange is not None:
-            self.exchange.came.pop(task, None)
+        if self.exchanges:
+            self.exchanges[ask.lane].came.pop(task, None)
         if ask.open:
             lane = self.lanes[ask.lane]
             del lane.asks[task]
@@ -310,10 +342,10 @@ class Ledger:
         if record.final:
             self.ring_order, self.hops_met = [], 0
         if not record.met:
-            self._begin_exchange(self.next_task)
+            self._begin_exchange(lane.index, self.next_task)
             return  # What waits is carried into the next round.
         lane.pending = self.combined(lane.pending, record.combined)
-        self._begin_exchange(self.next_task)
+        self._begin_exchange(lane.index, self.next_task)
         if self._role.parent is not None:
             self.samples += sum(one.samples for one in lane.pending)
             self.used += lane.pending
@@ -322,10 +354,11 @@ class Ledger:
             self._next_version(model_key(self._role.name, self.version + 1))
 
     def _assign(self, record: records.Assigned) -> None:
+        self._give_up()
         self.assigned, self.answered = record, False
         self.rounds_done, self.samples, self.ring_order, self.hops_met = 0, 0, [], 0
-        self._begin_exchange(self.next_task)
         for lane in self.lanes:
+            self._begin_exchange(lane.index, self.next_task)
             if record.keep_since == math.inf:
                 lane.open, lane.fresh, lane.spoiled = False, 0, 0
             self._release(lane, record.keep_since)
@@ -386,7 +419,7 @@ class Ledger:
         ask.absent = False
         if self.busy.get(ask.child) == task:
             del self.busy[ask.child]
-            if self._role.mode == "async":
+            if self._role.keeps_idle:
                 self.released.append(ask.child)
 
 

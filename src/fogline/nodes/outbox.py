@@ -23,7 +23,7 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
 
     reports: dict[int, Report] = {}
     inside: dict[int, tuple[Key, ...]] = {}
-    """The updates of children that are in a report."""
+    """The updates of children that are in a report, or in an exchange at whose end there will be one."""
     step: Step | None = None
     """What was sent in a step of an exchange, until the parent answers to it."""
     attempt: int = 0
@@ -39,8 +39,12 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
         """Keep a report, and the updates that are in it."""
         self.reports[report.task] = report
         if inside:
-            self.inside[report.task] = inside
+            self.hold(report.task, inside)
         self.attempt = 0
+
+    def hold(self, task: int, inside: tuple[Key, ...]) -> None:
+        """Keep updates that will be in a report."""
+        self.inside[task] = inside
 
     def enter(self, step: Step | None) -> None:
         """Send that in an exchange from now on, or nothing any more."""
@@ -48,8 +52,9 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
         self.attempt = 0
 
     def confirm(self, task: int) -> tuple[Key, ...]:
-        """The parent has that report, or has refused it: forget it. Gives the updates that were in it."""
-        del self.reports[task]
+        """The parent has that report, or has refused it, or there will be none: forget it. Gives the updates that were
+        in it."""
+        self.reports.pop(task, None)
         return self.inside.pop(task, ())
 
     def clear(self) -> None:
@@ -58,13 +63,12 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
 
     def held(self, task: int) -> tuple[Key, ...]:
         """Values that are kept for a report: the updates in it, and its own."""
-        update = self.reports[task].update
-        inside = self.inside.get(task, ())
-        return inside if update is None else (*inside, update)
+        report, inside = self.reports.get(task), self.inside.get(task, ())
+        return inside if report is None or report.update is None else (*inside, report.update)
 
     def keys(self) -> set[Key]:
         """Values that are kept for all of them."""
-        return {key for task in self.reports for key in self.held(task)}
+        return {key for task in {**self.reports, **self.inside} for key in self.held(task)}
 
     def send(self, parent: str, now: float, retry: float | None) -> list[Effect]:
         """Send all of them, and the step that waits for its answer, now and again.

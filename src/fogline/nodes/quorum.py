@@ -51,8 +51,8 @@ class Quorum:
             return "surplus" if ask.surplus else "late"
         if self._ledger.version - ask.version > self._role.tier.staleness_cap:
             return "stale"
-        exchange = self._ledger.exchange
-        return "early" if exchange is not None and exchange.goes_on else None
+        exchanges = self._ledger.exchanges
+        return "early" if exchanges and exchanges[ask.lane].goes_on else None
 
     def lacks(self, lane: Lane) -> str:
         """What a lane's round lacks to count; empty if it counts as it is."""

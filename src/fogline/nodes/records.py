@@ -37,14 +37,17 @@ class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Ring mode, where a ring begins: all its children in order."""
 
 
-class Entered(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A device has trained, and begins the exchange."""
+class Entered(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
+    """What the parent asked for is there (a device has trained, an aggregator has merged), and the exchange with it
+    begins."""
 
     task: int
+    devices: int = 1
+    """Different devices whose updates are in it."""
 
 
 class Stepped(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """What a device sends in a step of the exchange is stored, and kept until the parent answers."""
+    """What a child sends in a step of the exchange is stored, and kept until the parent answers."""
 
     task: int
     number: int
@@ -57,12 +60,13 @@ class StepTaken(msgspec.Struct, frozen=True, gc=False, tag=True):
     number: int
 
 
-class Advanced(msgspec.Struct, frozen=True, gc=False, tag=True):
+class Advanced(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
     """The answers to a step are stored, and the next step begins. Those that are gone take no part any more."""
 
     number: int
     gone: tuple[int, ...]
     at: float
+    lane: int = 0
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -121,7 +125,8 @@ class Posted(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class Confirmed(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The parent has the report of that task, or has refused it."""
+    """The parent has the report of that task, or has refused it; or an aggregator is out of the exchange in which it
+    would have reported."""
 
     task: int
     accepted: bool

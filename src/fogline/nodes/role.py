@@ -29,6 +29,8 @@ class AggregatorRole:
     """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
     steps: int = 0
     """Steps of the exchange that it has with its children before they have reported; 0: none."""
+    demands: int = 0
+    """Likewise with its parent: one that asks for other steps, to be sent a sum as it is, gets none."""
     minimum: int = 1
     """Devices below it whose updates a round needs to count."""
     least: int = 1
@@ -43,17 +45,30 @@ class AggregatorRole:
     """Of a survey: whether its children are devices."""
     mode: Mode = field(init=False)
     """How its rounds run."""
+    grouped: bool = field(init=False)
+    """Whether it is asynchronous, and has an exchange: then each buffer's worth of children is asked together, with one
+    version of the model, and such groups run beside each other, as classes of speed do."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mode", self.traits.mode)  # A field, because it is asked for with every report.
+        # Fields, because they are asked for with every report.
+        grouped = self.steps > 0 and self.traits.mode == "async"
+        object.__setattr__(self, "grouped", grouped)
+        object.__setattr__(self, "mode", "semi-async" if grouped else self.traits.mode)
 
     @property
     def moves(self) -> bool:
         """Whether it has a model of its own (else it merges its children's updates for the parent)."""
         return self.parent is None or self.rounds > 1 or self.traits.group_models or self.mode != "sync"
 
+    @property
+    def keeps_idle(self) -> bool:
+        """Whether it looks for children that have nothing to do, which may be few."""
+        return self.mode == "async" or self.grouped
+
     def cohort_of(self, children: int) -> int:
         """Children that a round should ask where there are so many: as the job says, and enough for a quorum."""
+        if self.grouped:
+            return max(self.traits.buffer, self.tier.fewest, self.least)
         return max(self.tier.cohort_of(children), self.least)
 
     def quorum_of(self, cohort: int) -> int:
@@ -72,7 +87,14 @@ class AggregatorRole:
     @property
     def lanes(self) -> int:
         """Sequences of rounds that run beside each other."""
+        if self.grouped:
+            return groups_of(self.tier.cohort, self.cohort_of(0))
         return self.tier.speed_classes if self.mode == "semi-async" else 1
+
+
+def groups_of(cohort: float, group: int) -> int:
+    """Groups of that size that train at once; one where the cohort is no count."""
+    return max(1, cohort // group) if isinstance(cohort, int) else 1
 
 
 def role_of(
@@ -80,6 +102,8 @@ def role_of(
 ) -> AggregatorRole:
     """What an aggregator is in a job."""
     tier, mode = job.tree.tiers[tier_name], job.tree.modes(traits.mode)[tier_name]
+    names, steps = job.tree.names, traits.exchanges
+    above = names[names.index(tier_name) - 1] if parent is not None else ""
     return AggregatorRole(
         name=name,
         parent=parent,
@@ -96,7 +120,8 @@ def role_of(
         least=traits.least.get(tier_name, 1),
         seed=job.seed,
         patience=patience,
-        steps=traits.steps if tier_name == job.tree.names[-1] else 0,
+        steps=steps.get(tier_name, 0),
+        demands=steps.get(above, 0),
     )
 
 

@@ -31,8 +31,8 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     group's model too: what it makes of its children's updates is no sum of them any more."""
     least: Mapping[str, Annotated[int, Meta(ge=1, le=2**31)]] = msgspec.field(default_factory=dict)
     """Updates that the rule of a tier needs to say anything, where that is more than one."""
-    steps: Annotated[int, Meta(ge=0, le=1000)] = 0
-    """Steps of the exchange between devices and their aggregators, whose code need not be imported either."""
+    exchanges: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
+    """Steps of the exchange that a tier has with its children, whose code need not be imported either."""
     private: bool = False
     """Whether noise protects devices or sites. Then rounds stand apart: what one that did not count has gathered is
     dropped, and not carried into the next, in which a device would count twice; and no report says how many examples
@@ -42,13 +42,13 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
 def traits_of(
     algorithm: Algorithm,
     rules: Mapping[str, Rule],
-    exchange: Exchange | None = None,
+    exchanges: Mapping[str, Exchange] | None = None,
     protection: Protection | None = None,
 ) -> AlgorithmTraits:
-    """What a method, the rules of a job's tiers, an exchange and the job's privacy say of themselves."""
+    """What a method, the rules and exchanges of a job's tiers, and the job's privacy say of themselves."""
     noised = () if protection is None else protection.own_models
     gathers = tuple(name for name, rule in rules.items() if rule.needs_all or name in noised)
     least = {name: rule.least for name, rule in rules.items() if rule.least > 1}
-    steps = 0 if exchange is None else len(exchange.steps)
+    steps = {name: len(exchange.steps) for name, exchange in (exchanges or {}).items()}
     private = protection is not None
     return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps, private)

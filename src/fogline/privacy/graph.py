@@ -1,11 +1,13 @@
-"""Who masks with whom. Among few members everybody does with everybody; among many, each with some that the round's
-random context chooses: a ring in random order, in which each is joined to those that are near (Bell et al., 2020)."""
+"""Who gives shares to whom, and who has masks with whom. Among few members everybody does with everybody. Among many,
+each draws its peers for itself, once it is known who takes part: so nobody has a say in whose peers its own devices are
+(Bell et al., 2020, the protocol against an aggregator that lies)."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import shake_256
 
@@ -17,7 +19,7 @@ Flags = npt.NDArray[np.bool_]
 COMPLETE = 100
 """Members up to which everybody is joined to everybody."""
 GONE = 0.6
-"""Share of the members that a threshold lets go missing for which a sparse graph is laid out."""
+"""Share of the members that a threshold lets go missing for which a sparse graph is made."""
 FAILS = 1e-3
 """With so many missing, by chance, a round may fail at most that often."""
 
@@ -29,7 +31,7 @@ def needed(peers: int, threshold: float) -> int:
 
 @lru_cache(maxsize=64)
 def degree(members: int, threshold: float) -> int:
-    """Peers of each member: all others, or in a large graph the fewest with which a round rarely fails.
+    """Peers that each member draws: all others, or of many the fewest with which a round rarely fails.
 
     That is, where a share ``0.6 * (1 - threshold)`` of the members goes missing at random, all who are left have
     enough peers with a probability above 0.999.
@@ -55,45 +57,91 @@ def _log_comb(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-def peers_of(context: bytes, members: int, degree: int) -> Peers:
-    """The peers of each member, (members, degree), in rising order.
+def drawn(key: bytes, members: int, count: int, number: int) -> Peers:
+    """The peers that a member draws for itself, (count,): all others, or the first of these in an order by chance.
 
     Args:
-        context: 32 bytes that decide a sparse graph.
+        key: 32 bytes that decide the order.
         members: how many there are.
-        degree: peers of each; even, unless they are all others.
+        count: peers to draw.
+        number: the member's own.
     """
-    if degree >= members - 1:
-        others = np.arange(members - 1)[None, :]
-        return others + (others >= np.arange(members)[:, None])
-    order = _order(context, members)
-    peers = np.empty((members, degree), np.int64)
-    peers[order] = np.sort(_near(order, np.arange(members)[:, None], degree), axis=1)
-    return peers
+    others = np.arange(members - 1)
+    others += others >= number
+    if count >= members - 1:
+        return others
+    chance = np.frombuffer(shake_256(b"peers" + key).digest(8 * len(others)), "<u8")
+    return others[np.argsort(chance, kind="stable")[:count]]
 
 
-def peers_of_one(context: bytes, members: int, degree: int, number: int) -> Peers:
-    """One member's row of :func:`peers_of`, (degree,), for who needs no other."""
-    if degree >= members - 1:
-        others = np.arange(members - 1)
-        return others + (others >= number)
-    order = _order(context, members)
-    return np.sort(_near(order, np.flatnonzero(order == number), degree))
+@dataclass(frozen=True)
+class Graph:
+    """Who is joined to whom: each pair stands in it both ways, sorted by its first member and then its second."""
+
+    starts: Peers
+    """Where the pairs of each member begin, and their number, (members + 1,)."""
+    owners: Peers
+    """The first member of each pair, (pairs,),"""
+    peers: Peers
+    """and the second."""
+    twins: Peers
+    """Where the same pair stands the other way round."""
+    deals: Flags
+    """Whether the first has drawn the second, and gives it shares."""
+    masks: Flags
+    """Whether the two have a mask."""
+
+    @classmethod
+    def of(cls, draws: Peers, masked: int) -> Graph:
+        """That of all draws.
+
+        Args:
+            draws: of each member, (members, count); -1 where a member has drawn nobody.
+            masked: with how many of those that it has drawn first a member has masks, at least.
+        """
+        members, count = draws.shape
+        owners, peers = np.repeat(np.arange(members), count), draws.ravel()
+        first = np.tile(np.arange(count) < masked, members)
+        owners, peers, first = (each[peers >= 0] for each in (owners, peers, first))
+        there, back = owners * members + peers, peers * members + owners
+        codes = np.unique(np.concatenate([there, back]))
+        owners, peers = np.divmod(codes, members)
+        return cls(
+            np.searchsorted(owners, np.arange(members + 1)),
+            owners,
+            peers,
+            np.searchsorted(codes, peers * members + owners),
+            np.isin(codes, there),
+            np.isin(codes, np.concatenate([there[first], back[first]])),
+        )
+
+    @property
+    def members(self) -> int:
+        """How many there are."""
+        return len(self.starts) - 1
+
+    def row(self, number: int) -> slice:
+        """Where a member's pairs stand."""
+        return slice(int(self.starts[number]), int(self.starts[number + 1]))
+
+    def dealt_by(self, number: int) -> Peers:
+        """Where those of its pairs stand in which a member gives shares."""
+        row = self.row(number)
+        return row.start + np.flatnonzero(self.deals[row])
+
+    def dealt_to(self, number: int) -> Peers:
+        """Where those of its pairs stand in which a member gets shares."""
+        row = self.row(number)
+        return row.start + np.flatnonzero(self.deals[self.twins[row]])
 
 
-def places_at_peers(peers: Peers) -> Peers:
-    """Where each member stands in the row of each of its peers, (members, degree)."""
-    members, degree = peers.shape
-    rows = np.arange(members)[:, None]
-    edges = (rows * members + peers).ravel()  # Sorted, because the rows are.
-    return np.searchsorted(edges, (peers * members + rows).ravel()).reshape(peers.shape) - peers * degree
-
-
-def with_enough_peers(peers: Peers, here: Flags, needed: int) -> Flags:
-    """Those who are here with so many peers that are here, (members,). Who has fewer goes, and may take others."""
+def with_enough_peers(graph: Graph, here: Flags, needed: int) -> Flags:
+    """Those who are here with so many that they have drawn and that are here, (members,). Who has fewer goes, and may
+    take others."""
     left = here.copy()
     while True:
-        stay = left & (left[peers].sum(axis=1) >= needed)
+        held = np.bincount(graph.owners[graph.deals & left[graph.peers]], minlength=graph.members)
+        stay = left & (held >= needed)
         if np.array_equal(stay, left):
             return left
         left = stay
@@ -116,14 +164,3 @@ def culprits(complaints: Iterable[tuple[int, int]]) -> set[int]:
         gone.add(worst)
         left = {pair for pair in left if worst not in pair}
     return gone
-
-
-def _order(context: bytes, members: int) -> Peers:
-    """The members along the ring."""
-    return np.argsort(np.frombuffer(shake_256(b"order" + context).digest(8 * members), "<u8"), kind="stable")
-
-
-def _near(order: Peers, places: Peers, degree: int) -> Peers:
-    """Those near the places of the ring."""
-    steps = np.concatenate([np.arange(-(degree // 2), 0), np.arange(1, degree // 2 + 1)])
-    return order[(places + steps) % len(order)]

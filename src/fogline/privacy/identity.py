@@ -32,6 +32,8 @@ class Trust(msgspec.Struct, frozen=True):
     """For which job keys must be; a simulation has no name for its own."""
     at: float = 0.0
     """Unix time at which certificates must hold."""
+    role: str = "device"
+    """Of all members: a fog is no member of a round of devices, nor the other way round."""
 
     def doubt(self, proof: bytes, name: str, public: bytes) -> str:
         """Why a key is not believed to be that member's; empty if it is.
@@ -57,7 +59,7 @@ class Trust(msgspec.Struct, frozen=True):
             return f"{name} has not shown that its key is its own: {error}"
         if not facts.starts <= self.at < facts.expires:
             return f"the certificate of {name} does not hold now"
-        if (facts.subject.name, facts.subject.role) != (name, "device"):
+        if (facts.subject.name, facts.subject.role) != (name, self.role):
             return f"{name} shows the certificate of another node"
         return ""
 

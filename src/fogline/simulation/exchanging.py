@@ -14,6 +14,7 @@ from fogline.compute.exchange import (
     EMPTY,
     Folds,
     Payload,
+    brought,
     child_step,
     combined,
     parent_step,
@@ -35,43 +36,46 @@ class ExchangeValues:
     """Carries out an exchange's effects.
 
     Args:
-        exchange: what devices and their aggregators do.
+        exchanges: what aggregators and their children do, and the rule that takes what it comes to, by the tier of the
+            aggregators.
         seed: of the job.
-        folds: takes what it comes to.
     """
 
-    def __init__(self, exchange: Exchange, seed: int, folds: Folds) -> None:
+    def __init__(self, exchanges: Mapping[str, tuple[Exchange, Folds]], seed: int) -> None:
         self.outcomes: dict[Key, Outcome] = {}
         """Of every step of the run, by the key of the state after it."""
         self.sizes: dict[Key, int] = {}
         """Bytes of what is sent in steps now."""
-        self._exchange = exchange
+        self._exchanges = exchanges
         self._seed = seed
-        self._folds = folds
 
-    def child(self, effect: ChildStep, updates: Values, replaying: bool) -> StepComputed:
-        """A device's half of a step."""
+    def child(self, tier: str, effect: ChildStep, updates: Values, replaying: bool) -> StepComputed:
+        """A child's half of a step. ``tier``: of its parent."""
+        exchange, folds = self._exchanges[tier]
 
         def work() -> dict[Key, Payload]:
+            if updates[effect.state].result is None:
+                raise ExchangeError("nothing of what this node has could be folded")
             state = _arrays(updates[effect.state])
             if effect.number == 0:
-                state = simulated_state(self._exchange, state, effect.child, self._seed, effect.state)
+                update = brought(state, folds)
+                state = simulated_state(exchange, update, effect.child, self._seed, effect.state)
             received = EMPTY if effect.received is None else _arrays(updates[effect.received])
-            sent, after = child_step(self._exchange, effect.number, state, received)
+            sent, after = child_step(exchange, effect.number, state, received)
             updates[effect.after] = LazyValue(after)
             return {effect.payload: sent}
 
         outcome = self._take(effect.after, (effect.payload,), work, updates, replaying)
-        return StepComputed(effect.task, effect.number, failure=outcome.get("failure"))
+        return StepComputed(effect.task, effect.number, failure=outcome.get("failure"), upward=True)
 
-    def parent(self, effect: ParentStep, updates: Values, replaying: bool) -> StepComputed:
-        """An aggregator's half of a step."""
-        keys = dict(effect.replies)
+    def parent(self, tier: str, effect: ParentStep, updates: Values, replaying: bool) -> StepComputed:
+        """An aggregator's half of a step. ``tier``: of the aggregator."""
+        keys, (exchange, folds) = dict(effect.replies), self._exchanges[tier]
 
         def work() -> dict[Key, Payload]:
             payloads = {child: _arrays(updates[key]) for child, key in effect.payloads}
             state = EMPTY if effect.state is None else _arrays(updates[effect.state])
-            replies, after = parent_step(self._exchange, effect.number, state, payloads)
+            replies, after = parent_step(exchange, effect.number, state, payloads, folds)
             updates[effect.after] = LazyValue(after)
             return {keys[child]: reply for child, reply in replies.items()}
 
@@ -79,13 +83,17 @@ class ExchangeValues:
         made = tuple(key for key in keys.values() if key in outcome.get("sizes", {}))
         return StepComputed(effect.first, effect.number, made, outcome.get("failure"))
 
-    def combine(self, effect: Combine, updates: Values, replaying: bool, refused: Callable[[str, str], None]) -> None:
-        """What is folded in place of the reports of a round. ``refused``: told of every child that is not in it."""
+    def combine(
+        self, tier: str, effect: Combine, updates: Values, replaying: bool, refused: Callable[[str, str], None]
+    ) -> None:
+        """What is folded in place of the reports of a round of an aggregator in that tier. ``refused``: told of every
+        child that is not in it."""
+        exchange, folds = self._exchanges[tier]
         result: Any = None
         out: Mapping[str, str] = {}
         if not replaying:
             try:
-                done = combined(self._exchange, *_reported(effect, updates), self._folds)
+                done = combined(exchange, *_reported(effect, updates), folds)
                 result, out = done.result, done.left_out
             except ExchangeError as error:
                 out = dict.fromkeys((member.child for member in effect.members), str(error))
@@ -93,9 +101,10 @@ class ExchangeValues:
             refused(child, why)
         updates[effect.update] = LazyValue(result)
 
-    def failed(self, effect: Combine, updates: Values) -> dict[str, str]:
+    def failed(self, tier: str, effect: Combine, updates: Values) -> dict[str, str]:
         """Children whose reports would not be in the result, and why."""
-        return why_none(self._exchange, *_reported(effect, updates), self._folds)
+        exchange, folds = self._exchanges[tier]
+        return why_none(exchange, *_reported(effect, updates), folds)
 
     def _take(
         self,

@@ -71,6 +71,6 @@ class Scenario:
     """Whether training in flight joins a cohort that has to be computed anyway (async tiers)."""
     eager: Collection[str] = ()
     """Aggregators whose policies select by loss: it must be known when their devices report, and not only when a round
-    may close, or they are in an exchange."""
+    may close, or they have an exchange."""
     steps: ExchangeValues | None = None
     """Carries out the steps of an exchange, if there is one."""

@@ -28,7 +28,7 @@ from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
 from fogline.jobs.budget import account_of, within_budget
-from fogline.jobs.exchanging import check_children, exchange_of
+from fogline.jobs.exchanging import check_children, exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
     assign,
@@ -94,8 +94,8 @@ class Setting:
     links: Link
     stages: list[NodeLinks]
     """Of the links around the nodes of each depth, the root first, devices last."""
-    exchange: Exchange | None = None
-    """What devices and their aggregators do between training and report."""
+    exchanges: Mapping[str, Exchange]
+    """What aggregators and their children do before these report, by the tier of the aggregators."""
     adversary: Adversary | None = None
     """Who attacks the run."""
     triggered: Examples | None = None
@@ -136,16 +136,15 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     rules = rules_of(job, algorithm)
     for query in job.queries:
         check_query(query, _some_examples(task))
-    adversary = adversary_of(job, list(task.data.clients), rules, exchange_of(job, algorithm) is not None, task)
+    adversary = adversary_of(job, list(task.data.clients), rules, bool(exchanges_of(job, algorithm)), task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
     fleet = fleet_of(job.devices, len(homes), job.seed)
-    local, links, exchange = local_training(job), link_of(job.links), exchange_of(job, algorithm)
-    if exchange is not None:
-        check_children(exchange, job.tree, Counter(homes))
+    local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
+    check_children(exchanges, job.tree, homes, algorithm.mode)
     stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = sealed(with_home(task, algorithm, lambda: start), job)
@@ -154,7 +153,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     triggered = None if adversary is None else adversary.triggered(task)
     task = task if adversary is None else adversary.poisoned(task)
     return Setting(
-        job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchange, adversary, triggered
+        job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges, adversary, triggered
     )
 
 
@@ -237,7 +236,7 @@ def simulator_of(
         return fleet.available(index[child], now)
 
     patient = patience(setting, sizes)
-    traits = traits_of(algorithm, setting.rules, setting.exchange, protection_of(job))
+    traits = traits_of(algorithm, setting.rules, setting.exchanges, protection_of(job))
     made: list[Simulator] = []
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
@@ -254,15 +253,16 @@ def simulator_of(
         asks_presence = name in leaves and not fleet.always_available
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
-            return made[0].failed(name, accepted) if name in leaves else made[0].unfit(name, accepted)
+            settled = name in leaves or name in wants_loss
+            return made[0].failed(name, accepted) if settled else made[0].unfit(name, accepted)
 
         aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
     computes = computes_of(job, algorithm, task.shared, setting.rules)
-    exchange = setting.exchange
-    steps = None if exchange is None else ExchangeValues(exchange, job.seed, computes[job.tree.leaves()[0]])
+    exchanges = {tier: (exchange, computes[job.tree.nodes(tier)[0]]) for tier, exchange in setting.exchanges.items()}
+    steps = ExchangeValues(exchanges, job.seed) if exchanges else None
     numbers = Numbers(
         computes,
         population_below(parents, setting.homes),

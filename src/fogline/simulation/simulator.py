@@ -125,7 +125,9 @@ class Simulator:
             Merge: lambda seat, effect: numbers.merge(seat.name, effect),
             ChildStep: self._child_step,
             ParentStep: self._parent_step,
-            Combine: lambda _, effect: self._exchange.combine(effect, numbers.updates, store.replaying, self.refused),
+            Combine: lambda seat, effect: self._exchange.combine(
+                seat.tier, effect, numbers.updates, store.replaying, self.refused
+            ),
             GroupUpdate: lambda seat, effect: numbers.group_update(seat.name, effect),
             Forget: self._forget,
             Count: lambda _, effect: self.traffic.mishaps.count(effect.what, effect.child or "", effect.why or ""),
@@ -236,7 +238,8 @@ class Simulator:
         if combine is None:
             return {} if self._aggregators[node].role.steps else self.unfit(node, accepted)
         if not self.store.replaying:
-            for child, why in self._exchange.failed(combine, self.numbers.updates).items():
+            tier = self._seats[node].tier
+            for child, why in self._exchange.failed(tier, combine, self.numbers.updates).items():
                 self.losses.update({member.update: (None, why) for member in combine.members if member.child == child})
         return self._whys(accepted)
 
@@ -246,11 +249,15 @@ class Simulator:
         return self.steps
 
     def _child_step(self, seat: Seat, effect: ChildStep) -> None:
-        event = self._exchange.child(effect, self.numbers.updates, self.store.replaying)
+        assert seat.parent is not None
+        updates, replaying = self.numbers.updates, self.store.replaying
+        if not replaying:  # What an aggregator has merged is only noted so far.
+            self.store.force([updates[effect.state]])
+        event = self._exchange.child(seat.parent.tier, effect, updates, replaying)
         self._push(self.now, seat, event)
 
     def _parent_step(self, seat: Seat, effect: ParentStep) -> None:
-        event = self._exchange.parent(effect, self.numbers.updates, self.store.replaying)
+        event = self._exchange.parent(seat.tier, effect, self.numbers.updates, self.store.replaying)
         self._push(self.now, seat, event)
 
     def _ahead(self, node: str) -> list[Training]:
@@ -355,10 +362,10 @@ class Simulator:
 
     def _send_step(self, seat: Seat, name: str, step: Step) -> None:
         size = self._exchange.sizes.pop(step.value)  # Nothing is lost here, so it is sent once.
-        if seat.client < 0:
-            self._send_down(seat, self._seats.get(name) or self._seat(name, seat), step, size)
-        else:
+        if seat.parent is not None and name == seat.parent.name:
             self._carry_up(seat, step, size)
+        else:
+            self._send_down(seat, self._seats.get(name) or self._seat(name, seat), step, size)
 
     def _ask(self, seat: Seat, name: str, work: Work) -> None:
         to, model, under_way = self._seats.get(name), work.model, self._under_way

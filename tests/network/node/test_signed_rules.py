@@ -1,4 +1,4 @@
-"""Rules are among what a developer signs: a cloud cannot change them on the way."""
+"""Rules, exchanges and stages are among what a developer signs: a cloud cannot change them on the way."""
 
 from __future__ import annotations
 
@@ -34,3 +34,28 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_rule_is_seen(change: str) -> None:
     assert differing(JOB, job_to_toml(parse_job(JOB, [change]))) == "rules"
+
+
+GUARDED = """task = "mine:task"
+[tree.cloud]
+[tree.fog]
+exchange = "secagg(threshold=0.7)"
+uplink = ["clip(norm=1.0)"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ('fog.exchange=""', "exchanges"),
+        ("fog.exchange=secagg(threshold=0.5)", "exchanges"),
+        ("fog.exchange_parameters={minimum = 2}", "exchanges"),
+        ("cloud.exchange=secagg", "exchanges"),
+        ("fog.uplink=[]", "stages"),
+        ('fog.uplink=["clip(norm=100.0)"]', "stages"),
+    ],
+)
+def test_a_cloud_that_takes_protection_away_is_seen(change: str, key: str) -> None:
+    assert differing(GUARDED, job_to_toml(parse_job(GUARDED))) is None
+    assert differing(job_to_toml(parse_job(GUARDED), only_given=True), job_to_toml(parse_job(GUARDED))) is None
+    assert differing(GUARDED, job_to_toml(parse_job(GUARDED, [change]))) == key

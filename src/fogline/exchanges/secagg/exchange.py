@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fogline.aggregation import Arrays, Partial, Update
 from fogline.exchanges.base import Exchange, Received
@@ -24,12 +24,13 @@ class SecAgg(Exchange):
     subtracts it, so that all masks cancel out in the sum. A second mask of its own keeps an update closed if the
     aggregator says that its device was gone when it was not. Members share their secrets among their peers, who give,
     for each member, shares of the one or of the other, never of both, and only after as many as it takes have said that
-    they were shown the same list of survivors. Above 100 members each has only some peers (Bell et al., CCS 2020).
+    they were shown the same list of survivors. Above 100 members each has only some peers, which it draws itself (Bell
+    et al., CCS 2020).
 
     What it protects, and what not, is in ``docs/privacy.md``.
     """
 
-    steps = ("keys", "shares", "masked", "survivors", "unmask")
+    steps = ("keys", "peers", "shares", "masked", "survivors", "unmask")
     identified: ClassVar[bool] = True
 
     threshold: float = bounded(0.6, ge=0.5, lt=1)
@@ -44,7 +45,7 @@ class SecAgg(Exchange):
     """The largest weight (mostly: examples) of a device; one with more, or with less than a thousandth of 1 that is
     not 0, is refused."""
     minimum: int = bounded(3, ge=2)
-    """Devices without which there is no sum, at least 2. Every device sees to it."""
+    """Devices (between aggregators: children) without which there is no sum, at least 2. Every one sees to it."""
 
     def __post_init__(self) -> None:
         if find_spec("cryptography") is None:
@@ -77,6 +78,11 @@ class SecAgg(Exchange):
         from fogline.exchanges.secagg.parent import STEPS
 
         return STEPS[step](self._settings, state, payloads)
+
+    def form(self, payload: Received) -> tuple[Any, ...] | None:
+        from fogline.exchanges.secagg.parent import layout_in
+
+        return layout_in(payload).form
 
     def result(self, state: Received) -> Update | Partial:
         return Update.from_arrays(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +19,10 @@ from fogline.user_code.bugs import CodeError
 
 LONGEST = 1 << 20
 """Bytes of a layout's text at most."""
+HEAD = 2
+"""Whole numbers before the counters."""
+MOST_DEVICES = 1 << 32
+"""For which one member speaks, at most."""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -65,8 +70,14 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def tail(self) -> int:
-        """Whole numbers beside them: one for the device, the counters, and the weights."""
-        return 1 + self.counters + len(self.names)
+        """Whole numbers beside them: one for the member, its devices, the counters, and the weights."""
+        return HEAD + self.counters + len(self.names)
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """Shapes of counters and vectors, as an exchange says them."""
+        vectors = zip(self.names, self.sizes, strict=True)
+        return ((self.counters,), *(part for name, size in vectors for part in (name, (size,))))
 
     def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Integers, Integers]:
         """The vectors times their weights, (size,) in the ring, and the tail, (tail,) int64.
@@ -95,7 +106,7 @@ class Layout(msgspec.Struct, frozen=True):
         most = 2**62 // members
         if update.counters.size and int(np.abs(update.counters).max()) > most:
             raise ExchangeError(f"A counter of the model is beyond {most}, for which a sum has no room.")
-        return np.array([1, *update.counters.tolist(), *weights], np.int64)
+        return np.array([1, update.count, *update.counters.tolist(), *weights], np.int64)
 
     def weights_of(self, tail: Integers, members: int) -> list[float]:
         """The summed weights of that many members, in the order of the names.
@@ -103,18 +114,18 @@ class Layout(msgspec.Struct, frozen=True):
         Raises:
             ExchangeError: so many are not in it.
         """
-        if int(tail[0]) != members:
+        if int(tail[0]) != members or int(tail[1]) < members:
             raise ExchangeError("The sum does not come out: a device has sent something else than its masked update.")
-        return (tail[1 + self.counters :] * WEIGHT_UNIT).tolist()
+        return (tail[HEAD + self.counters :] * WEIGHT_UNIT).tolist()
 
     def decode(self, numbers: Integers, tail: Integers, ring: Ring, members: int) -> Update:
-        """The mean of that many members' updates, with their summed weights.
+        """The mean of that many members' updates, with their summed weights and devices.
 
         Raises:
             ExchangeError: it cannot be their sum, or the ring is too coarse for their mean.
             RingError: likewise.
         """
-        summed, sums = self.weights_of(tail, members), ring.decode(numbers, members)
+        summed, sums, devices = self.weights_of(tail, members), ring.decode(numbers, members), int(tail[1])
         vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
         for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed, strict=True):
             if not 0.0 <= weight <= members * ring.weight:
@@ -122,24 +133,24 @@ class Layout(msgspec.Struct, frozen=True):
             if 0.0 < weight * ring.clip * ring.scale < LEVELS:
                 raise ExchangeError(
                     f"The weights of '{name}' come to {weight:g}, and with steps for weights of up to {ring.weight:g} "
-                    "little is left of their mean; lower 'weight' of the exchange to what the largest device has, or "
+                    "little is left of their mean; lower 'weight' of the exchange to what the heaviest has, or "
                     "take bits=64."
                 )
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
             weights[name], low = weight, low + size
-        return Update(vectors, dict(weights), _mean(tail[1 : 1 + self.counters], members), members)
+        return Update(vectors, dict(weights), _mean(tail[HEAD : HEAD + self.counters], members), devices)
 
 
 def checked(update: Update, settings: SecAggSettings) -> Update:
     """An update that a sum can take.
 
     Raises:
-        ExchangeError: it speaks for several devices, is not finite, or has numbers or weights that are out of range.
+        ExchangeError: it speaks for nobody, is not finite, or has numbers or weights that are out of range.
         CodeError: the method gives a vector a weight for each number, on this device and on all others.
     """
-    if update.count != 1:
-        raise ExchangeError(f"The update speaks for {update.count} devices; each must bring its own.")
+    if not 1 <= update.count <= MOST_DEVICES:
+        raise ExchangeError(f"The update speaks for {update.count} devices, and must for 1 to {MOST_DEVICES}.")
     for name, vector in update.vectors.items():
         weight = update.weights[name]
         if is_per_number(weight):
@@ -163,18 +174,18 @@ def _check_range(name: str, vector: Vector, weight: float, settings: SecAggSetti
     largest, without which nobody would know what to set."""
     if weight > settings.weight:
         raise ExchangeError(
-            f"The device's weight of '{name}' is above {settings.weight:g}, the most that a sum has room for; set "
-            "'weight' of the exchange to what the largest device has."
+            f"This node's weight of '{name}' is above {settings.weight:g}, the most that a sum has room for; set "
+            "'weight' of the exchange to what the heaviest has."
         )
     if 0.0 < weight < LEAST_WEIGHT:
         raise ExchangeError(
-            f"The device's weight of '{name}' is below {LEAST_WEIGHT:.1g} and would be lost in rounding; let the "
+            f"This node's weight of '{name}' is below {LEAST_WEIGHT:.1g} and would be lost in rounding; let the "
             "method weigh in larger numbers, such as examples."
         )
     largest = float(np.abs(vector).max(initial=0.0))
     if largest > settings.clip:
         raise ExchangeError(
-            f"The device's vector '{name}' has numbers of up to about {largest:.2g}, and the range of the exchange "
+            f"This node's vector '{name}' has numbers of up to about {largest:.2g}, and the range of the exchange "
             f"ends at {settings.clip:g}; raise 'clip' of the exchange above that, with bits=64 so that small numbers "
             "stay precise."
         )

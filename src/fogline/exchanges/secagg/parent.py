@@ -19,86 +19,108 @@ from fogline.exchanges.secagg.roster import TAG, KeyRoster, entry_of
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.exchanges.secagg.unmasking import Unmasking
 from fogline.privacy.agreement import KEY
-from fogline.privacy.graph import Flags, culprits, places_at_peers, with_enough_peers
+from fogline.privacy.graph import Flags, Graph, culprits, with_enough_peers
 from fogline.privacy.identity import LONGEST as LONGEST_PROOF
 from fogline.privacy.sharing import SHARE
 
 Payloads: TypeAlias = Mapping[str, Received]
 Given: TypeAlias = tuple[Mapping[str, Arrays], Arrays]
-Check: TypeAlias = Callable[[Received], Any]
+Check: TypeAlias = Callable[[int, Received], None]
+
+
+def layout_in(payload: Received) -> Layout:
+    """How a child's update is laid out, by its payload of the first step.
+
+    Raises:
+        ExchangeError: it does not say.
+    """
+    return Layout.read(_text(payload, "layout", LONGEST) or b"")
 
 
 def keys(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
-    """Makes the list of members, and gives each the keys of its peers."""
+    """Makes the list of members, and shows it to all."""
     said: dict[str, tuple[Bytes, bytes, bytes]] = {}
     for child, payload in payloads.items():
         proof, layout = _text(payload, "proof", LONGEST_PROOF), _text(payload, "layout", LONGEST)
-        if proof is not None and layout is not None and _holds(payload, _has_keys):
-            said[child] = payload["keys"], proof, layout
+        if proof is not None and layout is not None and _holds(lambda sent=payload: _keys_in(sent)):
+            said[child] = _keys_in(payload), proof, layout
     layout = _most_common([text for _, _, text in said.values()])
     said = {child: one for child, one in said.items() if one[2] == layout}
     settings.check_members(len(said), "have sent keys, with an update of one layout")
     code_of(settings, Layout.read(layout), len(said))
     names = [child.encode() for child in said]
     both, proofs = np.stack([one[0] for one in said.values()]), [one[1] for one in said.values()]
-    entries = [as_bytes(entry_of(name, pair, layout)) for name, pair in zip(names, both, strict=True)]
-    roster = KeyRoster(settings, np.stack(entries))
+    entries = np.stack([as_bytes(entry_of(name, pair, layout)) for name, pair in zip(names, both, strict=True)])
+    kept = {"entries": entries, "keys": both, "layout": as_bytes(layout)}
+    return {child: {"entries": entries} for child in said}, kept | packed("names", names) | packed("proofs", proofs)
+
+
+def peers(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
+    """Gives each member the keys of those that it has drawn, and of those that have drawn it."""
+    names, members = _names(state), len(state["entries"])
+    count, draws = settings.peers(members), np.full((members, settings.peers(members)), -1, np.int64)
+    for number, name in enumerate(names):
+        drawn = payloads.get(name, {}).get("drawn")
+        if drawn is not None and drawn.dtype == np.int32 and _are_peers(drawn, members, count, number):
+            draws[number] = drawn
+    here = draws.min(axis=1) >= 0
+    settings.check_members(int(here.sum()), "have drawn their peers")
+    graph, proofs = Graph.of(draws, settings.masked(members)), unpacked(state, "proofs", members)
     replies: dict[str, Arrays] = {}
-    for child, peers in zip(said, roster.peers, strict=True):
-        rows = peers.tolist()
-        replies[child] = {"entries": roster.entries, "keys": both[peers]}
-        replies[child] |= packed("names", [names[row] for row in rows])
-        replies[child] |= packed("proofs", [proofs[row] for row in rows])
-    return replies, {"entries": roster.entries, "keys": both, "layout": as_bytes(layout)} | packed("names", names)
+    for number in np.flatnonzero(here).tolist():
+        row = graph.row(number)
+        peers = graph.peers[row]
+        deals, masked = graph.deals[graph.twins[row]], graph.masks[row]
+        reply: Arrays = {"peers": peers, "deals": deals.astype(np.uint8), "masked": masked.astype(np.uint8)}
+        reply["keys"] = state["keys"][peers]
+        reply |= packed("names", [names[peer].encode() for peer in peers.tolist()])
+        replies[names[number]] = reply | packed("proofs", [proofs[peer] for peer in peers.tolist()])
+    kept = {name: array for name, array in state.items() if not name.startswith("proofs")}
+    return replies, kept | {"draws": draws}
 
 
 def shares(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Hands each member what its peers have sealed for it."""
     book = _Book(settings, state)
-    members, count = book.peers.shape
+    graph, members, pairs = book.graph, book.graph.members, len(book.graph.peers)
 
-    def check(payload: Received) -> None:
+    def check(number: int, payload: Received) -> None:
+        count = len(graph.dealt_by(number))
         taken(payload, "sealed", np.uint8, count, SEALED)
         taken(payload, "tags", np.uint8, count, 2, TAG)
         taken(payload, "check", np.uint8, KEY)
-        taken(payload, "refused", np.uint8, count)
 
-    here, refused = book.heard(payloads, check)
-    here = with_enough_peers(book.peers, here, settings.needed(members))
+    here, refused = book.heard(payloads, check, complaints=True)
+    here = with_enough_peers(graph, here, settings.needed(members))
     settings.check_members(int(here.sum()), "have dealt out their shares")
-    sealed, tags = np.zeros((members, count, SEALED), np.uint8), np.zeros((members, count, 2, TAG), np.uint8)
+    sealed, tags = np.zeros((pairs, SEALED), np.uint8), np.zeros((pairs, 2, TAG), np.uint8)
     checks = np.zeros((members, KEY), np.uint8)
     for number in np.flatnonzero(here).tolist():
-        payload = payloads[book.names[number]]
-        sealed[number], tags[number], checks[number] = payload["sealed"], payload["tags"], payload["check"]
-    places = places_at_peers(book.peers)
-    linked = here[book.peers] & ~refused & ~refused[book.peers, places]
+        payload, dealt = payloads[book.names[number]], graph.dealt_by(number)
+        sealed[dealt], tags[dealt], checks[number] = payload["sealed"], payload["tags"], payload["check"]
+    linked = here[graph.owners] & here[graph.peers] & ~refused & ~refused[graph.twins]
     replies: dict[str, Arrays] = {}
     for number in np.flatnonzero(here).tolist():
-        peers, place = book.peers[number], places[number]
-        replies[book.names[number]] = {
-            "here": linked[number].astype(np.uint8),
-            "sealed": sealed[peers, place],
-            "tags": tags[peers, place],
-        }
+        dealt = graph.twins[graph.dealt_to(number)]
+        shown = linked[graph.row(number)].astype(np.uint8)
+        replies[book.names[number]] = {"here": shown, "sealed": sealed[dealt], "tags": tags[dealt]}
     return replies, {**state, "tags": tags, "checks": checks, "linked": linked.astype(np.uint8)}
 
 
 def masked(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Sums the masked updates, and says whose they are."""
     book = _Book(settings, state)
-    members, count = book.peers.shape
+    members = book.graph.members
     layout = Layout.read(state["layout"].tobytes())
     kind = code_of(settings, layout, members).kind
 
-    def check(payload: Received) -> None:
+    def check(number: int, payload: Received) -> None:
         taken(payload, "numbers", kind, layout.size)
         taken(payload, "tail", np.int64, layout.tail)
-        taken(payload, "refused", np.uint8, count)
 
-    here, refused = book.heard(payloads, check)
+    here, refused = book.heard(payloads, check, complaints=True)
     settings.check_left(int(here.sum()), members, "have sent a masked update")
-    joined = flags(state, "linked", members, count) & ~refused
+    joined = flags(state, "linked", len(refused)) & ~refused
     total, tail = np.zeros(layout.size, kind), np.zeros(layout.tail, np.int64)
     for number in np.flatnonzero(here).tolist():
         payload = payloads[book.names[number]]
@@ -113,15 +135,18 @@ def masked(settings: SecAggSettings, state: Received, payloads: Payloads) -> Giv
 def survivors(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Hands each survivor what its peers say of the list."""
     book = _Book(settings, state)
-    members, count = book.peers.shape
-    here, _ = book.heard(payloads, lambda payload: taken(payload, "words", np.uint8, count, TAG))
-    here &= np.unpackbits(state["survivors"], count=members) != 0
-    words, places = np.zeros((members, count, TAG), np.uint8), places_at_peers(book.peers)
+    graph = book.graph
+
+    def check(number: int, payload: Received) -> None:
+        taken(payload, "words", np.uint8, len(graph.peers[graph.row(number)]), TAG)
+
+    here, _ = book.heard(payloads, check)
+    here &= np.unpackbits(state["survivors"], count=graph.members) != 0
+    words = np.zeros((len(graph.peers), TAG), np.uint8)
     for number in np.flatnonzero(here).tolist():
-        words[number] = payloads[book.names[number]]["words"]
+        words[graph.row(number)] = payloads[book.names[number]]["words"]
     replies: dict[str, Arrays] = {
-        book.names[number]: {"words": words[book.peers[number], places[number]]}
-        for number in np.flatnonzero(here).tolist()
+        book.names[number]: {"words": words[graph.twins[graph.row(number)]]} for number in np.flatnonzero(here).tolist()
     }
     return replies, dict(state)
 
@@ -129,18 +154,23 @@ def survivors(settings: SecAggSettings, state: Received, payloads: Payloads) -> 
 def unmask(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Takes the masks off the sum. All whose masked updates came are in it, also those who have not come this far."""
     book = _Book(settings, state)
-    members, count = book.peers.shape
-    here, _ = book.heard(payloads, lambda payload: taken(payload, "shares", np.uint8, count, SHARE))
-    given = np.zeros((members, count, SHARE), np.uint8)
+    graph = book.graph
+
+    def check(number: int, payload: Received) -> None:
+        taken(payload, "shares", np.uint8, len(graph.dealt_to(number)), SHARE)
+
+    here, _ = book.heard(payloads, check)
+    given = np.zeros((len(graph.peers), SHARE), np.uint8)
     for number in np.flatnonzero(here).tolist():
-        given[number] = payloads[book.names[number]]["shares"]
-    update = Unmasking(book.roster, state, given, here).update()
-    inside = np.flatnonzero(np.unpackbits(state["survivors"], count=members)).tolist()
+        given[graph.twins[graph.dealt_to(number)]] = payloads[book.names[number]]["shares"]
+    update = Unmasking(book.roster, graph, state, given, here).update()
+    inside = np.flatnonzero(np.unpackbits(state["survivors"], count=graph.members)).tolist()
     return {book.names[number]: {} for number in inside}, update.to_arrays()
 
 
 STEPS: Mapping[str, Callable[[SecAggSettings, Received, Payloads], Given]] = {
     "keys": keys,
+    "peers": peers,
     "shares": shares,
     "masked": masked,
     "survivors": survivors,
@@ -153,34 +183,58 @@ class _Book:
 
     def __init__(self, settings: SecAggSettings, state: Received) -> None:
         self.roster = KeyRoster(settings, state["entries"])
-        self.peers = self.roster.peers
-        self.names = [name.decode() for name in unpacked(state, "names", self.roster.members)]
+        self.names = _names(state)
+        self.graph = Graph.of(state["draws"], settings.masked(self.roster.members))
 
-    def heard(self, payloads: Payloads, check: Check) -> tuple[Flags, Flags]:
-        """Who has sent what a step wants, (n,), without those whom others complain about; and which peers each of them
-        has refused, (n, k)."""
-        here, refused = np.zeros(len(self.names), np.bool_), np.zeros(self.peers.shape, np.bool_)
+    def heard(self, payloads: Payloads, check: Check, complaints: bool = False) -> tuple[Flags, Flags]:
+        """Who has sent what a step wants, (n,), without those whom others complain about; and which of their peers
+        members have refused, for each pair.
+
+        Args:
+            payloads: by child.
+            check: raises where a member's payload is not what the step wants.
+            complaints: whether members say in it whom they refuse.
+        """
+        graph = self.graph
+        here, refused = np.zeros(len(self.names), np.bool_), np.zeros(len(graph.peers), np.bool_)
         for number, name in enumerate(self.names):
-            payload = payloads.get(name)
-            if payload is not None and _holds(payload, check):
-                here[number] = True
-                refused[number] = payload["refused"] != 0 if "refused" in payload else False
-        among = refused & here[self.peers]
-        complaints = zip(np.nonzero(among)[0].tolist(), self.peers[among].tolist(), strict=True)
-        here[list(culprits(complaints))] = False
+            payload, row = payloads.get(name), graph.row(number)
+            if payload is None or not _holds(lambda number=number, sent=payload: check(number, sent)):
+                continue
+            if complaints:
+                said = payload.get("refused")
+                if said is None or said.dtype != np.uint8 or said.shape != refused[row].shape:
+                    continue
+                refused[row] = said != 0
+            here[number] = True
+        among = refused & here[graph.peers]
+        accused = zip(graph.owners[among].tolist(), graph.peers[among].tolist(), strict=True)
+        here[list(culprits(accused))] = False
         return here, refused
 
 
-def _holds(payload: Received, check: Check) -> bool:
+def _names(state: Received) -> list[str]:
+    """What members are called, by their numbers."""
+    return [name.decode() for name in unpacked(state, "names", len(state["entries"]))]
+
+
+def _are_peers(drawn: npt.NDArray[Any], members: int, count: int, number: int) -> bool:
+    """Whether a member may have drawn these: so many others, each once."""
+    if drawn.shape != (count,) or not 0 <= int(drawn.min(initial=0)) <= int(drawn.max(initial=0)) < members:
+        return False
+    return len(np.unique(drawn)) == count and number not in drawn
+
+
+def _holds(check: Callable[[], Any]) -> bool:
     """Whether it has the arrays that a step wants: a child that sends something else is out, and nobody else."""
     try:
-        check(payload)
+        check()
     except ExchangeError:
         return False
     return True
 
 
-def _has_keys(payload: Received) -> npt.NDArray[Any]:
+def _keys_in(payload: Received) -> Bytes:
     return taken(payload, "keys", np.uint8, 2, KEY)
 
 

@@ -1,5 +1,4 @@
-"""The members of a round: all know the same list, and from it who is whose peer, and what the round's keys are bound
-to."""
+"""The members of a round: all know the same list, and from it what the round's keys are bound to."""
 
 from __future__ import annotations
 
@@ -13,7 +12,6 @@ from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.packing import Bytes, as_bytes
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.privacy.agreement import derive
-from fogline.privacy.graph import Peers, peers_of, peers_of_one
 
 ENTRY = 32
 """Bytes of a member's entry."""
@@ -44,15 +42,6 @@ class KeyRoster:
     def context(self) -> bytes:
         """32 bytes that no other round has: every honest member brings fresh keys."""
         return sha256(self.settings.text + self.entries.tobytes()).digest()
-
-    @cached_property
-    def peers(self) -> Peers:
-        """The numbers of each member's peers, (n, k)."""
-        return peers_of(self.context, self.members, self.settings.peers(self.members))
-
-    def peers_of(self, number: int) -> Peers:
-        """One member's row of them, (k,)."""
-        return peers_of_one(self.context, self.members, self.settings.peers(self.members), number)
 
     def number_of(self, entry: bytes) -> int:
         """Which member one is.

@@ -29,12 +29,22 @@ class SecAggSettings:
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     def peers(self, members: int) -> int:
-        """How many peers each member has."""
+        """How many peers each member draws."""
         return degree(members, self.threshold)
 
     def needed(self, members: int) -> int:
         """How many of its peers must be there for a member's masks to be taken off."""
         return needed(self.peers(members), self.threshold)
+
+    def masked(self, members: int) -> int:
+        """With how many of its peers a member has masks by its own choice: with all, or, where others that draw it come
+        on top of these, with half of them."""
+        peers = self.peers(members)
+        return peers if peers == members - 1 else peers // 2
+
+    def needed_masks(self, members: int) -> int:
+        """How many of these must be there: more than half of them, or as many as of all its peers."""
+        return min(self.needed(members), self.masked(members) // 2 + 1)
 
     def ring(self, members: int) -> Ring:
         """What a round of so many sums in.

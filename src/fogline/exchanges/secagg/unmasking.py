@@ -19,7 +19,7 @@ from fogline.exchanges.secagg.roster import (
     tag_of,
 )
 from fogline.privacy.agreement import Agreement, public_key
-from fogline.privacy.graph import Flags, places_at_peers
+from fogline.privacy.graph import Flags, Graph
 from fogline.privacy.masks import add_masks
 from fogline.privacy.ring import RingError
 from fogline.privacy.sharing import combine
@@ -30,19 +30,18 @@ class Unmasking:
 
     Args:
         roster: its members.
+        graph: who has given shares to whom, and has masks with whom.
         state: of the aggregator, after the step before.
-        given: the shares that each member has given for each of its peers, (n, k, 33).
+        given: the share that came back of what the first of each pair has dealt to the second, (pairs, 36).
         here: which members have given any, (n,).
     """
 
-    def __init__(self, roster: KeyRoster, state: Received, given: Bytes, here: Flags) -> None:
-        members, count = roster.peers.shape
-        self._roster, self._state, self._given, self._here = roster, state, given, here
-        self._places = places_at_peers(roster.peers)
-        self._left = np.unpackbits(state["survivors"], count=members) != 0
-        self._joined = flags(state, "joined", members, count)
-        """Which peers each survivor has a mask with."""
-        self._needed = roster.settings.needed(members)
+    def __init__(self, roster: KeyRoster, graph: Graph, state: Received, given: Bytes, here: Flags) -> None:
+        self._roster, self._graph, self._state, self._given, self._here = roster, graph, state, given, here
+        self._left = np.unpackbits(state["survivors"], count=graph.members) != 0
+        self._joined = graph.masks & flags(state, "joined", len(graph.peers))
+        """Which pairs have a mask, as the first of the two says."""
+        self._needed = roster.settings.needed(graph.members)
 
     def update(self) -> Update:
         """The mean of the survivors' updates.
@@ -74,8 +73,9 @@ class Unmasking:
 
     def _with(self, number: int) -> list[int]:
         """Survivors that have a mask with a member."""
-        peers, places = self._roster.peers[number], self._places[number]
-        return peers[self._left[peers] & self._joined[peers, places]].tolist()
+        row = self._graph.row(number)
+        peers, said = self._graph.peers[row], self._joined[self._graph.twins[row]]
+        return peers[self._left[peers] & said].tolist()
 
     def _seed(self, number: int) -> bytes:
         found = self._found(number, OWN_MASK)
@@ -91,14 +91,14 @@ class Unmasking:
 
     def _found(self, number: int, kind: int) -> bytes:
         """A member's secret, from the first shares that are what it has dealt out."""
-        peers, places = self._roster.peers[number], self._places[number]
         holders: list[int] = []
         shares: list[Bytes] = []
-        for row in np.flatnonzero(self._here[peers]).tolist():
-            holder = int(peers[row])
-            share = self._given[holder, places[row]]
+        for pair in self._graph.dealt_by(number).tolist():
+            holder, share = int(self._graph.peers[pair]), self._given[pair]
+            if not self._here[holder]:
+                continue
             tag = tag_of(self._roster.context, number, holder, kind, share.tobytes())
-            if tag == self._state["tags"][number, row, kind].tobytes():
+            if tag == self._state["tags"][pair, kind].tobytes():
                 holders.append(holder)
                 shares.append(share)
             if len(shares) == self._needed:

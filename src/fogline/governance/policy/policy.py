@@ -14,6 +14,7 @@ import msgspec
 from fogline.governance.errors import SignatureError, SitePolicyError
 from fogline.governance.policy.hours import DailyWindow, is_open, next_open
 from fogline.governance.policy.offers import Needs, Offers, missing
+from fogline.governance.policy.protection import sums_securely
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signatures.signers import Signer
 from fogline.plugins import suggest
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fogline.governance.bundles.manifest import Manifest
 
 LARGEST = 64 * 1024
+DELTA = 1e-5
+"""Of an owner's budget of privacy that names none."""
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Channel = Literal["rounds", "stable"]
@@ -56,9 +59,10 @@ class _Serve(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Privacy(msgspec.Struct, forbid_unknown_fields=True):
-    epsilon: Annotated[float, msgspec.Meta(gt=0)]
-    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-5
-    unit: Unit = "device"
+    epsilon: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
+    unit: Unit | None = None
+    secure_aggregation: bool = False
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,7 +70,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     limits: _Limits = msgspec.field(default_factory=_Limits)
     data: _Data = msgspec.field(default_factory=_Data)
     serve: _Serve = msgspec.field(default_factory=_Serve)
-    privacy: _Privacy | None = None
+    privacy: _Privacy = msgspec.field(default_factory=_Privacy)
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {
@@ -133,6 +137,8 @@ class Policy(msgspec.Struct, frozen=True):
     serve: Serve = Serve()
     privacy: PrivacyBudget | None = None
     """None: as much as jobs ask for, and jobs without differential privacy too."""
+    secure_aggregation: bool = False
+    """Whether only jobs may run in which no aggregator sees a single device's update."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -179,12 +185,12 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         allowed = tuple(Allowed(Signer.of(entry.name, entry.key), entry.tasks) for entry in file.signer)
         limits = _limits(file.limits)
         serve = Serve(file.serve.offload, _size(file.serve.keep, "serve.keep") or 0, file.serve.channel)
+        budget = _budget(file.privacy)
     except msgspec.ValidationError as error:
         raise SitePolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
         raise SitePolicyError(f"{source}: {error}") from None
-    budget = file.privacy and PrivacyBudget(file.privacy.epsilon, file.privacy.delta, file.privacy.unit)
-    return Policy(source, True, allowed, limits, file.data.tags, serve, budget)
+    return Policy(source, True, allowed, limits, file.data.tags, serve, budget, file.privacy.secure_aggregation)
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:
@@ -212,6 +218,12 @@ def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, off
     if not any(fnmatchcase(task, pattern) for entry in entries for pattern in entry.tasks):
         return Decision(
             False, f'{policy.path} does not allow the task {task} of {who}; to allow it, add "{task}" to its tasks.'
+        )
+    if policy.secure_aggregation and not sums_securely(manifest.job):
+        return Decision(
+            False,
+            f"{policy.path} wants secure aggregation (privacy.secure_aggregation), and {task} of {who} has none "
+            'between devices and their aggregators; give the last tier of its tree exchange = "secagg".',
         )
     lack = missing(needs, offers)
     if lack is not None:
@@ -251,6 +263,14 @@ def _limits(raw: _Limits) -> ResourceLimits:
     return ResourceLimits(
         raw.threads, _size(raw.memory, "limits.memory"), raw.niceness, windows, raw.mains_only, raw.jobs
     )
+
+
+def _budget(raw: _Privacy) -> PrivacyBudget | None:
+    if raw.epsilon is not None:
+        return PrivacyBudget(raw.epsilon, raw.delta or DELTA, raw.unit or "device")
+    if raw.delta is not None or raw.unit is not None:
+        raise ValueError("privacy.delta and privacy.unit are of a budget; say privacy.epsilon too")
+    return None
 
 
 def _size(value: int | str | None, key: str) -> int | None:

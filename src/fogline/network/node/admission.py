@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import Policy, PrivacyBudget, decide, read_policy
+from fogline.governance.policy.protection import tiers_of
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.privacy.accounting.events import UNITS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
-SIGNED = ("task", "task_parameters", "algorithm", "rules", "privacy")
+SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "stages", "privacy")
 """Keys of a job that name code, or are handed to it, or protect what comes of it: what runs must be what the developer
 signed."""
 
@@ -182,22 +183,21 @@ def uncounted(policy: Policy, text: str) -> str | None:
     return None
 
 
-def _rules(tree: dict[str, Any]) -> dict[str, str | list[str]]:
-    """The rules that tiers name, wherever in the tree these stand."""
-    tiers = {**tree, **tree.get("tiers", {})}
-    named = {name: tier.get("rule", "none") for name, tier in tiers.items() if isinstance(tier, dict)}
-    return {name: rule for name, rule in named.items() if rule != "none"}
-
-
 def _named(text: str) -> dict[str, object]:
     job = tomllib.loads(text)
-    algorithm = job.get("algorithm", {})
+    algorithm, tiers = job.get("algorithm", {}), tiers_of(job)
     name = algorithm if isinstance(algorithm, str) else algorithm.get("name", "fedavg")
     return {
         "task": job.get("task", ""),
         "task_parameters": job.get("task_parameters") or {},
         "algorithm": name,
-        "rules": _rules(job.get("tree", {})),
+        "rules": {name: tier["rule"] for name, tier in tiers.items() if tier.get("rule", "none") != "none"},
+        "exchanges": {
+            name: (tier["exchange"], tier.get("exchange_parameters") or {})
+            for name, tier in tiers.items()
+            if tier.get("exchange")
+        },
+        "stages": {name: tier["uplink"] for name, tier in tiers.items() if tier.get("uplink")},
         "privacy": _privacy(job.get("privacy")),
     }
 

@@ -116,13 +116,17 @@ class Computation:
         Raises:
             WorkerError: the parent's half could not be carried out, and the machine must be made anew from its journal.
         """
-        first = effect.task if isinstance(effect, ChildStep) else effect.first
+        upward = isinstance(effect, ChildStep)
+        first = effect.task if upward else effect.first
+        if upward and effect.state not in values:
+            why = "nothing of what this node has could be folded"
+            return StepComputed(first, effect.number, failure=why, upward=True), {}
         drafts = self._drafts(effect)
         reads = {key: self._value_store.path(values[key]) for key in needed(effect)}
         if isinstance(effect, ParentStep):
             reads |= {key: self._value_store.place(values[key]) for _, key in effect.payloads}
         identity = None
-        if isinstance(effect, ChildStep) and effect.number == 0 and self._identity is not None:
+        if upward and effect.number == 0 and self._identity is not None:
             identity = await asyncio.to_thread(self._identity.now)
         asked = CarryOut(effect, reads, _paths(drafts), identity=identity)
         try:
@@ -130,13 +134,13 @@ class Computation:
         except WorkerError as error:
             if isinstance(effect, ParentStep):
                 raise
-            return StepComputed(first, effect.number, failure=str(error)), {}
+            return StepComputed(first, effect.number, failure=str(error), upward=upward), {}
         if answer.failure is not None:
             _remove(*drafts.values())
-            return StepComputed(first, effect.number, failure=answer.failure[:LONGEST]), {}
+            return StepComputed(first, effect.number, failure=answer.failure[:LONGEST], upward=upward), {}
         made = await self._take(effect, drafts, answer)
         replies = tuple(key for key, value in made.items() if value.kind == "reply")
-        return StepComputed(first, effect.number, replies), made
+        return StepComputed(first, effect.number, replies, upward=upward), made
 
     async def train(self, effect: DeviceEffect, values: Values, attempt: int) -> tuple[Event, dict[Key, BlobRef]]:
         """Train on this node's data, or look at it, when it is this job's turn."""

@@ -40,4 +40,5 @@ class JobIdentity:
 
         secret = secrets.token_bytes(32)
         said = statement(self._job, own.subject.name, public_key(secret))
-        return AgreementIdentity(secret, proof_of(own.certificate, signed(own, said)), Trust(own.root, self._job))
+        trust = Trust(own.root, self._job, role=own.subject.role)
+        return AgreementIdentity(secret, proof_of(own.certificate, signed(own, said)), trust)

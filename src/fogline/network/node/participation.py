@@ -311,8 +311,7 @@ class JobParticipation:
             value = self._node.value_store.receive(blob, kind)
             if value is None and blob.data:
                 raise LookupError("its bytes are not what was announced")
-            trains = isinstance(message, Work) and message.kind == "train"
-            if value is None and (self._leaf or (self._moves and trains)):
+            if value is None and (self._leaf or self._reads(message)):
                 await self._node.uplink.fetch(blob)
         except (LookupError, StorageError) as error:
             self.tell(Count("failed", self._node.name, f"the {kind} did not come: {error}"))
@@ -320,6 +319,10 @@ class JobParticipation:
             self.enter()  # If the round is not over by then, the parent asks again.
             return
         machine.put(Received(self.parent, message), {key: value or BlobRef(blob.digest, blob.size, kind)})
+
+    def _reads(self, message: Work | Step) -> bool:
+        """Whether an aggregator computes with what comes along, and does not only hand it on."""
+        return isinstance(message, Step) or (self._moves and message.kind == "train")
 
     # Downward.
 

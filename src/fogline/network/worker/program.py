@@ -36,10 +36,11 @@ from fogline.compute.messages import Message
 from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
+from fogline.exchanges import Exchange
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.budget import Account, within_budget
-from fogline.jobs.exchanging import exchange_of
+from fogline.jobs.exchanging import exchanges_of
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
@@ -182,16 +183,20 @@ class JobWorker:
         return links_of(self.job, self.algorithm, self.opened.depth)
 
     @cached_property
-    def exchange(self) -> ExchangeOnFiles:
-        """What devices and their aggregators do between training and report.
+    def exchanges(self) -> dict[str, Exchange]:
+        """What aggregators and their children do before these report, by the tier of the aggregators."""
+        return exchanges_of(self.job, self.algorithm)
+
+    def exchange(self, depth: int) -> ExchangeOnFiles:
+        """That of the tier at a depth.
 
         Raises:
             JobError: the job has no such thing.
         """
-        exchange = exchange_of(self.job, self.algorithm)
-        if exchange is None:
-            raise JobError(f"The job has no exchange in its last tier, {self.job.tree.names[-1]}.")
-        return ExchangeOnFiles(exchange, self._computes(len(self.job.tree.names) - 1))
+        name = self.job.tree.names[depth]
+        if name not in self.exchanges:
+            raise JobError(f"The job has no exchange in its tier {name}.")
+        return ExchangeOnFiles(self.exchanges[name], self._computes(depth))
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
@@ -211,7 +216,7 @@ class JobWorker:
             _ = self.first  # It must fit before anybody waits for this node.
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
-        exchange = exchange_of(self.job, self.algorithm)
+        exchange = self.exchanges.get(self.job.tree.names[-1])
         steps = 0 if exchange is None else len(exchange.steps)
         return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps)
 
@@ -248,7 +253,7 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.shared.layout,
-            traits=traits_of(self.algorithm, self.rules, exchange_of(job, self.algorithm), protection_of(job)),
+            traits=traits_of(self.algorithm, self.rules, exchanges_of(job, self.algorithm), protection_of(job)),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -280,8 +285,10 @@ class JobWorker:
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
-        if isinstance(asked.effect, ChildStep | ParentStep | Combine):
-            return self.exchange.carry_out(asked)
+        if isinstance(asked.effect, ChildStep):
+            return self.exchange(self.opened.depth - 1).carry_out(asked)
+        if isinstance(asked.effect, ParentStep | Combine):
+            return self.exchange(self.opened.depth).carry_out(asked)
         if isinstance(asked.effect, Examine):
             return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
@@ -390,7 +397,7 @@ class JobWorker:
             case CarryOut():
                 return self.carry_out(request)
             case Sift(combine=combine) if combine is not None:
-                return self.exchange.left_out(request, combine)
+                return self.exchange(self.opened.depth).left_out(request, combine)
             case Sift():
                 return self.groups.sift(request)
             case Evaluate():

@@ -2,8 +2,8 @@
 
 from fogline.simulation.faults.checks import InvariantError
 from fogline.simulation.faults.machines import SeedOutcome
-from fogline.simulation.faults.plan import FaultPlan, draw_plan
+from fogline.simulation.faults.plan import FaultPlan, Where, draw_plan
 from fogline.simulation.faults.survey import run_survey
 from fogline.simulation.faults.world import World, run
 
-__all__ = ["FaultPlan", "InvariantError", "SeedOutcome", "World", "draw_plan", "run", "run_survey"]
+__all__ = ["FaultPlan", "InvariantError", "SeedOutcome", "Where", "World", "draw_plan", "run", "run_survey"]

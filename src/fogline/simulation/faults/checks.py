@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from fogline.aggregation import Arrays
 from fogline.nodes import Aggregator, AggregatorRole, records
 from fogline.nodes.messages import Key
 
@@ -30,6 +31,9 @@ class DeliveryLog:
         self._reported: dict[tuple[str, int], Contributions] = {}
         self._acknowledged: set[tuple[str, int]] = set()
         self._dropped: set[tuple[str, int]] = set()
+        self._sent: dict[tuple[str, Key], Arrays] = {}
+        self._entered: dict[str, tuple[int, Contributions]] = {}
+        """What aggregators have brought into an exchange that goes on."""
         self._silent: set[tuple[str, int]] = set()
         self._rounds: dict[tuple[str, int], float] = {}
         self._requests: dict[str, float] = {}
@@ -45,6 +49,12 @@ class DeliveryLog:
         before = self._reported.setdefault((parent, task), value)
         if before != value:
             raise InvariantError("forged", f"the report for request {task} of {parent} changed after it was first sent")
+
+    def sends(self, node: str, key: Key, arrays: Arrays) -> None:
+        """A node sends what it has made in a step of an exchange; the same one every time, also after a crash: who had
+        two of a step could be given both kinds of shares."""
+        if self._sent.setdefault((node, key), arrays) is not arrays:
+            raise InvariantError("forged", f"{node} sends another {key} than before")
 
     def acknowledges(self, parent: str, task: int) -> None:
         """A parent says that an update will count."""
@@ -78,6 +88,7 @@ class DeliveryLog:
         """A record was written: rounds and requests begin and end in time."""
         role = self._roles[node]
         self._count(node, record)
+        self._settle_entered(node, role, record)
         match record:
             case records.Asked(lane=lane):
                 self._rounds.setdefault((node, lane), now)
@@ -89,7 +100,7 @@ class DeliveryLog:
                 self.restart(node)
                 self._requests[node] = now
                 self._rounds |= {(node, lane): now for lane in lanes_open}
-            case records.Posted() | records.JobOver():
+            case records.Posted() | records.Entered() | records.JobOver():
                 begun = self._requests.get(node, now)
                 self.restart(node)
                 if now > begun + self._patience[node]:
@@ -101,6 +112,28 @@ class DeliveryLog:
         """Updates that had been accepted turn out to be none."""
         for task in record.tasks:
             self._dropped.update(self._reported.get((node, task), ()))
+
+    def enters(self, node: str, task: int, value: Contributions) -> None:
+        """An aggregator brings that into an exchange with its parent: it reports it, or it is dropped."""
+        self._entered[node] = task, value
+
+    def _settle_entered(self, node: str, role: AggregatorRole, record: records.Record) -> None:
+        task, value = self._entered.get(node, (-1, ()))
+        match record:
+            case records.Posted(report=report) if report.task == task:
+                del self._entered[node]
+                if report.update is None:
+                    self._dropped.update(value)
+            case records.Confirmed(task=answered) if answered == task:
+                del self._entered[node]
+                self._dropped.update(value)
+            case records.Confirmed(task=answered, accepted=False) if role.demands:
+                self._dropped.update(self._reported.get((role.parent or "", answered), ()))
+            case records.Assigned() | records.JobOver():
+                self._entered.pop(node, None)
+                self._dropped.update(value)
+            case _:
+                pass
 
     def silent(self, value: Contributions) -> None:
         """An exchange came to a sum in which these are, though their last reports have not come, and are refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 
 from fogline.aggregation import Arrays, Partial, Update
@@ -19,16 +20,17 @@ Store = dict[Key, Contributions]
 ArrayStore = dict[Key, Arrays]
 
 
-def trained(number: int) -> Arrays:
-    """The update of a training: its number, so that a sum tells which ones are in it."""
-    return Update({"delta": np.array([number], np.float64)}, {"delta": 1.0}).to_arrays()
+def update_of(value: Contributions) -> Arrays:
+    """What a child brings: the numbers of its trainings, added up, so that a sum tells which ones are in it."""
+    total = float(sum(number for _, number in value))
+    return Update({"delta": np.array([total])}, {"delta": 1.0}).to_arrays()
 
 
 class ExchangeInWorld:
     """Carries out an exchange's effects on the two stores of a machine.
 
     Args:
-        exchange: what devices and their aggregators do.
+        exchange: what children and their aggregators do.
         seed: of the plan.
     """
 
@@ -40,17 +42,18 @@ class ExchangeInWorld:
         in a later one does not change what it has brought before."""
 
     def child(self, effect: ChildStep, store: Store, arrays: ArrayStore) -> StepComputed:
-        """A device's half of a step."""
+        """A child's half of a step."""
         state, received = _of(arrays, effect.child, effect.state), _of(arrays, effect.child, effect.received)
+        done = StepComputed(effect.task, effect.number, upward=True)
         try:
             if effect.number == 0:
                 state = simulated_state(self._exchange, state, effect.child, self._seed, effect.state)
             sent, after = child_step(self._exchange, effect.number, state, received)
         except ExchangeError as error:
-            return StepComputed(effect.task, effect.number, failure=str(error))
+            return msgspec.structs.replace(done, failure=str(error))
         for key, made in ((effect.payload, sent), (effect.after, after)):
             store[key], arrays[key] = value_of(store, effect.child, effect.state), made.arrays
-        return StepComputed(effect.task, effect.number)
+        return done
 
     def parent(self, name: str, effect: ParentStep, store: Store, arrays: ArrayStore) -> StepComputed:
         """An aggregator's half of a step."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -122,14 +122,26 @@ def draw_plan(seed: int) -> FaultPlan:
     )
 
 
-def with_exchange(plan: FaultPlan, steps: int) -> FaultPlan:
-    """The same plan, where devices and those above them take so many steps between training and report."""
+Where = Literal["devices", "aggregators", "everywhere"]
+"""Which children are in an exchange with their parents."""
+
+
+def with_exchange(plan: FaultPlan, steps: int, where: Where = "devices") -> FaultPlan:
+    """The same plan, where children and those above them take so many steps before these report."""
     roles = dict(plan.roles)
-    for name in set(plan.devices.values()):
+    above = {role.parent for role in roles.values() if role.parent is not None}
+    parents = {"devices": set(plan.devices.values()), "aggregators": above}
+    for name in sorted(parents["devices"] | above if where == "everywhere" else parents[where]):
         role = roles[name]
         tier = role.tier.model_copy(update={"late": "drop"})
-        roles[name] = replace(role, tier=tier, traits=msgspec.structs.replace(role.traits, mode="sync"), steps=steps)
+        traits = role.traits if role.mode != "ring" else msgspec.structs.replace(role.traits, mode="sync")
+        roles[name] = replace(role, tier=tier, traits=traits, steps=steps)
+    roles = {name: replace(role, demands=_steps_above(role, roles)) for name, role in roles.items()}
     return replace(plan, roles=roles)
+
+
+def _steps_above(role: AggregatorRole, roles: dict[str, AggregatorRole]) -> int:
+    return 0 if role.parent is None else roles[role.parent].steps
 
 
 def with_quarantine(plan: FaultPlan, terms: Quarantine) -> FaultPlan:

@@ -39,11 +39,11 @@ from fogline.nodes.exchange import is_combined
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.policies import make_policy
-from fogline.nodes.records import Accepted, JobOver, Record, Resolved, Spoiled
+from fogline.nodes.records import Accepted, Entered, JobOver, Record, Resolved, Spoiled
 from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
-from fogline.simulation.faults.exchanging import ExchangeInWorld, trained
+from fogline.simulation.faults.exchanging import ExchangeInWorld, update_of
 from fogline.simulation.faults.machines import Alarm, Happening, Parcel, SeedOutcome, SimulatedMachine, blinking, lies
-from fogline.simulation.faults.plan import POLL, FaultPlan, draw_plan, with_exchange, with_privacy
+from fogline.simulation.faults.plan import POLL, FaultPlan, Where, draw_plan, with_exchange, with_privacy
 
 MOST_EVENTS = 100_000
 _encode = msgspec.msgpack.Encoder(enc_hook=np.ndarray.tobytes).encode
@@ -56,7 +56,7 @@ class World:
     Args:
         plan: what happens.
         aggregator, device: classes of the nodes; tests give some with mistakes.
-        exchange: what devices and their aggregators do between training and report, where the plan has room for it.
+        exchange: what children and their aggregators do before these report, where the plan has room for it.
         tell: gets a line for every event and effect, for people.
     """
 
@@ -157,8 +157,7 @@ class World:
                     self._trainings += 1
                     if event.failure is None:
                         machine.store[event.update] = self._made(name, event)
-                        if self._exchange is not None:
-                            machine.arrays[event.update] = trained(self._trainings)
+                        self._bring(machine, event.update)
                     self._handle(name, event)
             case Alarm(life=life, event=StepComputed() | Scored() as event):
                 if life == machine.life:
@@ -288,8 +287,10 @@ class World:
                     self._push(self.now, name, Alarm(machine.life, Scored(tuple(scores.items()))))
             case Merge(update=update, members=members) | AddUp(update=update, members=members):
                 store[update] = self._sum(name, store, [member.update for member in members])
+                self._bring(machine, update)
             case GroupUpdate(base=base, update=update):
                 store[update] = value_of(store, name, base)
+                self._bring(machine, update)
             case Finished():
                 if name == self.plan.root.name and self._done_at is None:
                     self._done_at = self.now
@@ -311,8 +312,13 @@ class World:
         else:
             event, most = self._exchange.parent(name, effect, store, arrays), 0.2
         if rng.random() < self.plan.chaos.failure / 2:
-            event = StepComputed(event.task, event.number, failure="it had to fail")
+            event = StepComputed(event.task, event.number, failure="it had to fail", upward=event.upward)
         self._push(self.now + rng.uniform(0.0, most), name, Alarm(machine.life, event))
+
+    def _bring(self, machine: SimulatedMachine, update: Key) -> None:
+        """In an exchange there are numbers behind what a child has made."""
+        if self._exchange is not None:
+            machine.arrays[update] = update_of(machine.store[update])
 
     def _made(self, name: str, event: Trained) -> Contributions:
         """The value of what a device has brought."""
@@ -340,6 +346,9 @@ class World:
                 self.deliveries.refuses(node, record.task, record.why)
             elif isinstance(record, Spoiled):
                 self.deliveries.spoils(name, record)
+            elif isinstance(record, Entered) and node.ledger.up is not None:
+                up = node.ledger.up
+                self.deliveries.enters(name, up.task, value_of(machine.store, name, up.keys()[0]))
             elif isinstance(record, JobOver) and self._done_at is None and name == self.plan.root.name:
                 self._done_at = self.now  # The effect that says it may be lost in a crash.
 
@@ -367,11 +376,13 @@ class World:
             case _:
                 pass
         arrays = machine.arrays.get(key) if key is not None else None
+        if arrays is not None and key is not None:
+            self.deliveries.sends(name, key, arrays)
         self._transmit(name, to, message, value, arrays)
 
     def _forge_step(self, name: str, to: str, step: Step) -> None:
         """Another child sends something as that child's, and the child itself something else a second time."""
-        if to in self._children and self._bad_weather and self._random.random() < self.plan.chaos.imposture:
+        if self._parents[name] == to and self._bad_weather and self._random.random() < self.plan.chaos.imposture:
             for forger in (self._random.choice(self._children[to]), name):
                 self._transmit(forger, to, step, (("forger", step.task),), {})
 
@@ -437,15 +448,16 @@ def run(
     aggregator: type[Aggregator] = Aggregator,
     device: type[Device] = Device,
     exchange: Exchange | None = None,
+    where: Where = "devices",
     private: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> SeedOutcome:
-    """Run the plan of a seed; with an exchange, between the devices and those above them; ``private``: where noise
+    """Run the plan of a seed; with an exchange, between these children and those above them; ``private``: where noise
     protects devices.
 
     Raises:
         InvariantError: something happened that must not.
     """
-    plan = draw_plan(seed) if exchange is None else with_exchange(draw_plan(seed), len(exchange.steps))
+    plan = draw_plan(seed) if exchange is None else with_exchange(draw_plan(seed), len(exchange.steps), where)
     plan = with_privacy(plan) if private else plan
     return World(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell).run()
