@@ -40,6 +40,6 @@ def test_nodes_that_die_in_the_middle_change_nothing(tmp_path: Path) -> None:
             for victim in ("client-0", "fog"):
                 await made.died(victim)
                 made.start(victim)
-            await is_as_without(made, await made.finish(submitted))
+            await is_as_without(made, await made.finish(submitted), text(""))
 
     asyncio.run(work())

@@ -19,14 +19,14 @@ LOCAL = LocalTraining(batch_size=4)
 class Faked(Engine):
     """Fails, refuses or takes its time as told."""
 
-    seconds, waits, fails, refusal = 0.0, 0.0, False, None
+    seconds, waits, fails, reason = 0.0, 0.0, False, None
 
     def __init__(self, *_: Any) -> None:
         self.calls: list[list[ClientJob]] = []
 
     @classmethod
     def refuses(cls, task: Any, method: Any, local: Any) -> str | None:
-        return cls.refusal
+        return cls.reason
 
     def train(self, jobs: Any) -> list[LocalResult]:
         clock.now += (self.seconds + self.waits) * sum(job.steps for job in jobs)
@@ -87,10 +87,10 @@ def test_an_engine_under_which_devices_fail_loses(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_reference_is_taken_when_all_others_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = task_with(monkeypatch, engine("loop", seconds=0.1), engine("fast", refusal="it is too hot."))
+    task = task_with(monkeypatch, engine("loop", seconds=0.1), engine("fast", reason="it is too hot."))
     choice = autotune(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL))
     assert (choice.engine, choice.refused) == ("loop", {"fast": "it is too hot."})
-    task = task_with(monkeypatch, engine("loop", refusal="no."), engine("fast", refusal="it is too hot."))
+    task = task_with(monkeypatch, engine("loop", reason="no."), engine("fast", reason="it is too hot."))
     with pytest.raises(ValueError, match=r"No engine can run this job: loop: no\. fast: it is too hot\."):
         autotune(task, LocalMethod(), LOCAL, jobs_of(task, LOCAL))
 
