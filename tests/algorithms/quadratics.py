@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ class Quadratics:
     buffers: int = 2
     private: int = 0
     """How many of the numbers, the last ones, each device has of its own."""
+    sealed: ClassVar[bool] = False
 
     @classmethod
     def make(cls, devices: int = 6, size: int = 3, seed: int = 0, same_steps: bool = False) -> Quadratics:

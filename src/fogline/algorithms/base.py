@@ -215,6 +215,7 @@ class Algorithm(LocalMethod, Parametrised):
 
 DEVICE_HOOKS = (
     "check_local",
+    "looks_at_examples",
     "private_of",
     "work",
     "prepare",
