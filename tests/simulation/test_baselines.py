@@ -13,7 +13,7 @@ from sklearn.linear_model import SGDClassifier
 import fogline
 from fogline import Evaluation, FedAvg, Job, JobError, Local, Tier, Tree
 from fogline.data import Examples, FederatedData, from_arrays, from_clients
-from fogline.jobs.planning import planner
+from fogline.jobs.planning import local_training, planner
 from fogline.monitoring.progress import Silent
 from fogline.monitoring.result import Baseline, Result
 from fogline.params import Params
@@ -56,7 +56,7 @@ def trained_by_hand(task: ToyTask, client: int, rounds: list[tuple[int, int, int
     """A model after local rounds (steps, round, attempt) of one device, without the simulator."""
     job = Job(local=LOCAL, rounds=6)
     plan, model = planner(job, task.data, FedAvg()), task.initial(0)
-    engine = task.build("loop", FedAvg(), LOCAL)  # type: ignore[arg-type]
+    engine = task.build("loop", FedAvg(), local_training(job))
     for steps, index, attempt in rounds:
         planned = plan(client, index, attempt)
         assert planned.learning_rate == pytest.approx(0.1 * 0.8**index)

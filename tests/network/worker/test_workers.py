@@ -32,7 +32,7 @@ from fogline.network.worker.client import WorkerClient, WorkerEndedError, Worker
 from fogline.network.worker.forks import VARIABLE
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, WorkerLimits
 from fogline.nodes.device import Device
-from fogline.nodes.effects import Count, Train
+from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Received, Started
 from fogline.nodes.messages import Report, Work
 from fogline.storage import BlobRef, open_blobs, open_database
@@ -222,6 +222,9 @@ class Ear:
 
     async def need(self, value: BlobRef) -> None:
         pass
+
+    async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
+        return None
 
 
 @asynccontextmanager
