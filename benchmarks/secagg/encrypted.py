@@ -12,7 +12,7 @@ from benchmarks.common import median
 from benchmarks.secagg.rounds import EXAMPLES, Played, again, play
 from fogline.exchanges.ckks import Ckks
 from fogline.exchanges.ckks.child import SUM
-from fogline.exchanges.ckks.group import Group
+from fogline.exchanges.ckks.group import CipherGroup
 from fogline.privacy.ckks import ROW, SLOTS, CkksSum
 
 SAMPLE = 8
@@ -51,7 +51,7 @@ def costs(played: Played, size: int) -> dict[str, Any]:
 def _opening(played: Played, rows: np.ndarray) -> float:
     """Seconds for one ciphertext of a sum."""
     state, _ = next(iter(played.before["open"].values()))
-    group = Group(*(state[f"group/{name}"].tobytes() for name in ("context", "secret", "key")))
+    group = CipherGroup(*(state[f"group/{name}"].tobytes() for name in ("context", "secret", "key")))
     members = np.flatnonzero(np.unpackbits(state["survivors"], count=played.clients)).tolist()
     some, begun = rows[:SAMPLE], thread_time()
     group.opened(some, range(len(some)), SUM, members)

@@ -12,7 +12,7 @@ from fogline.governance.policy.policy import Policy, PrivacyBudget, Unit, read_p
 from fogline.network.cloud.records import Record
 from fogline.network.node.admission import uncounted
 from fogline.network.node.process import NodeFolder
-from fogline.privacy.accounting.ledger import FILE, Ledger
+from fogline.privacy.accounting.ledger import FILE, PrivacyLedger
 from tests.network.cluster import Cluster, cluster, job
 from tests.network.processes import fleet
 
@@ -32,8 +32,8 @@ def allow(folder: Path, text: str) -> None:
     policy.write_text(f"{policy.read_text()}\n[privacy]\n{text}\n")
 
 
-def ledger_of(folder: Path, name: str) -> Ledger:
-    return Ledger(folder / name / FILE)
+def ledger_of(folder: Path, name: str) -> PrivacyLedger:
+    return PrivacyLedger(folder / name / FILE)
 
 
 async def ended(made: Cluster, text: str) -> Record:
@@ -125,7 +125,7 @@ def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(
             await ended(made, private(1))
             backup = ledger.read_bytes()
             await ended(made, private(3))
-            newest = Ledger(ledger)
+            newest = PrivacyLedger(ledger)
             await made.stop("client-0")
             ledger.write_bytes(backup)
             await made.start("client-0", [made.parent_address])
@@ -140,10 +140,10 @@ def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(
             assert "it went back to a backup" in capsys.readouterr().out
             main(["privacy", "take-over", "--folder", str(tmp_path / "client-0")])
             assert "books what entry 4 of the lost ledger said" in capsys.readouterr().out
-            assert Ledger(ledger).spent(DELTA) > newest.spent(DELTA)
+            assert PrivacyLedger(ledger).spent(DELTA) > newest.spent(DELTA)
             await made.start("client-0", [made.parent_address])
             record = await ended(made, private(2))
-            assert Ledger(ledger).jobs[record.job].rounds == 2
+            assert PrivacyLedger(ledger).jobs[record.job].rounds == 2
 
     asyncio.run(work())
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fogline.privacy.agreement import Agreement, derive, public_key, seal, unseal
-from fogline.privacy.graph import Graph, Peers, culprits, degree, drawn, needed, with_enough_peers
+from fogline.privacy.graph import PeerGraph, Peers, culprits, degree, drawn, needed, with_enough_peers
 from fogline.privacy.masks import BLOCK, Stream, add_mask
 from fogline.privacy.ring import Ring, RingError
 from fogline.privacy.sharing import PRIME, SHARE, combine, split
@@ -193,7 +193,7 @@ def draws_of(members: int, count: int, key: bytes = bytes(32)) -> Peers:
 def test_pairs_stand_both_ways_and_hold_what_was_drawn(members: int, threshold: float) -> None:
     count = degree(members, threshold)
     draws, masked = draws_of(members, count), max(1, count // 2)
-    graph = Graph.of(draws, masked)
+    graph = PeerGraph.of(draws, masked)
     assert np.array_equal(graph.owners[graph.twins], graph.peers)
     assert np.array_equal(graph.twins[graph.twins], np.arange(len(graph.peers)))
     for number in (0, members // 2, members - 1):
@@ -223,7 +223,7 @@ def test_a_draw_is_of_so_many_others_and_the_key_decides_it() -> None:
 def test_with_as_many_gone_as_it_is_made_for_a_round_goes_on(threshold: float) -> None:
     members, rng = 1000, np.random.default_rng(0)
     count = degree(members, threshold)
-    graph = Graph.of(draws_of(members, count), count // 2)
+    graph = PeerGraph.of(draws_of(members, count), count // 2)
     gone = round(0.6 * (1 - threshold) * members)
     for _ in range(20):
         here = np.ones(members, np.bool_)
@@ -232,7 +232,7 @@ def test_with_as_many_gone_as_it_is_made_for_a_round_goes_on(threshold: float) -
 
 
 def test_who_has_too_few_peers_goes_and_takes_others_along() -> None:
-    graph = Graph.of(draws_of(4, 3), 3)
+    graph = PeerGraph.of(draws_of(4, 3), 3)
     here = np.array([True, True, True, False])
     assert with_enough_peers(graph, here, 2).tolist() == [True, True, True, False]
     assert not with_enough_peers(graph, here, 3).any()

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.privacy.noise.source import Source
-from fogline.privacy.rotation import Rotation, block_of, hadamard, largest_after
+from fogline.privacy.rotation import RandomRotation, block_of, hadamard, largest_after
 
 
-def rotation(size: int, seed: int = 0) -> Rotation:
-    return Rotation(size, Source(bytes([seed]) * 32))
+def rotation(size: int, seed: int = 0) -> RandomRotation:
+    return RandomRotation(size, Source(bytes([seed]) * 32))
 
 
 @settings(max_examples=40)

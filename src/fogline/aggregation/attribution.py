@@ -55,7 +55,7 @@ def _counted(rule: Telling, rows: UpdateRows, matrix: Matrix | None) -> Matrix:
     return np.ones(len(rows) if matrix is None else len(matrix)) if kept is None else kept.mean(axis=1)
 
 
-class Use(NamedTuple):
+class RuleUse(NamedTuple):
     """How much of an update was used."""
 
     share: float
@@ -63,20 +63,20 @@ class Use(NamedTuple):
     numbers: int
 
 
-def use_of(rule: Telling, used: Sequence[Used]) -> dict[str, Use]:
+def use_of(rule: Telling, used: Sequence[Used]) -> dict[str, RuleUse]:
     """By child, how much a rule has used of its update, over all names. A child that the rule trusts is not judged."""
-    found: dict[str, Use] = {}
+    found: dict[str, RuleUse] = {}
     for rows, matrix in used:
         if not (len(rows) and rows.size):
             continue
         for child, share in zip(rows.children, shares_of(rule, rows, matrix).tolist(), strict=True):
             if child != rule.trusted:
-                before = found.get(child, Use(0.0, 0))
-                found[child] = Use(before.share + rows.size * share, before.numbers + rows.size)
+                before = found.get(child, RuleUse(0.0, 0))
+                found[child] = RuleUse(before.share + rows.size * share, before.numbers + rows.size)
     return found
 
 
-def scores_of(uses: Sequence[Mapping[str, Use]]) -> dict[str, float]:
+def scores_of(uses: Sequence[Mapping[str, RuleUse]]) -> dict[str, float]:
     """By child, how much of its update was used, beside the usual: the median over all of them; 1 is that or more.
 
     Where fewer than half are used, nothing is said of the others: all have 1.

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.attribution import Telling, Use, Used, use_of
+from fogline.aggregation.attribution import RuleUse, Telling, Used, use_of
 from fogline.aggregation.fold import Fold, middle
 from fogline.aggregation.geometry import Geometry, Mixture, WrongRuleError
 from fogline.aggregation.mean import LARGEST
@@ -124,7 +124,7 @@ class CombinedFold(Folded):
             computed when it is asked for, from the updates, which it keeps until then.
     """
 
-    use: Callable[[], dict[str, Use]] = field(default=dict[str, Use], compare=False)
+    use: Callable[[], dict[str, RuleUse]] = field(default=dict[str, RuleUse], compare=False)
 
     def mean(self, name: str) -> Vector:
         self._check(name)

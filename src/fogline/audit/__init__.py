@@ -4,7 +4,7 @@ from fogline.audit.findings import Finding, NotApplicableError, Outcome, Rebuilt
 from fogline.audit.leaks import LeakReport, audit_leaks
 from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import AuditSettings, Scene
-from fogline.audit.tap import Trained, View
+from fogline.audit.tap import SeenTraining, View
 
 __all__ = [
     "ATTACKS",
@@ -15,7 +15,7 @@ __all__ = [
     "Outcome",
     "Rebuilt",
     "Scene",
-    "Trained",
+    "SeenTraining",
     "View",
     "audit_leaks",
 ]

@@ -22,7 +22,7 @@ MOST = 48
 
 
 @dataclass(slots=True)
-class Scored:
+class ScoredExamples:
     """What some runs say of the same examples, as one place saw them; a row for each run."""
 
     devices: int
@@ -35,13 +35,13 @@ class Scored:
     """(n,) whether it was trained on."""
 
 
-def scored(scene: Scene, runs: int) -> dict[str, Scored]:
+def scored(scene: Scene, runs: int) -> dict[str, ScoredExamples]:
     """By place, what that many runs say; the first is the one under attack.
 
     Raises:
         NotApplicableError: part of the model is not seen.
     """
-    found: dict[str, Scored] = {}
+    found: dict[str, ScoredExamples] = {}
     for number in range(runs):
         seed = scene.settings.seed + number
         seen = scene.observe(twins.halves(scene.data, seed), scene.settings.rounds, number)
@@ -55,9 +55,9 @@ def scored(scene: Scene, runs: int) -> dict[str, Scored]:
     return found
 
 
-def _first(views: Sequence[View], count: int) -> Scored:
+def _first(views: Sequence[View], count: int) -> ScoredExamples:
     clients = dict.fromkeys(member.client for view in views for member in view.members)
-    return Scored(len(views[0].members), list(clients)[:count])
+    return ScoredExamples(len(views[0].members), list(clients)[:count])
 
 
 def _scores(seen: Observation, views: Sequence[View], clients: list[int], asked: list[Examples]) -> Scores:

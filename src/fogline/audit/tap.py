@@ -17,7 +17,7 @@ from fogline.jobs.planning import LocalPlan, assign
 from fogline.nodes.effects import Move
 from fogline.params import Counters, Params, Vector
 from fogline.simulation.values import LazyValue, Training
-from fogline.simulation.witness import Witness
+from fogline.simulation.witness import RunWitness
 from fogline.training.task import Task
 
 MODEL = "model"
@@ -28,7 +28,7 @@ MOST_KEPT = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class SeenTraining:
     """A device's local round: what an aggregator knows of it beside the update."""
 
     client: int
@@ -47,7 +47,7 @@ class View:
     """The tier that saw it, or :data:`MODEL`."""
     round: int
     """Rounds of the root before."""
-    members: tuple[Trained, ...]
+    members: tuple[SeenTraining, ...]
     """Whose training is in it."""
     movement: Vector
     """(P,) the weighted mean of their movements, as it was seen."""
@@ -60,7 +60,7 @@ class View:
         return sum(member.plan.samples for member in self.members)
 
 
-class Tap(Witness):
+class Tap(RunWitness):
     """Takes down what is seen. ``rounds``: of the root that are of interest."""
 
     def __init__(self, job: Job, movement: str, rounds: int) -> None:
@@ -75,9 +75,9 @@ class Tap(Witness):
         self._tree = job.tree
         self._homes: list[str]
         """The aggregator above each device, by client."""
-        self._under_way: dict[str, dict[int, Trained]] = {node: {} for node in self._tiers}
+        self._under_way: dict[str, dict[int, SeenTraining]] = {node: {} for node in self._tiers}
         """Training whose update its aggregator has not taken up, by the order of the training."""
-        self._inside: dict[str, list[Trained]] = {node: [] for node in self._tiers}
+        self._inside: dict[str, list[SeenTraining]] = {node: [] for node in self._tiers}
         """What is in the next report of each aggregator."""
         self._model: Params
         self._kept: dict[tuple[str, int], int] = {}
@@ -93,7 +93,7 @@ class Tap(Witness):
         """Note whose training that is."""
         assert training.model is not None
         down: Down = training.model.result
-        one = Trained(training.client, training.plan, down.vector, down.counters)
+        one = SeenTraining(training.client, training.plan, down.vector, down.counters)
         self._under_way[self._homes[training.client]][training.order] = one
 
     def folded(self, node: str, children: Sequence[str], value: LazyValue) -> None:
@@ -119,23 +119,23 @@ class Tap(Witness):
         spec, before, after = self.task.shared, self._model, group.result.vector
         members = self._taken(self._root)
         step = after[: spec.trainable] - before.vector[: spec.trainable]
-        began = [Trained(one.client, one.plan, before.vector, before.counters) for one in members]
+        began = [SeenTraining(one.client, one.plan, before.vector, before.counters) for one in members]
         self._keep(MODEL, began, step, float(sum(one.plan.samples for one in members)))
         self._model = Params(spec, after.copy(), group.result.counters.copy())
         self._round += 1
 
-    def _taken(self, node: str) -> list[Trained]:
+    def _taken(self, node: str) -> list[SeenTraining]:
         """What is in an aggregator's report; the next one begins empty."""
         inside, self._inside[node] = self._inside[node], []
         return inside
 
-    def _all_below(self, node: str) -> list[Trained]:
+    def _all_below(self, node: str) -> list[SeenTraining]:
         """What a sum over all that were asked speaks of; of one that has dropped out, it is not known here."""
         devices, self._under_way[node] = list(self._under_way[node].values()), {}
         below = [child for child, parent in self._parents.items() if parent == node]
         return devices + [one for child in below for one in self._taken(child)]
 
-    def _keep(self, place: str, members: Sequence[Trained], movement: Vector, weight: float) -> None:
+    def _keep(self, place: str, members: Sequence[SeenTraining], movement: Vector, weight: float) -> None:
         key = place, self._round
         kept = self._kept[key] = self._kept.get(key, 0) + 1
         if members and self._round < self._rounds and kept <= self._most:

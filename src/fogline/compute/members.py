@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
-from fogline.aggregation.attribution import Use, scores_of
+from fogline.aggregation.attribution import RuleUse, scores_of
 from fogline.aggregation.gathering import CombinedFold, Gathered, MixingPlan, as_it_is, plans_of
 from fogline.compute.column_blocks import Piece, WholeModel
 from fogline.compute.files import read_update
@@ -46,7 +46,7 @@ class RoundMembers:
         self._plans: dict[str, MixingPlan] | None = None
         self._done = 0
         self._rates = rates
-        self._uses: list[dict[str, Use]] = []
+        self._uses: list[dict[str, RuleUse]] = []
         """By child, how much the rule has used of a piece."""
 
     @property

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from fogline.privacy.noise.discrete_gaussian import DiscreteGaussian
 from fogline.privacy.noise.skellam import Skellam
 from fogline.privacy.noise.table import IntegerNoise
-from fogline.privacy.rotation import Rotation, largest_after
+from fogline.privacy.rotation import RandomRotation, largest_after
 
 if TYPE_CHECKING:
     from fogline.privacy.noise.source import Source  # Not above: who only plans a round needs no ciphers.
@@ -175,7 +175,7 @@ class Grid:
         values = vector.astype(np.float64)
         length = float(np.linalg.norm(values))
         values *= (1.0 if length <= self.shared.clip else self.shared.clip / length) / self.step
-        values = Rotation(self.size, rotation).turn(values)
+        values = RandomRotation(self.size, rotation).turn(values)
         np.clip(values, -self._largest, self._largest, out=values)
         return self._rounded(values, rounding) + self.noise.draw(self.size, noise)
 
@@ -190,7 +190,7 @@ class Grid:
         sums = total.astype(np.float64)
         if float(np.abs(sums).max(initial=0.0)) > self.range(members):
             raise GridError("The sum is larger than its members can have come to: a mask does not cancel out.")
-        return Rotation(self.size, rotation).turn_back(sums * self.step)
+        return RandomRotation(self.size, rotation).turn_back(sums * self.step)
 
     def _rounded(self, values: npt.NDArray[np.float64], rounding: Source) -> npt.NDArray[np.int64]:
         while True:

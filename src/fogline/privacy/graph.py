@@ -75,7 +75,7 @@ def drawn(key: bytes, members: int, count: int, number: int) -> Peers:
 
 
 @dataclass(frozen=True)
-class Graph:
+class PeerGraph:
     """Who is joined to whom: each pair stands in it both ways, sorted by its first member and then its second."""
 
     starts: Peers
@@ -92,7 +92,7 @@ class Graph:
     """Whether the two have a mask."""
 
     @classmethod
-    def of(cls, draws: Peers, masked: int) -> Graph:
+    def of(cls, draws: Peers, masked: int) -> PeerGraph:
         """That of all draws.
 
         Args:
@@ -135,7 +135,7 @@ class Graph:
         return row.start + np.flatnonzero(self.deals[self.twins[row]])
 
 
-def with_enough_peers(graph: Graph, here: Flags, needed: int) -> Flags:
+def with_enough_peers(graph: PeerGraph, here: Flags, needed: int) -> Flags:
     """Those who are here with so many that they have drawn and that are here, (members,). Who has fewer goes, and may
     take others."""
     left = here.copy()

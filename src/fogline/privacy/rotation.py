@@ -23,7 +23,7 @@ FACTOR = 64
 """The transform is taken as products with small matrices of that order."""
 
 
-class Rotation:
+class RandomRotation:
     """A rotation of vectors of one size.
 
     Args:

@@ -16,7 +16,7 @@ from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.simulation.adversary import Adversary, Sent
 from fogline.simulation.staging import Staging
 from fogline.simulation.values import ComputedValue, Folding, ForgedValue, LazyValue, Training
-from fogline.simulation.witness import Witness
+from fogline.simulation.witness import RunWitness
 from fogline.user_code.bugs import CodeError
 
 _order = attrgetter("order")
@@ -41,7 +41,7 @@ class Numbers:
         refused: Callable[[str, str], None],
         staging: Staging | None = None,
         adversary: Adversary | None = None,
-        witness: Witness | None = None,
+        witness: RunWitness | None = None,
     ) -> None:
         self._adversary = adversary
         self.spec = next(iter(groups.values())).spec

@@ -44,7 +44,7 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.simulation.survey import Surveys
-from fogline.simulation.witness import Witness
+from fogline.simulation.witness import RunWitness
 from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
@@ -250,7 +250,7 @@ def run(
     algorithm: Algorithm | None = None,
     progress: Progress | bool = True,
     on_round: OnRound | None = None,
-    witness: Witness | None = None,
+    witness: RunWitness | None = None,
 ) -> Result:
     """Run a job, from its last checkpoint if its folder has one.
 

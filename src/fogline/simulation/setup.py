@@ -62,7 +62,7 @@ from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
-from fogline.simulation.witness import Witness
+from fogline.simulation.witness import RunWitness
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
 from fogline.training.task import Task
@@ -221,7 +221,7 @@ def simulator_of(
     sizes: Sizes,
     trained: Callable[[Training, LocalRound], None],
     moved: Callable[[Move, LazyValue], None],
-    witness: Witness | None = None,
+    witness: RunWitness | None = None,
 ) -> Simulator:
     """Nodes, values and virtual clock of a run. ``trained``, ``moved`` and the witness: told of what happens."""
     job, task, algorithm = setting.job, setting.task, setting.algorithm

@@ -10,7 +10,7 @@ from fogline.simulation.values import LazyValue, Training
 from fogline.training.task import Task
 
 
-class Witness:
+class RunWitness:
     """Is told what a run computes, as it is computed; an heir overrides what it wants to see."""
 
     def begins(self, task: Task, shared: Params) -> None:

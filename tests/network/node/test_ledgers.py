@@ -22,8 +22,8 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import PROTOCOL, LedgerAsked, LedgerEnd, Present, UpFrame, Welcome
 from fogline.network.transport.session import Session
 from fogline.privacy.accounting.events import Gaussian, Repeated
-from fogline.privacy.accounting.heads import LARGEST, Head, sign_head, verified_head
-from fogline.privacy.accounting.ledger import BudgetError, Charge, Ledger
+from fogline.privacy.accounting.heads import LARGEST, LedgerHead, sign_head, verified_head
+from fogline.privacy.accounting.ledger import BudgetError, Charge, PrivacyLedger
 from fogline.storage import open_blobs, open_database
 
 
@@ -83,10 +83,10 @@ def node_of(folder: Path, name: str, role: Role, authority: Authority, own: Cred
 def world(tmp_path: Path) -> Iterator[World]:
     authority = Authority.create(tmp_path / "authority")
     device = member(authority, tmp_path / "identity", "client-0")
-    ledger, ends = Ledger(tmp_path / "privacy.jsonl"), list[LedgerEnd]()
+    ledger, ends = PrivacyLedger(tmp_path / "privacy.jsonl"), list[LedgerEnd]()
     for times in (1, 2, 3):
         ledger.charge(charge(times))
-        ends.append(LedgerEnd("client-0", sign_head(Head.of(ledger, "client-0"), device)))
+        ends.append(LedgerEnd("client-0", sign_head(LedgerHead.of(ledger, "client-0"), device)))
     fog, above = node_of(tmp_path / "fog", "fog", "fog", authority), Above()
     fog.uplink = above  # pyright: ignore[reportAttributeAccessIssue]
     yield World(authority, tmp_path, fog, above, device, ends)
@@ -114,7 +114,7 @@ def test_the_newest_end_is_kept_handed_up_and_shown_again(world: World) -> None:
 def test_nobody_else_can_move_a_node_s_end(world: World, tmp_path: Path) -> None:
     other = member(world.authority, tmp_path / "other", "client-1")
     stranger = member(Authority.create(tmp_path / "strangers"), tmp_path / "stranger", "client-0")
-    head = Head("client-0", 99, "0" * 64, "device", ())
+    head = LedgerHead("client-0", 99, "0" * 64, "device", ())
     forged = [sign_head(head, other), sign_head(head, stranger), b"", b"\x81", world.ends[0].data[:-3] + b"abc"]
     for data in forged:
         assert verified_head(data, world.authority.root_pem) is None

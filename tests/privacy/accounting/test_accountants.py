@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fogline.privacy.accounting.accountants import delta, epsilon, least_noise, most_rounds
 from fogline.privacy.accounting.events import UNITS, AccountantName, Concentrated, Event, Gaussian, Repeated, Sampled
 from fogline.privacy.accounting.renyi import ORDERS, of_sample
-from fogline.privacy.accounting.tally import Tally, tally
+from fogline.privacy.accounting.tally import EventTally, tally
 
 NAMES: tuple[AccountantName, ...] = ("pld", "rdp", "zcdp")
 ROUNDING = 1 + 1e-9
@@ -142,9 +142,9 @@ def test_nothing_everything_and_what_cannot_be(name: AccountantName) -> None:
 def test_what_is_drawn_once_and_used_often_is_drawn_once() -> None:
     """Four looks at one sample are one look with half the noise, and not four samples, which would cost less."""
     once = Sampled(0.1, Repeated(Gaussian(2.0), 4))
-    assert tally([once]) == Tally(sampled={(0.1, 1.0): 1})
-    assert tally([Sampled(0.5, Sampled(0.2, Gaussian(1.0)))]) == Tally(sampled={(0.1, 1.0): 1})
-    assert tally([Sampled(0.1, Repeated(Sampled(0.5, Gaussian(1.0)), 3))]) == Tally(sampled={(0.5, 1.0): 3})
+    assert tally([once]) == EventTally(sampled={(0.1, 1.0): 1})
+    assert tally([Sampled(0.5, Sampled(0.2, Gaussian(1.0)))]) == EventTally(sampled={(0.1, 1.0): 1})
+    assert tally([Sampled(0.1, Repeated(Sampled(0.5, Gaussian(1.0)), 3))]) == EventTally(sampled={(0.5, 1.0): 3})
     assert tally([Repeated(Concentrated(0.1), 5), Sampled(0.1, Concentrated(0.5))]).rho == pytest.approx(1.0)
     assert epsilon([once], 1e-5) > 2 * epsilon(steps(2.0, 0.1, 4), 1e-5)
 

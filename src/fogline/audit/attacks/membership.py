@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fogline.audit.findings import Finding
 from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import Scene
-from fogline.audit.shadows import Scored, scored
+from fogline.audit.shadows import ScoredExamples, scored
 from fogline.privacy.attacks.membership import auc, found_at
 
 LEAKS, HINTS = 0.6, 0.55
@@ -25,7 +25,7 @@ def membership(scene: Scene) -> Iterator[Finding]:
         yield found("membership", place, kept, kept.scores[0])
 
 
-def found(attack: str, place: str, kept: Scored, scores: npt.NDArray[np.float64]) -> Finding:
+def found(attack: str, place: str, kept: ScoredExamples, scores: npt.NDArray[np.float64]) -> Finding:
     """What scores (n,) of the run under attack tell of who was in it; those that are not finite are left out."""
     known = np.isfinite(scores)
     members, others = scores[known & kept.inside[0]], scores[known & ~kept.inside[0]]

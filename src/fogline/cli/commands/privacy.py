@@ -18,7 +18,7 @@ from fogline.network.node.process import NodeFolder
 from fogline.network.node.spending import AHEAD, ahead_of, behind
 from fogline.privacy.accounting.accountants import epsilon, least_noise
 from fogline.privacy.accounting.events import AccountantName, Event, Gaussian, Repeated, Sampled
-from fogline.privacy.accounting.ledger import FILE, Ledger
+from fogline.privacy.accounting.ledger import FILE, PrivacyLedger
 
 DEVICE = Path("fogline-device")
 Epsilon = Annotated[float, Parameter(validator=Number(gt=0))]
@@ -128,13 +128,13 @@ def take_over(*, folder: Path = DEVICE, options: CommonOptions = COMMON) -> None
     print(_in_all(ledger, None if budget is None else budget.epsilon, entry.delta))
 
 
-def _ledger_of(folder: Path) -> Ledger:
+def _ledger_of(folder: Path) -> PrivacyLedger:
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; name the device's with --folder")
-    return Ledger(folder / FILE)
+    return PrivacyLedger(folder / FILE)
 
 
-def _in_all(ledger: Ledger, allowed: float | None, delta: float | None) -> str:
+def _in_all(ledger: PrivacyLedger, allowed: float | None, delta: float | None) -> str:
     """What was given away over all jobs, and what the owner's policy allows."""
     if not ledger.number:
         return ""

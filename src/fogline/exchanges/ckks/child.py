@@ -11,7 +11,7 @@ import numpy as np
 
 from fogline.aggregation import Arrays, Update
 from fogline.exchanges.base import OWN, PROOF, SECRET, SEED, TRUST, ExchangeError, Received
-from fogline.exchanges.ckks.group import Group
+from fogline.exchanges.ckks.group import CipherGroup
 from fogline.exchanges.ckks.terms import (
     Flags,
     Tail,
@@ -64,7 +64,7 @@ def deal(terms: Terms, state: Received, received: Received) -> Given:
     if me not in dealers:
         return sent, kept | {"pairs": with_dealers}
     secret = derive(state[SEED].tobytes(), "secret of the group", roster.context)
-    group = Group(roster.context, secret, make_key())
+    group = CipherGroup(roster.context, secret, make_key())
     sealed = np.zeros((roster.members, SEALED), np.uint8)
     for peer in np.flatnonzero(pairs.any(axis=1)).tolist():
         text = seal(pairs[peer].tobytes(), secret, bound(roster.context, me, peer), int(me > peer))
@@ -181,7 +181,7 @@ def _agreed(
     return pairs
 
 
-def _joined(state: Received, received: Received) -> Group:
+def _joined(state: Received, received: Received) -> CipherGroup:
     """The group that the aggregator has taken the key of."""
     me, members = state["roster/place"].tolist()
     context, place = state["roster/context"].tobytes(), int(taken(received, "dealer", np.int64, 1)[0])
@@ -198,16 +198,16 @@ def _joined(state: Received, received: Received) -> Group:
     )
     if text is None:
         raise ExchangeError("The secret that is sealed for this device does not open.")
-    return Group.unlocked(context, text, locked.tobytes())
+    return CipherGroup.unlocked(context, text, locked.tobytes())
 
 
-def _of(group: Group) -> Arrays:
+def _of(group: CipherGroup) -> Arrays:
     parts = {"context": group.context, "secret": group.secret, "key": group.key}
     return {f"group/{name}": as_bytes(text) for name, text in parts.items()}
 
 
-def _group(state: Received) -> Group:
-    return Group(*(state[f"group/{name}"].tobytes() for name in ("context", "secret", "key")))
+def _group(state: Received) -> CipherGroup:
+    return CipherGroup(*(state[f"group/{name}"].tobytes() for name in ("context", "secret", "key")))
 
 
 def _encoded(terms: Terms, state: Received, members: int) -> tuple[Words, Tail]:
@@ -224,7 +224,7 @@ def _listed(terms: Terms, received: Received, members: int) -> Flags:
     return there
 
 
-def _blocks(terms: Terms, group: Group, received: Received, size: int) -> Flags:
+def _blocks(terms: Terms, group: CipherGroup, received: Received, size: int) -> Flags:
     """Which blocks are encrypted: as many as there must be, and the devices have said it."""
     packed = taken(received, "blocks", np.uint8, (blocks_of(size) + 7) // 8)
     word = taken(received, "word", np.uint8, TAG)

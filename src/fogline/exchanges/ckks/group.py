@@ -23,7 +23,7 @@ from fogline.privacy.masks import add_masks
 
 
 @dataclass(frozen=True)
-class Group:
+class CipherGroup:
     """One round's.
 
     Args:
@@ -41,7 +41,7 @@ class Group:
         return as_bytes(seal(derive(self.secret, "lock", self.context), self.key, self.context, 0))
 
     @classmethod
-    def unlocked(cls, context: bytes, secret: bytes, locked: bytes) -> Group:
+    def unlocked(cls, context: bytes, secret: bytes, locked: bytes) -> CipherGroup:
         """That of a secret and what is locked with it.
 
         Raises:

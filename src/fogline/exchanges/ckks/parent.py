@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from fogline.aggregation import Arrays
 from fogline.exchanges.base import ExchangeError, Received
@@ -24,12 +23,11 @@ from fogline.exchanges.ckks.terms import (
     parts_of,
     words_in,
 )
-from fogline.exchanges.secagg.layout import LONGEST, Layout
+from fogline.exchanges.secagg.entering import entrants
+from fogline.exchanges.secagg.layout import Layout
 from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, packed, taken, unpacked
-from fogline.exchanges.secagg.roster import TAG, KeyRoster, entry_of
-from fogline.privacy.agreement import KEY
+from fogline.exchanges.secagg.roster import TAG, KeyRoster
 from fogline.privacy.ckks import MOST, ROW, SLOTS, CkksError, CkksSum, rows_of
-from fogline.privacy.identity import LONGEST as LONGEST_PROOF
 from fogline.privacy.ring import RingError
 
 Payloads: TypeAlias = Mapping[str, Received]
@@ -39,29 +37,20 @@ Check: TypeAlias = Callable[[Received], Any]
 
 def keys(terms: Terms, state: Received, payloads: Payloads) -> Given:
     """Makes the list of members, and gives each the keys of those who make keys, and these the keys of all."""
-    said: dict[str, tuple[Bytes, bytes, bytes]] = {}
-    for child, payload in payloads.items():
-        proof, layout = _text(payload, "proof", LONGEST_PROOF), _text(payload, "layout", LONGEST)
-        if proof is not None and layout is not None and _holds(payload, _has_keys):
-            said[child] = payload["keys"], proof, layout
-    layout = _most_common([text for _, _, text in said.values()])
-    said = {child: one for child, one in said.items() if one[2] == layout}
-    terms.settings.check_members(len(said), "have sent keys, with an update of one layout")
-    if len(said) > MOST:
-        raise ExchangeError(f"{len(said)} devices have sent keys; encrypted sums have room for {MOST}.")
-    Layout.read(layout)
-    names = [child.encode() for child in said]
-    both, proofs = np.stack([one[0] for one in said.values()]), [one[1] for one in said.values()]
-    entries = np.stack([as_bytes(entry_of(name, pair, layout)) for name, pair in zip(names, both, strict=True)])
+    entering = entrants(terms.settings, payloads)
+    names, proofs, entries = entering.names, entering.proofs, entering.entries
+    if len(names) > MOST:
+        raise ExchangeError(f"{len(names)} devices have sent keys; encrypted sums have room for {MOST}.")
+    Layout.read(entering.layout)
     dealers = dealers_of(KeyRoster(terms.settings, entries).context, len(names))
 
     def reply(rows: list[int]) -> Arrays:
         texts = packed("names", [names[row] for row in rows]) | packed("proofs", [proofs[row] for row in rows])
-        return {"entries": entries, "keys": both[rows]} | texts
+        return {"entries": entries, "keys": entering.keys[rows]} | texts
 
     to_dealers, to_others = reply(list(range(len(names)))), reply(dealers)
-    replies = {child: to_dealers if number in dealers else to_others for number, child in enumerate(said)}
-    return replies, {"entries": entries, "layout": as_bytes(layout)} | packed("names", names)
+    replies = {child: to_dealers if number in dealers else to_others for number, child in enumerate(entering.children)}
+    return replies, {"entries": entries, "layout": as_bytes(entering.layout)} | packed("names", names)
 
 
 def deal(terms: Terms, state: Received, payloads: Payloads) -> Given:
@@ -268,17 +257,3 @@ def _holds(payload: Received, check: Check) -> bool:
     except (ExchangeError, CkksError):
         return False
     return True
-
-
-def _has_keys(payload: Received) -> npt.NDArray[Any]:
-    return taken(payload, "keys", np.uint8, 2, KEY)
-
-
-def _text(payload: Received, name: str, longest: int) -> bytes | None:
-    array = payload.get(name)
-    right = array is not None and array.dtype == np.uint8 and array.ndim == 1 and array.size <= longest
-    return array.tobytes() if array is not None and right else None
-
-
-def _most_common(texts: list[bytes]) -> bytes:
-    return Counter(texts).most_common(1)[0][0] if texts else b""

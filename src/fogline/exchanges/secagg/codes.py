@@ -19,7 +19,7 @@ from fogline.privacy.noise.source import Source
 from fogline.privacy.ring import Ring
 
 
-class Code(Protocol):
+class SumCode(Protocol):
     """Of the updates of one layout, in a round of so many members."""
 
     @property
@@ -49,7 +49,7 @@ class Code(Protocol):
         ...
 
 
-def code_of(settings: SecAggSettings, layout: Layout, members: int, context: bytes = b"") -> Code:
+def code_of(settings: SecAggSettings, layout: Layout, members: int, context: bytes = b"") -> SumCode:
     """The code of a round; ``context`` may be left out where nothing is encoded.
 
     Raises:

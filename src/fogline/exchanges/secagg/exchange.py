@@ -80,7 +80,7 @@ class SecAgg(Exchange):
         return STEPS[step](self._settings, state, payloads)
 
     def form(self, payload: Received) -> tuple[Any, ...] | None:
-        from fogline.exchanges.secagg.parent import layout_in
+        from fogline.exchanges.secagg.entering import layout_in
 
         return layout_in(payload).form
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,14 +12,14 @@ from fogline.aggregation import Arrays
 from fogline.exchanges.base import ExchangeError, Received
 from fogline.exchanges.secagg.child import SEALED
 from fogline.exchanges.secagg.codes import code_of
-from fogline.exchanges.secagg.layout import LONGEST, Layout
-from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, packed, taken, unpacked
-from fogline.exchanges.secagg.roster import TAG, KeyRoster, entry_of
+from fogline.exchanges.secagg.entering import entrants
+from fogline.exchanges.secagg.layout import Layout
+from fogline.exchanges.secagg.packing import as_bytes, flags, packed, taken, unpacked
+from fogline.exchanges.secagg.roster import TAG, KeyRoster
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.exchanges.secagg.unmasking import Unmasking
 from fogline.privacy.agreement import KEY
-from fogline.privacy.graph import Flags, Graph, culprits, with_enough_peers
-from fogline.privacy.identity import LONGEST as LONGEST_PROOF
+from fogline.privacy.graph import Flags, PeerGraph, culprits, with_enough_peers
 from fogline.privacy.sharing import SHARE
 
 Payloads: TypeAlias = Mapping[str, Received]
@@ -28,31 +27,13 @@ Given: TypeAlias = tuple[Mapping[str, Arrays], Arrays]
 Check: TypeAlias = Callable[[int, Received], None]
 
 
-def layout_in(payload: Received) -> Layout:
-    """How a child's update is laid out, by its payload of the first step.
-
-    Raises:
-        ExchangeError: it does not say.
-    """
-    return Layout.read(_text(payload, "layout", LONGEST) or b"")
-
-
 def keys(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
     """Makes the list of members, and shows it to all."""
-    said: dict[str, tuple[Bytes, bytes, bytes]] = {}
-    for child, payload in payloads.items():
-        proof, layout = _text(payload, "proof", LONGEST_PROOF), _text(payload, "layout", LONGEST)
-        if proof is not None and layout is not None and _holds(lambda sent=payload: _keys_in(sent)):
-            said[child] = _keys_in(payload), proof, layout
-    layout = _most_common([text for _, _, text in said.values()])
-    said = {child: one for child, one in said.items() if one[2] == layout}
-    settings.check_members(len(said), "have sent keys, with an update of one layout")
-    code_of(settings, Layout.read(layout), len(said))
-    names = [child.encode() for child in said]
-    both, proofs = np.stack([one[0] for one in said.values()]), [one[1] for one in said.values()]
-    entries = np.stack([as_bytes(entry_of(name, pair, layout)) for name, pair in zip(names, both, strict=True)])
-    kept = {"entries": entries, "keys": both, "layout": as_bytes(layout)}
-    return {child: {"entries": entries} for child in said}, kept | packed("names", names) | packed("proofs", proofs)
+    entering = entrants(settings, payloads)
+    code_of(settings, Layout.read(entering.layout), len(entering.children))
+    entries, texts = entering.entries, packed("names", entering.names) | packed("proofs", entering.proofs)
+    kept = {"entries": entries, "keys": entering.keys, "layout": as_bytes(entering.layout)}
+    return {child: {"entries": entries} for child in entering.children}, kept | texts
 
 
 def peers(settings: SecAggSettings, state: Received, payloads: Payloads) -> Given:
@@ -65,7 +46,7 @@ def peers(settings: SecAggSettings, state: Received, payloads: Payloads) -> Give
             draws[number] = drawn
     here = draws.min(axis=1) >= 0
     settings.check_members(int(here.sum()), "have drawn their peers")
-    graph, proofs = Graph.of(draws, settings.masked(members)), unpacked(state, "proofs", members)
+    graph, proofs = PeerGraph.of(draws, settings.masked(members)), unpacked(state, "proofs", members)
     replies: dict[str, Arrays] = {}
     for number in np.flatnonzero(here).tolist():
         row = graph.row(number)
@@ -184,7 +165,7 @@ class _Book:
     def __init__(self, settings: SecAggSettings, state: Received) -> None:
         self.roster = KeyRoster(settings, state["entries"])
         self.names = _names(state)
-        self.graph = Graph.of(state["draws"], settings.masked(self.roster.members))
+        self.graph = PeerGraph.of(state["draws"], settings.masked(self.roster.members))
 
     def heard(self, payloads: Payloads, check: Check, complaints: bool = False) -> tuple[Flags, Flags]:
         """Who has sent what a step wants, (n,), without those whom others complain about; and which of their peers
@@ -232,17 +213,3 @@ def _holds(check: Callable[[], Any]) -> bool:
     except ExchangeError:
         return False
     return True
-
-
-def _keys_in(payload: Received) -> Bytes:
-    return taken(payload, "keys", np.uint8, 2, KEY)
-
-
-def _text(payload: Received, name: str, longest: int) -> bytes | None:
-    array = payload.get(name)
-    right = array is not None and array.dtype == np.uint8 and array.ndim == 1 and array.size <= longest
-    return array.tobytes() if array is not None and right else None
-
-
-def _most_common(texts: list[bytes]) -> bytes:
-    return Counter(texts).most_common(1)[0][0] if texts else b""

@@ -19,7 +19,7 @@ from fogline.exchanges.secagg.roster import (
     tag_of,
 )
 from fogline.privacy.agreement import Agreement, public_key
-from fogline.privacy.graph import Flags, Graph
+from fogline.privacy.graph import Flags, PeerGraph
 from fogline.privacy.masks import add_masks
 from fogline.privacy.ring import RingError
 from fogline.privacy.sharing import combine
@@ -36,7 +36,7 @@ class Unmasking:
         here: which members have given any, (n,).
     """
 
-    def __init__(self, roster: KeyRoster, graph: Graph, state: Received, given: Bytes, here: Flags) -> None:
+    def __init__(self, roster: KeyRoster, graph: PeerGraph, state: Received, given: Bytes, here: Flags) -> None:
         self._roster, self._graph, self._state, self._given, self._here = roster, graph, state, given, here
         self._left = np.unpackbits(state["survivors"], count=graph.members) != 0
         self._joined = graph.masks & flags(state, "joined", len(graph.peers))

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fogline.privacy.accounting.heads import Head, read_head, sign_head, verified_head
-from fogline.privacy.accounting.ledger import FILE, BudgetError, Charge, Ledger, Limit
+from fogline.privacy.accounting.heads import LedgerHead, read_head, sign_head, verified_head
+from fogline.privacy.accounting.ledger import FILE, BudgetError, Charge, Limit, PrivacyLedger
 from fogline.storage.atomic import write_file
 from fogline.storage.errors import explained
 
@@ -47,14 +47,14 @@ class Spending:
         self._turn = asyncio.Lock()
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> PrivacyLedger:
         """What was given away.
 
         Raises:
             LedgerError: it cannot be believed.
             StorageError: it cannot be read.
         """
-        return Ledger(self._folder / FILE)
+        return PrivacyLedger(self._folder / FILE)
 
     async def charge(self, charge: Charge) -> bytes | None:
         """Write down what is about to be given away. The new end of the ledger is returned, for others to keep; None
@@ -79,7 +79,7 @@ class Spending:
     def end(self) -> bytes | None:
         """The end of the ledger, signed; None where there is none, or this node shows nobody who it is."""
         own = self._credentials()
-        return None if own is None or not self.ledger.number else sign_head(Head.of(self.ledger, self._name), own)
+        return None if own is None or not self.ledger.number else sign_head(LedgerHead.of(self.ledger, self._name), own)
 
     def shown(self, data: bytes) -> None:
         """Take note of an end of this node's ledger that others hold. If it is this node's word and not in the ledger
@@ -101,7 +101,7 @@ class Spending:
         log.error("%s: %s", self._name, behind(self._folder, self.ledger, head))
 
 
-def ahead_of(folder: Path, ledger: Ledger) -> Head | None:
+def ahead_of(folder: Path, ledger: PrivacyLedger) -> LedgerHead | None:
     """What others have seen of a ledger that is not in it; None where there is nothing.
 
     Raises:
@@ -113,7 +113,7 @@ def ahead_of(folder: Path, ledger: Ledger) -> Head | None:
     return None if head is None or ledger.holds(head.number, head.digest) else head
 
 
-def behind(folder: Path, ledger: Ledger, head: Head) -> str:
+def behind(folder: Path, ledger: PrivacyLedger, head: LedgerHead) -> str:
     """A sentence: this ledger is not the newest, and what to do."""
     what = f"ends at entry {ledger.number}" if ledger.number < head.number else "is not the same"
     return (

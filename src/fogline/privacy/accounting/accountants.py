@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fogline.privacy.accounting.events import AccountantName, Event
 from fogline.privacy.accounting.pld import pld_delta, pld_epsilon
 from fogline.privacy.accounting.renyi import rdp_delta, rdp_epsilon, zcdp_delta, zcdp_epsilon
-from fogline.privacy.accounting.tally import Tally, tally
+from fogline.privacy.accounting.tally import EventTally, tally
 
 MOST_NOISE = 1e6
 """Beyond which nobody would want it."""
@@ -24,9 +24,9 @@ CLOSE = 1.0005
 class Accountant:
     """How events become (ε, δ)."""
 
-    epsilon: Callable[[Tally, float], float]
+    epsilon: Callable[[EventTally, float], float]
     """From what happened and δ."""
-    delta: Callable[[Tally, float], float]
+    delta: Callable[[EventTally, float], float]
     """From what happened and ε."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fogline.privacy.accounting.events import Event, Unit
-from fogline.privacy.accounting.ledger import Ledger
+from fogline.privacy.accounting.ledger import PrivacyLedger
 
 if TYPE_CHECKING:
     from fogline.governance.identity.credentials import Credentials
@@ -21,7 +21,7 @@ LARGEST = 64 << 10
 """Bytes of a signed one at most."""
 
 
-class Head(msgspec.Struct, frozen=True):
+class LedgerHead(msgspec.Struct, frozen=True):
     """The end of a ledger."""
 
     node: str
@@ -29,12 +29,12 @@ class Head(msgspec.Struct, frozen=True):
     number: int
     digest: str
     unit: Unit
-    """See :attr:`Ledger.unit`."""
+    """See :attr:`PrivacyLedger.unit`."""
     events: tuple[Event, ...]
     """What the owner has given away over all jobs, in as few events as say it."""
 
     @classmethod
-    def of(cls, ledger: Ledger, node: str) -> Head:
+    def of(cls, ledger: PrivacyLedger, node: str) -> LedgerHead:
         """The end of a ledger as it stands."""
         from fogline.privacy.accounting.tally import tally
 
@@ -48,11 +48,11 @@ class _Signed(msgspec.Struct, frozen=True):
     signature: bytes
 
 
-HEAD = msgspec.msgpack.Decoder(Head)
+HEAD = msgspec.msgpack.Decoder(LedgerHead)
 SIGNED = msgspec.msgpack.Decoder(_Signed)
 
 
-def sign_head(head: Head, node: Credentials) -> bytes:
+def sign_head(head: LedgerHead, node: Credentials) -> bytes:
     """A head with the node's signature and certificate."""
     from fogline.governance.identity.proofs import signed
 
@@ -60,7 +60,7 @@ def sign_head(head: Head, node: Credentials) -> bytes:
     return msgspec.msgpack.encode(_Signed(body, node.certificate, signed(node, PURPOSE + body)))
 
 
-def read_head(data: bytes) -> Head | None:
+def read_head(data: bytes) -> LedgerHead | None:
     """What a head says, whoever signed it; None if it is none."""
     try:
         return HEAD.decode(SIGNED.decode(data).head)
@@ -68,7 +68,7 @@ def read_head(data: bytes) -> Head | None:
         return None
 
 
-def verified_head(data: bytes, root: bytes) -> Head | None:
+def verified_head(data: bytes, root: bytes) -> LedgerHead | None:
     """A head that the node whose it is has signed, with whatever certificate it had then; None if it has not.
 
     Args:

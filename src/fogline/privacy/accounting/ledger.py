@@ -34,7 +34,7 @@ class BudgetError(FoglineError):
     """What is asked would give away more than is allowed; one sentence."""
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LedgerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of the ledger."""
 
     number: int
@@ -69,7 +69,7 @@ class Charge(msgspec.Struct, frozen=True):
     job: str
     unit: Unit
     rounds: int
-    """See :class:`Entry`."""
+    """See :class:`LedgerEntry`."""
     events: tuple[Event, ...]
     delta: float
     epsilon: float | None = None
@@ -77,10 +77,10 @@ class Charge(msgspec.Struct, frozen=True):
     accountant: AccountantName = "pld"
 
 
-LINE = msgspec.json.Decoder(Entry)
+LINE = msgspec.json.Decoder(LedgerEntry)
 
 
-class Ledger:
+class PrivacyLedger:
     """An owner's ledger.
 
     Args:
@@ -93,7 +93,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.jobs: dict[str, Entry] = {}
+        self.jobs: dict[str, LedgerEntry] = {}
         """The last entry of each job."""
         self.number = 0
         """Of the last entry; 0: there is none."""
@@ -128,7 +128,7 @@ class Ledger:
         """Whether an entry is one of this ledger's, or was taken over by one."""
         return number == 0 or (number, digest) in self._known
 
-    def charge(self, charge: Charge, owner: Limit | None = None) -> Entry | None:
+    def charge(self, charge: Charge, owner: Limit | None = None) -> LedgerEntry | None:
         """Write down what is about to be given away; None where the job is charged so far already.
 
         Args:
@@ -152,7 +152,7 @@ class Ledger:
             )
         return self._write(charge, spent, delta, self.number + 1)
 
-    def take_over(self, number: int, digest: str, events: Iterable[Event], unit: Unit, delta: float) -> Entry:
+    def take_over(self, number: int, digest: str, events: Iterable[Event], unit: Unit, delta: float) -> LedgerEntry:
         """Book all that a ledger had given away which is lost, beside what stands here: it can only be too much.
 
         Args:
@@ -171,11 +171,11 @@ class Ledger:
 
     def _write(
         self, charge: Charge, spent: float, delta: float, number: int, lost: tuple[int, str] | None = None
-    ) -> Entry:
+    ) -> LedgerEntry:
         bound = spent if math.isfinite(spent) else None
         # JSON has no infinity: what is known of no bound is written as what has no noise.
         events = (Gaussian(0.0),) if tally(charge.events).everything else charge.events
-        entry = Entry(
+        entry = LedgerEntry(
             number, self.digest, time.time(), charge.job, charge.unit, charge.rounds, events, bound, delta, lost
         )
         line = msgspec.json.encode(entry)
@@ -191,7 +191,7 @@ class Ledger:
         self._take(entry, line)
         return entry
 
-    def _take(self, entry: Entry, line: bytes) -> None:
+    def _take(self, entry: LedgerEntry, line: bytes) -> None:
         self.jobs[entry.job] = entry
         self.number, self.digest = entry.number, hashlib.sha256(line).hexdigest()
         self._known.add((self.number, self.digest))
@@ -199,7 +199,7 @@ class Ledger:
             self._known.add(entry.lost)
         self._size += len(line) + 1
 
-    def _checked(self, line: bytes, place: int) -> Entry:
+    def _checked(self, line: bytes, place: int) -> LedgerEntry:
         try:
             entry = LINE.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError):

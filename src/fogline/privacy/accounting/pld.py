@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.privacy.accounting.renyi import rdp_delta, rdp_epsilon
-from fogline.privacy.accounting.tally import Tally
+from fogline.privacy.accounting.tally import EventTally
 
 Array = npt.NDArray[np.float64]
 SPAN = 10.0
@@ -59,7 +59,7 @@ class _Losses:
         return weights / total, highest + math.log(total)
 
 
-def pld_epsilon(total: Tally, delta: float) -> float:
+def pld_epsilon(total: EventTally, delta: float) -> float:
     """ε by the distribution of losses.
 
     What is only known to be zero-concentrated has no such distribution; then Rényi divergences say it.
@@ -70,7 +70,7 @@ def pld_epsilon(total: Tally, delta: float) -> float:
     return max(_Composed(one, step, rate=math.log(delta)).epsilon(delta) for one, step in _directions(total))
 
 
-def pld_delta(total: Tally, epsilon: float) -> float:
+def pld_delta(total: EventTally, epsilon: float) -> float:
     """δ by the distribution of losses; see :func:`pld_epsilon`."""
     bound = rdp_delta(total, epsilon)
     if total.rho or epsilon > LARGE or rdp_epsilon(total, 1e-3) > LARGE:
@@ -82,7 +82,7 @@ def pld_delta(total: Tally, epsilon: float) -> float:
 Parts = list[tuple[_Losses, int]]
 
 
-def _directions(total: Tally) -> list[tuple[Parts, float]]:
+def _directions(total: EventTally) -> list[tuple[Parts, float]]:
     """Events, with how often each came and the step of the grid: where a unit is taken out, and where one comes in."""
     events = [(rate, noise, times) for (rate, noise), times in total.sampled.items()]
     if total.precision:

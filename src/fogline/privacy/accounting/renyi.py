@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from fogline.privacy.accounting.tally import Tally
+from fogline.privacy.accounting.tally import EventTally
 
 Array = npt.NDArray[np.float64]
 WHOLE = (*range(2, 65), 80, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
@@ -24,27 +24,27 @@ TERMS = 200
 """Of the series for orders between whole numbers."""
 
 
-def rdp_epsilon(total: Tally, delta: float) -> float:
+def rdp_epsilon(total: EventTally, delta: float) -> float:
     """ε by Rényi divergences."""
     return epsilon_of(*_rdp(total), delta)
 
 
-def rdp_delta(total: Tally, epsilon: float) -> float:
+def rdp_delta(total: EventTally, epsilon: float) -> float:
     """δ by Rényi divergences."""
     return delta_of(*_rdp(total), epsilon)
 
 
-def zcdp_epsilon(total: Tally, delta: float) -> float:
+def zcdp_epsilon(total: EventTally, delta: float) -> float:
     """ε by zero-concentrated differential privacy, which takes no notice of samples."""
     return rdp_epsilon(total.unsampled, delta)
 
 
-def zcdp_delta(total: Tally, epsilon: float) -> float:
+def zcdp_delta(total: EventTally, epsilon: float) -> float:
     """δ by zero-concentrated differential privacy, which takes no notice of samples."""
     return rdp_delta(total.unsampled, epsilon)
 
 
-def _rdp(total: Tally) -> tuple[Array, Array]:
+def _rdp(total: EventTally) -> tuple[Array, Array]:
     """Orders, and the divergence of each."""
     orders = ORDERS if total.sampled else FINE
     divergences = orders * (total.precision / 2 + total.rho)

@@ -10,7 +10,7 @@ from fogline.privacy.accounting.events import Concentrated, Event, Gaussian, Rep
 
 
 @dataclass(slots=True)
-class Tally:
+class EventTally:
     """What happened in all.
 
     Sums with Gaussian noise on the same or on different data compose to one with less noise; so they are one number.
@@ -34,10 +34,10 @@ class Tally:
         return math.isinf(self.precision) or math.isinf(self.rho)
 
     @property
-    def unsampled(self) -> Tally:
+    def unsampled(self) -> EventTally:
         """The same as if every unit had been in every sample, which gives away no less."""
         more = sum(times / noise**2 for (_, noise), times in self.sampled.items())
-        return Tally(self.precision + more, {}, self.rho)
+        return EventTally(self.precision + more, {}, self.rho)
 
     def events(self) -> list[Event]:
         """Events that give away the same."""
@@ -49,7 +49,7 @@ class Tally:
         return events
 
 
-def tally(events: Iterable[Event]) -> Tally:
+def tally(events: Iterable[Event]) -> EventTally:
     """Add events up.
 
     A sample of a sample is a sample of the product of their rates. What was drawn once and used several times was
@@ -59,13 +59,13 @@ def tally(events: Iterable[Event]) -> Tally:
     Raises:
         ValueError: a number of an event can be none.
     """
-    total = Tally()
+    total = EventTally()
     for event in events:
         _add(total, event, 1)
     return total
 
 
-def _add(total: Tally, event: Event, times: int) -> None:
+def _add(total: EventTally, event: Event, times: int) -> None:
     match event:
         case Gaussian(noise=noise):
             _check("noise", noise)
@@ -83,7 +83,7 @@ def _add(total: Tally, event: Event, times: int) -> None:
                 _add_sampled(total, rate, inner, times)
 
 
-def _add_sampled(total: Tally, rate: float, inner: Event, times: int) -> None:
+def _add_sampled(total: EventTally, rate: float, inner: Event, times: int) -> None:
     match inner:
         case Sampled(rate=second, event=deeper):
             _check("rate", second)

@@ -19,7 +19,7 @@ FAINT = 1e-4
 """Of the largest movement of a bias: a unit that moves less says nothing above rounding."""
 
 
-class Candidates(NamedTuple):
+class InputCandidates(NamedTuple):
     """What the units of a layer speak of, the surest first."""
 
     inputs: Array
@@ -28,7 +28,7 @@ class Candidates(NamedTuple):
     """(k,) how many units agree on each."""
 
 
-def candidates(weights: npt.ArrayLike, biases: npt.ArrayLike, low: float, high: float) -> Candidates:
+def candidates(weights: npt.ArrayLike, biases: npt.ArrayLike, low: float, high: float) -> InputCandidates:
     """The inputs that a dense layer's movement speaks of.
 
     What several units agree on comes first: mixtures of examples differ from unit to unit. Next comes what lies within
@@ -57,4 +57,4 @@ def candidates(weights: npt.ArrayLike, biases: npt.ArrayLike, low: float, high: 
     found, agreed = np.array(inputs).reshape(-1, moved.shape[1]), np.array(units, np.int64)
     outside = (np.maximum(low - found, 0) + np.maximum(found - high, 0)).mean(1) if len(found) else np.zeros(0)
     order = np.lexsort((outside, -agreed))
-    return Candidates(found[order], agreed[order])
+    return InputCandidates(found[order], agreed[order])

@@ -12,7 +12,7 @@ from fogline.simulation.attacks.view import RoundView
 
 
 @ATTACKS.add("gaussian")
-class Gaussian(Attack):
+class GaussianAttack(Attack):
     """Sends normally distributed numbers with mean 0 (Blanchard et al., 2017)."""
 
     std: float = bounded(1.0, gt=0)

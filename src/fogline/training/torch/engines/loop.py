@@ -27,7 +27,7 @@ from fogline.training.torch.module_device import ModuleDevice
 from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.steps.clipping import clip_factors
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere
-from fogline.training.torch.steps.noising import Noising
+from fogline.training.torch.steps.noising import StepNoising
 from fogline.training.torch.steps.step_device import StepDevice
 from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
@@ -188,7 +188,7 @@ class _PrivateDevice(_Device):
         assert engine.local.privacy is not None
         self._clip, self._draws = engine.local.privacy.clip, draws
         expected = expected_batch(size, job.batch_size or engine.local.batch_size)
-        self._noising = Noising(engine.local.privacy, [draws], [expected])
+        self._noising = StepNoising(engine.local.privacy, [draws], [expected])
 
     def _differentiate(self, x: Arguments, y: Tensor) -> float:
         total, losses = torch.zeros_like(self.start), 0.0

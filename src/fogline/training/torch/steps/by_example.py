@@ -14,7 +14,7 @@ from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.torch.steps.clipping import GhostNorms, clip_factors, squares_of, weighted_sum
 from fogline.training.torch.steps.cohort import Batch, DeviceExamples, Labels
 from fogline.training.torch.steps.loss_gradient import Head, loss_of
-from fogline.training.torch.steps.noising import Noising
+from fogline.training.torch.steps.noising import StepNoising
 from fogline.training.torch.steps.optimizers import Collect
 from fogline.training.torch.steps.program import DrawingProgram, Program
 from fogline.training.torch.steps.stacked_weights import rows_of, split_rows
@@ -142,7 +142,7 @@ class NoisySteps:
         ]
         """Places of each device's examples, step by step."""
         expected = [expected_batch(part.size, width) for part, width in zip(parts, widths, strict=True)]
-        self._noising = Noising(local.privacy, self._draws, expected)
+        self._noising = StepNoising(local.privacy, self._draws, expected)
 
     def bind(self, devices: Sequence[StepDevice]) -> Callable[[Batch, list[Tensor]], tuple[Tensor, list[Tensor]]]:
         """A function of a step's batch and weights (k, *shape), to its losses (k,) and noisy gradients (k, *shape).

@@ -14,7 +14,7 @@ GRID = 2.0**-12
 more of what noise was added to than its size does (Mironov 2012), and rounding takes them away."""
 
 
-class Noising:
+class StepNoising:
     """Noise for devices that step together.
 
     Args:
