@@ -38,7 +38,7 @@ def star(*uplink: str | Stage, downlink: tuple[str | Stage, ...] = ()) -> Tree:
 def staged(name: str) -> dict[str, np.ndarray]:
     """What int8 makes of the vector of that name."""
     return {
-        f"staged/codes/{name}": np.zeros(SIZE, np.int8),
+        f"staged/codes/{name}": np.zeros(SIZE, np.uint8),
         f"staged/scales/{name}": np.zeros(BLOCKS, np.float32),
         f"staged/shape/{name}": np.zeros(2, np.int64),
     }
