@@ -15,8 +15,8 @@ part of a cycle."""
 def rarely_collected() -> Generator[None]:
     """Let the collector look at what is made inside only, and seldom."""
     thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
-    gc.collect()
     if not frozen:  # Else the program that runs this has frozen what it keeps, and it should stay so.
+        gc.collect()
         gc.freeze()  # What is there now stays; the collector need not look at it again and again.
     gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
     try:
