@@ -9,8 +9,9 @@ gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """The modules of all tests stay until the end: the garbage collector need not look at them again each time."""
+    """The modules of all tests stay until the end, and so do those that PyTorch imports later: the garbage collector
+    need not look at them again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)  # The usual 700 look at what PyTorch imports later again and again.
+    gc.set_threshold(500_000)
     gc.enable()
