@@ -19,13 +19,16 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_run_that_fails_leaves_the_collector_as_it_was(done: list[str]) -> None:
+    def fail() -> None:
+        assert gc.get_threshold()[0] == COLLECT_EVERY
+        assert done == ["collect", "freeze"]
+        raise ZeroDivisionError
+
     before = gc.get_threshold()
     gc.set_threshold(700, 11, 12)
     try:
         with pytest.raises(ZeroDivisionError), rarely_collected():
-            assert gc.get_threshold()[0] == COLLECT_EVERY
-            assert done == ["collect", "freeze"]
-            1 / 0  # noqa: B018
+            fail()
         assert gc.get_threshold() == (700, 11, 12)
         assert done == ["collect", "freeze", "unfreeze"]
     finally:
