@@ -2,8 +2,8 @@
 
 A line is an entry (JSON) and names the digest of the line before, so that none can be changed, left out or put in
 between. An entry is on disk before what it is about leaves the node: a crash can charge for what never left, and never
-the other way round. What a job has given away since it began stands in its last entry, in all: mechanisms whose noise is correlated
-over rounds do not add up round by round.
+the other way round. What a job has given away since it began stands in its last entry, in all: mechanisms whose noise
+is correlated over rounds do not add up round by round.
 """
 
 from __future__ import annotations
