@@ -13,7 +13,6 @@ from fogline.params import Spec
 from fogline.plugins import read_call
 from fogline.privacy.adaptive import TooFewError, noise_of_sum
 
-
 WIDEST = 1e7
 """Noise that sums in whole numbers have room for: steps of 2^-30, in 64 bits, with some to spare for a clip that grows."""
 
