@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogline.aggregation import Update
+from fogline.aggregation import Partial, Update
 from fogline.aggregation.rules import make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make

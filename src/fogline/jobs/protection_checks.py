@@ -14,7 +14,7 @@ from fogline.plugins import read_call
 from fogline.privacy.adaptive import TooFewError, noise_of_sum
 
 WIDEST = 1e7
-"""Noise that sums in whole numbers have room for: steps of 2^-30, in 64 bits, with some to spare for a clip that grows."""
+"""Noise that sums in whole numbers have room for: steps of 2^-30 in 64 bits, and some to spare for clips that grow."""
 
 
 def check_privacy(job: Job, algorithm: Algorithm) -> None:

@@ -19,6 +19,16 @@ def tiers_of(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: tier for name, tier in tables.items() if isinstance(tier, dict)}
 
 
+def keeps_reasons(job: str) -> bool:
+    """Whether a job protects what devices give: then why one fails, which may tell of its data, stays there as well.
+
+    Args:
+        job: its text (TOML).
+    """
+    read = tomllib.loads(job)
+    return "privacy" in read or any(tier.get("exchange") for tier in [*tiers_of(read).values()][-1:])
+
+
 def sums_securely(job: str) -> bool:
     """Whether devices and the aggregator above them have an exchange that shows only sums.
 
