@@ -445,7 +445,7 @@ def serve(channel: socket.socket) -> None:
             answer = RequestFailed(str(blame("", error) if loading_of(error) else error) or type(error).__name__)
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = RequestFailed(str(error), bug=True)
+            answer = RequestFailed(str(error), bug=True, line=error.line)
         except (Exception, SystemExit) as error:
             log.exception("a request failed: %s", type(request).__name__)
             # Code that does not fit together, or wants to end the process, does so on any other worker too.
