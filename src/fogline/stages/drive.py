@@ -14,10 +14,10 @@ from fogline.stages.rotated_code import RotatedCode, Rows
 
 @STAGES.add("drive")
 class Drive(RotatedCode):
-    """One bit a number: a random rotation, signs, and for each block the scale of the least error (DRIVE: Vargaftik et
-    al., NeurIPS 2021, arXiv 2105.08339), with error feedback.
+    """One bit a number: signs after a random rotation, with error feedback.
 
-    What comes out is too short on average; ``eden(bits=1)`` has the same signs with the scale that is right on average.
+    Each block has the scale of the least error (DRIVE: Vargaftik et al., NeurIPS 2021, arXiv 2105.08339). What comes
+    out is too short on average; ``eden(bits=1)`` has the same signs with the scale that is right on average.
     """
 
     feedback = True

@@ -17,9 +17,10 @@ LOST = {1: 0.571, 2: 0.133, 3: 0.0358, 4: 0.0096}
 
 @STAGES.add("eden")
 class Eden(RotatedCode):
-    """One to four bits a number: a random rotation, the nearest centroids of normal numbers, and for each block the
-    scale that makes it right on average (EDEN: Vargaftik et al., ICML 2022, arXiv 2108.08842). With one bit it is
-    DRIVE with the unbiased scale.
+    """One to four bits a number: centroids of normal numbers after a random rotation.
+
+    Each block has the scale that makes it right on average (EDEN: Vargaftik et al., ICML 2022, arXiv 2108.08842). With
+    one bit it is DRIVE with the unbiased scale.
     """
 
     unbiased = True

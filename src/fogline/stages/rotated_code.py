@@ -60,10 +60,8 @@ class RotatedCode(VectorCode):
         return {"codes": bits.pack(codes, self.width), "scales": scales, "seed": seed}
 
     def decode(self, parts: Named, extent: Extent) -> Vector:
-        codes, vector = (
-            bits.unpack(parts["codes"], _coded(extent.count), self.width),
-            np.empty(extent.count, extent.dtype),
-        )
+        codes = bits.unpack(parts["codes"], _coded(extent.count), self.width)
+        vector = np.empty(extent.count, extent.dtype)
         for piece, (first, second) in zip(_pieces(extent.count), _signs(parts["seed"], extent.count), strict=True):
             rows = np.take(_table(self.width), codes[piece.codes]).reshape(-1, piece.width)
             rows = sylvester(sylvester(rows) * second) * first
