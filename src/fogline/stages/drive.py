@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.stages.registry import STAGES
-from fogline.stages.rotated_code import RotatedCode, Rows
+from fogline.stages.rotated_code import RotatedCode, Rows, squares
 
 
 @STAGES.add("drive")
@@ -27,7 +27,7 @@ class Drive(RotatedCode):
         return 1
 
     def scales(self, turned: Rows, rounded: Rows) -> npt.NDArray[Any]:
-        return np.einsum("ij,ij->i", turned, rounded) / np.einsum("ij,ij->i", rounded, rounded)
+        return np.einsum("ij,ij->i", turned, rounded) / squares(rounded)
 
     def error(self, count: int) -> float:
         """In the limit of wide blocks."""

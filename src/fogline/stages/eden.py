@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fogline.parameters import bounded
 from fogline.stages.registry import STAGES
-from fogline.stages.rotated_code import RotatedCode, Rows
+from fogline.stages.rotated_code import RotatedCode, Rows, squares
 
 LOST = {1: 0.571, 2: 0.133, 3: 0.0358, 4: 0.0096}
 """By bits, the expected square of the error's norm over the square of the vector's."""
@@ -32,7 +32,7 @@ class Eden(RotatedCode):
 
     def scales(self, turned: Rows, rounded: Rows) -> npt.NDArray[Any]:
         along = np.einsum("ij,ij->i", turned, rounded)
-        return np.einsum("ij,ij->i", turned, turned) / np.where(along == 0, 1, along)
+        return squares(turned) / np.where(along == 0, 1, along)
 
     def error(self, count: int) -> float:
         """In the limit of wide blocks, theorem 2.3 there."""
