@@ -13,14 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import fogline
-from fogline import JobError, Result, Tier, Tree
+from fogline import Result, Tier, Tree
 from fogline.algorithms import make
 from fogline.algorithms.base import Algorithm
-from fogline.algorithms.private import private_names
 from fogline.data import Examples, from_clients
-from fogline.training.context import DeviceContext
-from fogline.training.phase import Phases, TrainingPhase
-from fogline.user_code.bugs import CodeError
 
 STEPS, RATE, ROUNDS, CLASSES = 3, 0.2, 3, 3
 SIZES = (9, 6, 12, 5)
