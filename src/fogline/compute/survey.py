@@ -26,9 +26,10 @@ from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
 from fogline.training.context import DeviceContext
+from fogline.training.figures import metrics_of, sums_of
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
-from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, is_numeric
 
 METRIC, NEW = "metric/", "new/"
 """How the sums begin of all devices that judge, and of those that never train."""
@@ -147,7 +148,7 @@ class Examiner:
         except ValueError as error:
             raise UnansweredError(str(error)) from error
         vector, counters = self._model_of(question, client, down, local)
-        sums = self._task.evaluate(Params(self._task.spec, vector, counters), examples)
+        sums = sums_of(self._task, Params(self._task.spec, vector, counters), examples)
         if not sums.get("count", 1.0):
             raise UnansweredError(f"none of the targets of client '{client}' has a truth")
         bad = next((name for name, value in sums.items() if not math.isfinite(value)), None)
@@ -157,11 +158,19 @@ class Examiner:
 
     def _shares(self, client: str, sums: Sums) -> Sums:
         """What one device adds to the spread over devices, and to the figures of those that never train."""
-        figure = float(self._task.metrics(sums)[self._task.headline])
+        figure = self._headline(sums)
         if not math.isfinite(figure):
             raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
         new = {} if client in self._task.data.clients else {f"{NEW}{name}": value for name, value in sums.items()}
         return new | spread_sums(figure)
+
+    def _headline(self, sums: Sums) -> float:
+        try:
+            return metrics_of(self._task, sums).get(self._task.headline, math.nan)
+        except CodeError as error:
+            if isinstance(error.__cause__, Exception) and is_numeric(error.__cause__):
+                raise UnansweredError(error.plain) from error  # Of so few examples a metric may have no value.
+            raise
 
     def _model_of(self, question: Question, client: str, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
         """What a device is judged with: the model received, what its method says, or that after some training.
@@ -219,8 +228,8 @@ def answers_of(
 def judgement_of(task: Task, tally: SurveySums) -> DeviceJudgement:
     """What the sums of all devices say of a model."""
     sums = tally.sums
-    metrics, new = task.metrics(_under(METRIC, sums)), _under(NEW, sums)
-    return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), task.metrics(new) if new else {})
+    metrics, new = metrics_of(task, _under(METRIC, sums)), _under(NEW, sums)
+    return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), metrics_of(task, new) if new else {})
 
 
 def _devices(task: Task, sums: Sums) -> Spread | None:
@@ -229,7 +238,7 @@ def _devices(task: Task, sums: Sums) -> Spread | None:
 
 
 def _fogs(task: Task, tally: SurveySums) -> Spread | None:
-    parts = {name: task.metrics(_under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
+    parts = {name: metrics_of(task, _under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
     if not parts:
         return None
     ordered = sorted(parts.values(), reverse=not task.higher_is_better)

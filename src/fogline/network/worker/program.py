@@ -76,6 +76,7 @@ from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.example_privacy import fresh_secret
+from fogline.training.figures import metrics_of, sums_on_test
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
@@ -355,7 +356,7 @@ class JobWorker:
         return (
             {}
             if test is None or not self.job.evaluation.at_cloud
-            else self.task.metrics(self.task.evaluate(params, test))
+            else metrics_of(self.task, sums_on_test(self.task, params, test))
         )
 
     def conclude(self, request: Conclude) -> Evaluated:
