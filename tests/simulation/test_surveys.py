@@ -217,7 +217,8 @@ def test_a_metric_without_a_value_on_one_device_leaves_that_device_out() -> None
     )
     (why,) = [why for what, why in result.reasons.items() if what == "not judged"]
     assert "Rare.metrics raised ZeroDivisionError" in why
-    assert result.devices is not None and 0 < result.devices.count < 6
+    assert result.devices is not None
+    assert 0 < result.devices.count < 6
 
 
 @QUERIES.add("choosy")

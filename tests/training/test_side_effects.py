@@ -145,4 +145,5 @@ def test_a_module_that_keeps_what_it_computed_trains() -> None:
 
     task = task_of(Kept)
     refused = Stacked.refuses(task, LocalMethod(), LOCAL)
-    assert refused is not None and "changes something that it reaches" in refused
+    assert refused is not None
+    assert "changes something that it reaches" in refused
