@@ -57,16 +57,15 @@ def numbers_by_name(given: Any) -> dict[str, float]:
     """
     if not isinstance(given, Mapping):
         raise TypeError(f"it gives {a(given)}; it must give a dictionary of numbers by name")
+    numbers: dict[str, float] = {}
     for key, value in cast("Mapping[object, object]", given).items():
         if not isinstance(key, str) or not isinstance(value, Real):
             raise TypeError(f"it gives {a(value)} as {key!r}; it must give numbers, by names that are text")
-        if isinstance(value, int) and abs(value) > MOST:
-            raise TypeError(f"it gives a whole number as {key!r} that is too large for a float")
-    return {key: float(value) for key, value in cast("Mapping[str, float]", given).items()}
-
-
-MOST = 10**308
-"""Of whole numbers: others cannot be told as floating-point ones."""
+        try:
+            numbers[key] = float(value)
+        except OverflowError:
+            raise TypeError(f"it gives a whole number as {key!r} that is too large for a float") from None
+    return numbers
 
 
 def _numbers(task: Task, method: str, given: Any) -> dict[str, float]:
