@@ -20,7 +20,7 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import LocalRound, opened, prepare, run_cohort
+from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
 from fogline.compute import device
@@ -134,14 +134,14 @@ class JobWorker:
             ValueError: it must not be used for this job, or the method is not what it says; a sentence.
         """
         if self._engine is None:
-            local, prepared = local_training(self.job), prepare(self.algorithm, self.task, first)
+            local, jobs = local_training(self.job), tried(self.algorithm, self.task, first)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
                 autotune(
                     self.task,
                     self.algorithm,
                     local,
-                    [prepared if isinstance(prepared, ClientJob) else opened(self.task, first)],
+                    jobs,
                     engine=engine,
                     chunk=1,
                     compared=self.job.engine_compared,
