@@ -279,6 +279,17 @@ def asks_beside(job: Job) -> bool:
     return job.evaluation.on_devices or bool(job.queries)
 
 
+def asks(job: Job, kind: str, query: str) -> bool:
+    """Whether devices are asked that beside the training.
+
+    Args:
+        job: the job.
+        kind: ``evaluate`` or ``query``.
+        query: of that kind: which.
+    """
+    return query in job.queries if kind == "query" else job.evaluation.on_devices
+
+
 def model_name(job: Job) -> str:
     """What the versions that a job publishes are called."""
     return job.publish.model or re.sub(r"[^A-Za-z0-9._-]+", "-", job.name)[:63].strip("._-") or "model"

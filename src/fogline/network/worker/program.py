@@ -41,6 +41,7 @@ from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchanges_of
+from fogline.jobs.job import asks
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
@@ -69,6 +70,7 @@ from fogline.network.worker.requests import (
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
+from fogline.nodes.events import Trained
 from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
@@ -83,6 +85,7 @@ from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
 from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
+UNASKED = "it was asked what the job does not ask devices"
 
 
 class JobWorker:
@@ -291,6 +294,9 @@ class JobWorker:
         if isinstance(asked.effect, ParentStep | Combine):
             return self.exchange(self.opened.depth).carry_out(asked)
         if isinstance(asked.effect, Examine):
+            if not asks(self.job, asked.effect.kind, asked.effect.query):  # Who asks may not keep to the job.
+                effect = asked.effect
+                return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
             return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
