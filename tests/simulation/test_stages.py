@@ -123,7 +123,6 @@ def test_objects_and_texts_are_the_same_and_the_run_repeats_from_its_folder(tmp_
 def test_a_run_that_goes_on_remembers_what_was_lost(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
     whole = simulate(rounds=14, tree=tree)
     append = RunFolder.append
 

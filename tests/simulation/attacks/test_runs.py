@@ -143,7 +143,7 @@ NOISE = {"name": "gaussian(std=0.1)"}
     ],
     ids=["rules", "async", "stages"],
 )
-def test_an_interruption_changes_no_bit(tree: Tree, tmp_path: Path, unplotted: None) -> None:
+def test_an_interruption_changes_no_bit(tree: Tree, tmp_path: Path) -> None:
     whole = toy(tree, NOISE, rounds=4, checkpoint_every=1)
     assert not np.array_equal(whole.params.vector, toy(tree, rounds=4).params.vector)
     with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run", whole.job) as folder:
