@@ -29,7 +29,7 @@ def found(rows: list[Row]) -> list[dict[str, float]]:
         {
             name: value
             for name, value in row.items()
-            if name in ("round", "accuracy", "loss") or name.startswith(("devices/", "at/"))
+            if name in ("round", "accuracy", "loss") or name.startswith(("devices/", "at/", "common/"))
         }
         for row in rows
     ]

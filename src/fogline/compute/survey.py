@@ -217,7 +217,8 @@ class Examiner:
         fine_tune, task, job = self._job.evaluation.fine_tune, self._task, self._job
         assert fine_tune is not None
         training = local_training(job).model_copy(update={"epochs": fine_tune.epochs, "steps": None})
-        steps, rate = training.step_count(task.data.at(asked.client).count), training.rate(question.round, job.rounds)
+        steps = training.step_count(task.data.at(asked.client).count)
+        rate = fine_tune.learning_rate or training.rate(question.round, job.rounds)
         asked = replace(asked, steps=steps, learning_rate=rate, round=0)
         ready = prepare(self._algorithm, task, asked)
         if isinstance(ready, LocalRound):
