@@ -1,6 +1,6 @@
 """A digit model for ten edge devices, and one for each of them.
 
-Each device has a skewed mix of digits (Dirichlet, 0.3). They train a small CNN together; to be judged, each fine-tunes
+Each device has a skewed mix of digits (Dirichlet, 0.1). They train a small CNN together; to be judged, each fine-tunes
 it on its own examples and reports how it does on those that it holds out, with the common model and with its own.
 """
 
@@ -19,7 +19,7 @@ def cnn(size: int) -> nn.Module:
     )  # fmt: skip
 
 
-def task(clients: int = 10, alpha: float = 0.3) -> Task:
+def task(clients: int = 10, alpha: float = 0.1) -> Task:
     """MNIST where its files are (see ``fogline datasets``), else the 8x8 digits that come with scikit-learn."""
     try:
         data = load("mnist", partition="dirichlet", clients=clients, alpha=alpha)
