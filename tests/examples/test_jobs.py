@@ -26,6 +26,7 @@ NEEDS = {
     "eight-bits": None,
     "energy": "citylearn2022",
     "images": "mnist",
+    "personal": None,
     "text": "shakespeare",
     "tiles": "magnetic_tile",
     "turbofan": "cmapss",

@@ -83,6 +83,8 @@ class FineTune(StrictModel):
 
     epochs: PositiveInt = 1
     """Passes over its examples."""
+    learning_rate: PositiveFloat | None = None
+    """None: that of the round."""
 
 
 class Evaluation(StrictModel):

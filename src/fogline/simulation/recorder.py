@@ -244,6 +244,7 @@ class Recorder:
             metrics=metrics,
             fogs=None if found is None else found.fogs,
             devices=None if found is None else found.devices,
+            common=None if found is None else found.common,
             held_out=self._held_out() if found is None else found.new,
             reached=self.reached(),
             counts=dict(traffic.mishaps.counts),

@@ -385,6 +385,7 @@ class JobWorker:
                 metrics=metrics,
                 fogs=None if found is None else found.fogs,
                 devices=None if found is None else found.devices,
+                common=None if found is None else found.common,
                 held_out={} if found is None else found.new,
                 reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
                 counts=request.counts,
