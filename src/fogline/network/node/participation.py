@@ -272,7 +272,8 @@ class JobParticipation:
                 return
             self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
-            samples = self._samples if self.announcement.hellos else 0
+            tells = self.announcement.hellos and (self._charging is None or not self._charging.hides_size)
+            samples = self._samples if tells else 0
             self._hello = Hello(samples=samples, task=driver.machine.task, asked=self._asked, trains=self._trains)
         if self._empty is not None:
             self._empty.cancel()
