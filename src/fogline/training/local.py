@@ -93,6 +93,8 @@ class ClientJob:
     """Examples in a step; None: as local training has it."""
     model: Vector | None = None
     """(floats,) the model received, where the method begins elsewhere; None: it begins there."""
+    share: float = 1.0
+    """Of the model's numbers, how many the device can train at most: below 1, it has a smaller model."""
     secret: bytes | None = field(default=None, repr=False)
     """What DP-SGD's samples and noise come from, known to the device alone; None: from the seed, in a simulation."""
 

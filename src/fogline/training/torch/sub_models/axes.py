@@ -92,7 +92,7 @@ def stays(size: int) -> Axis:
 
 def size_of(axis: Axis) -> int:
     """How many indices it has."""
-    return sum(run.units * run.each for run in axis)
+    return narrow_size(axis, 1.0)
 
 
 def is_free(axis: Axis) -> bool:
@@ -155,6 +155,11 @@ def ranges(axis: Axis, share: float) -> tuple[Range, ...] | None:
         found.append((first, behind))
         start += run.units * run.each
     return None if found == [(0, start)] else tuple(found)
+
+
+def narrow_size(axis: Axis, share: float) -> int:
+    """How many indices a model so wide has along it."""
+    return sum((run.units if run.width is None else run.width.kept(share)) * run.each for run in axis)
 
 
 def _said(axis: Axis) -> str:
