@@ -38,7 +38,8 @@ class SubModel:
         task: the smaller model, on the same data.
         ranges: the numbers of the model that a device with it trains, and sends.
         cost: MFLOP to train on one example.
-        received: bytes of what comes down to a device that has it, without what is frozen.
+        received: bytes of what comes down to a device that has it.
+        tells_buffers: whether it sends its running statistics: those of a narrower model are of another function.
     """
 
     whole: Spec
@@ -46,6 +47,7 @@ class SubModel:
     ranges: ModelRanges
     cost: float
     received: int
+    tells_buffers: bool = True
     engines: dict[type[Any], Any] = field(default_factory=dict[type[Any], Any])
     """Engines that train it, by their kind: kept by whoever builds them."""
 

@@ -21,7 +21,7 @@ from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
 from fogline.training.method import Array, LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
-from fogline.training.sub_models import ModelCutter, SubModel, SubModels
+from fogline.training.sub_models import ModelCutter, SubModels
 
 __all__ = ["Engine", "Sums", "Task"]
 
@@ -108,8 +108,6 @@ class Task(ABC):
     """Whether hooks are refused a device's examples: each of them is protected."""
     sub_models: SubModels | None = None
     """Smaller models for devices that cannot train the whole one; None: all train it."""
-    own: SubModel | None = None
-    """Which smaller model of another task this one is; None: none."""
     seed: int = 0
     """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
 
@@ -232,6 +230,12 @@ class Task(ABC):
             ValueError: tasks of this kind have none.
         """
         raise ValueError(f"smaller models are asked for, which a {type(self).__name__} does not give")
+
+    def with_sub_models(self, sub_models: SubModels) -> Self:
+        """A twin that has smaller models for devices that cannot train the whole one."""
+        twin = copy.copy(self)
+        twin.sub_models = sub_models
+        return twin
 
     def with_seal(self) -> Self:
         """A twin whose hooks are refused the examples of devices."""

@@ -38,7 +38,7 @@ class TorchCutter(ModelCutter):
         table, tensors = self._widths
         kept = {name: tuple(ranges(axis, width) for axis in axes) for name, axes in tensors.items()}
         make = partial(narrowed, self._task.complete, table, kept, width)
-        return self._once(("narrow", width), make, kept)
+        return self._once(("narrow", width), make, kept, tells_buffers=width >= 1.0)
 
     @property
     def exits(self) -> int:
@@ -57,13 +57,13 @@ class TorchCutter(ModelCutter):
         chosen = frozenset(names)
         return self._once(("only", chosen), partial(frozen_but, self._task.complete, chosen), {})
 
-    def _once(self, key: object, make: Make, kept: Mapping[str, Axes]) -> SubModel:
+    def _once(self, key: object, make: Make, kept: Mapping[str, Axes], tells_buffers: bool = True) -> SubModel:
         """A smaller model; ``kept``: the ranges of entries of which it may not have everything."""
         if key not in self._made:
-            self._made[key] = self._cut(make, kept)
+            self._made[key] = self._cut(make, kept, tells_buffers)
         return self._made[key]
 
-    def _cut(self, make: Make, kept: Mapping[str, Axes]) -> SubModel:
+    def _cut(self, make: Make, kept: Mapping[str, Axes], tells_buffers: bool) -> SubModel:
         whole = self._task
         task = whole.remade(make)
         given, wanted = _shapes(task.gives()), _shapes(whole.gives())
@@ -79,7 +79,7 @@ class TorchCutter(ModelCutter):
         # A forward pass, one back to the inputs and one to the weights cost about the same.
         trains = spec.trainable / max(1, spec.floats)
         cost = task.cost if spec.floats < whole.spec.floats else task.cost * (1.0 + 2.0 * trains) / 3.0
-        return SubModel(whole.spec, task, ModelRanges.of(sends), cost, spec.bytes)
+        return SubModel(whole.spec, task, ModelRanges.of(sends), cost, spec.bytes, tells_buffers)
 
     @cached_property
     def _widths(self) -> tuple[WidthTable, dict[str, list[Axis]]]:
