@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -27,6 +28,9 @@ class SmallerTask(Protocol):
     def spec(self) -> Spec:
         """The layout of the smaller model."""
         ...
+
+    sub_models: Any
+    """The models within the smaller one."""
 
 
 @dataclass(eq=False)
@@ -92,6 +96,11 @@ class ReceivedHome(Home):
 class ModelCutter(ABC):
     """Makes smaller models of one task's model. Each is made once."""
 
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """The layout of the whole model."""
+
     @abstractmethod
     def narrow(self, width: float) -> SubModel:
         """Every layer between input and output has the first ``width`` of its units, rounded up; 0 < width <= 1.
@@ -134,6 +143,8 @@ class SubModels:
     def __init__(
         self, cutter: ModelCutter, candidates: Callable[[ModelCutter], Iterable[SubModel]], subject: str
     ) -> None:
+        self.own: SubModel | None = None
+        """Which of them the task itself is; None: the whole."""
         self._candidates = iter(candidates(cutter))
         self._subject = subject
         self._made: list[SubModel] = []
@@ -149,7 +160,7 @@ class SubModels:
         place = 0
         while True:
             if place == len(self._made):
-                self._made += islice(self._candidates, 1)
+                self._make(1)
             if place == len(self._made):
                 least = f", and the smallest has {self._made[-1].share:.3g}" if self._made else ""
                 raise ValueError(
@@ -160,7 +171,14 @@ class SubModels:
                 return self._made[place]
             place += 1
 
-    def within(self, own: SubModel | None) -> list[SubModel]:
-        """The device's own and all smaller ones, the largest first; of a device that has the whole, all."""
-        self._made += self._candidates
-        return self._made if own is None else self._made[self._made.index(own) :]
+    def nested(self) -> list[SubModel]:
+        """The models within the task's own, itself among them if it is a smaller one; the largest first."""
+        self._make(None)
+        return self._made if self.own is None else self._made[self._made.index(self.own) :]
+
+    def _make(self, count: int | None) -> None:
+        for made in islice(self._candidates, count):
+            within = copy(self)  # What is made is in a list that all share.
+            within.own = made
+            made.task.sub_models = within
+            self._made.append(made)

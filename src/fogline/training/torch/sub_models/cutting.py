@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fogline.params import Params, SharedPart
+from fogline.params import Params, SharedPart, Spec
 from fogline.params.ranges import Axes, ModelRanges
 from fogline.training.sub_models import ModelCutter, ReceivedHome, SubModel
 from fogline.training.torch.layout import named_tensors
@@ -33,6 +33,10 @@ class TorchCutter(ModelCutter):
     def __init__(self, task: ModuleTask) -> None:
         self._task = task
         self._made: dict[object, SubModel] = {}
+
+    @property
+    def spec(self) -> Spec:
+        return self._task.spec
 
     def narrow(self, width: float) -> SubModel:
         table, tensors = self._widths
