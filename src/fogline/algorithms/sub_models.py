@@ -31,7 +31,9 @@ def with_sub_models(task: T, algorithm: Algorithm) -> T:
         return task
     subject = type(algorithm).__name__
     if keeps_private(algorithm):
-        raise ValueError(f"{subject} has smaller models, and cannot keep part of the model on devices; leave private out")
+        raise ValueError(
+            f"{subject} has smaller models, and cannot keep part of the model on devices; leave private out"
+        )
     return task.with_sub_models(SubModels(task.cutter(), algorithm.sub_models, subject))
 
 

@@ -170,9 +170,7 @@ def _all(client: int) -> float:
     return 1.0
 
 
-def planner(
-    job: Job, data: FederatedData, algorithm: Algorithm, share: Callable[[int], float] = _all
-) -> Planner:
+def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable[[int], float] = _all) -> Planner:
     """How much each device trains in each of its rounds. ``share``: of the model, by client."""
     local = local_training(job)
     work, rounds, batch_size = job.local.work, job.rounds, local.batch_size

@@ -43,6 +43,6 @@ def check_shares(job: Job, algorithm: Algorithm) -> None:
             )
     if job.privacy is not None and job.privacy.unit != "example":
         raise JobError(
-            f"privacy.unit is '{job.privacy.unit}', whose noise is for updates that all weigh the same in every number, "
+            f"privacy.unit is '{job.privacy.unit}', whose noise is for updates in which every number weighs the same, "
             "and with shares a number is in some of them only; take unit = 'example', or leave shares out"
         )

@@ -39,7 +39,7 @@ class ModelRanges:
     @classmethod
     def of(cls, entries: Mapping[str, Axes]) -> ModelRanges:
         """From the ranges of every entry that the sub-model has something of."""
-        return cls(json.dumps({name: axes for name, axes in entries.items()}, separators=(",", ":")))
+        return cls(json.dumps(dict(entries), separators=(",", ":")))
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> ModelRanges:
@@ -121,9 +121,7 @@ def places_of(spec: Spec, entries: Iterable[Entry], ranges: Mapping[str, Axes]) 
         ranges: of those of which not everything is wanted.
     """
     whole = {entry.name: entry for entry in spec.entries}
-    found = [
-        _within(whole[entry.name], spec.slices[entry.name].start, ranges.get(entry.name)) for entry in entries
-    ]
+    found = [_within(whole[entry.name], spec.slices[entry.name].start, ranges.get(entry.name)) for entry in entries]
     return np.concatenate(found) if found else np.zeros(0, np.intp)
 
 

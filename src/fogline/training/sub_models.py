@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from fogline.params import Params, Spec
-from fogline.params.ranges import ModelRanges, Places, places_of
+from fogline.params.ranges import ModelRanges, places_of
 from fogline.training.home import Home, seen
 from fogline.training.local import ClientJob
 
@@ -66,19 +66,25 @@ class SubModel:
         return self.task.spec.trainable / self.whole.trainable
 
     @property
-    def floats(self) -> Places:
-        """Where the numbers of the smaller model's vector lie in that of the whole."""
-        return self._floats
+    def is_cut(self) -> bool:
+        """Whether it has fewer numbers than the whole, and not only fewer that train."""
+        return self._floats.size < self.whole.floats
 
     def cut(self, whole: Params) -> Params:
         """The smaller model, of a whole one."""
         return Params(self.task.spec, whole.vector[self._floats], whole.counters[self._counters])
 
     def opened(self, jobs: Sequence[ClientJob]) -> list[ClientJob]:
-        """Jobs for the whole model as jobs for the smaller one; those of one model share what is cut of it."""
+        """Jobs for the whole model as jobs for the smaller one; those of one model share what is cut of it.
+
+        What a parent has cut already stays as it is.
+        """
         cuts: dict[tuple[int, int], Params] = {}
         made: list[ClientJob] = []
         for job in jobs:
+            if self.is_cut and job.start.size == self._floats.size:
+                made.append(job)
+                continue
             key = id(job.start), id(job.counters)
             if key not in cuts:
                 cuts[key] = self.cut(Params(self.whole, job.start, job.counters))

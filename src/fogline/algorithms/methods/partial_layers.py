@@ -12,11 +12,11 @@ from fogline.training.sub_models import ModelCutter, SubModel
 
 @METHODS.add("partial_layers")
 class PartialLayers(FedAvg):
-    """Weaker devices train some layers only, the others as they came (partial training as in TimelyFL, Zhang et al., 2023).
+    """Weaker devices train some layers only, as in TimelyFL's partial training (Zhang et al., 2023, arXiv 2304.06947).
 
-    A device gets the whole model, runs all of it, and trains the first layers in the order of ``layers`` that its share
-    has room for; gradients need not go further back than those. It sends what it trained, and every number moves by
-    the mean over those who trained it.
+    A device gets the whole model and runs all of it. It trains the first layers, in the order of ``layers``, that its
+    share has room for; the others stay as they came, and gradients need not go back to them. It sends what it trained,
+    and every number moves by the mean over those who trained it.
 
     Args:
         layers: patterns of names, in the order in which devices take layers; empty: from the output to the input.

@@ -30,8 +30,8 @@ from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
-from fogline.training.torch.sub_models.cutting import TorchCutter
 from fogline.training.torch.outputs.losses import LossFunction, LossName, loss_function, shape_of
+from fogline.training.torch.sub_models.cutting import TorchCutter
 from fogline.user_code.bugs import attempt
 
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.torch.engines", first="loop")

@@ -93,7 +93,9 @@ class TorchCutter(ModelCutter):
             table = trace(module, self._task.pair())
         except UncuttableError as error:
             raise UncuttableError(f"the model of task '{name}' cannot be made narrower: {error}") from error
-        tensors = {key: table.parameters[id(t)][1] for key, t in named_tensors(module).items() if id(t) in table.parameters}
+        tensors = {
+            key: table.parameters[id(t)][1] for key, t in named_tensors(module).items() if id(t) in table.parameters
+        }
         if not any(is_free(axis) for axes in tensors.values() for axis in axes):
             raise UncuttableError(
                 f"the model of task '{name}' cannot be made narrower: it has no layer between input and output"

@@ -123,7 +123,9 @@ def _recurrent(table: WidthTable, name: str, layer: nn.RNNBase, args: Any, kwarg
         into = state * ways
     outputs, last = result
     states = [Traced(part, (*map(stays, part.shape[:-1]), state)) for part in _parts(last)]
-    return Traced(outputs, (*map(stays, outputs.shape[:-1]), into)), tuple(states) if layer.mode == "LSTM" else states[0]
+    return Traced(outputs, (*map(stays, outputs.shape[:-1]), into)), tuple(states) if layer.mode == "LSTM" else states[
+        0
+    ]
 
 
 def _attention(table: WidthTable, name: str, layer: nn.MultiheadAttention, args: Any, kwargs: Any, result: Any) -> Any:

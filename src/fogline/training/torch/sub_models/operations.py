@@ -93,7 +93,10 @@ def _concatenated(args: Any, kwargs: Any, result: Any) -> Traced:
     along = (args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis", 0))) % result.ndim
     axes = list(things[0].axes)
     for thing in things[1:]:
-        axes = [one + two if i == along else join(one, two) for i, (one, two) in enumerate(zip(axes, thing.axes, strict=True))]
+        axes = [
+            one + two if i == along else join(one, two)
+            for i, (one, two) in enumerate(zip(axes, thing.axes, strict=True))
+        ]
     return Traced(result, tuple(axes))
 
 
