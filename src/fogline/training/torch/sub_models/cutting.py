@@ -19,6 +19,7 @@ from fogline.training.torch.sub_models.axes import Axis, UncuttableError, is_fre
 from fogline.training.torch.sub_models.depth import first_outputs
 from fogline.training.torch.sub_models.traced import WidthTable
 from fogline.training.torch.sub_models.tracing import trace
+from fogline.user_code.bugs import attempt
 
 Make = Callable[[], nn.Module]
 
@@ -70,24 +71,26 @@ class TorchCutter(ModelCutter):
     def _cut(self, make: Make, kept: Mapping[str, Axes], tells_buffers: bool) -> SubModel:
         whole = self._task
         task = whole.remade(make)
-        given, wanted = _shapes(task.gives()), _shapes(whole.gives())
-        if given != wanted[: len(given)]:
+        wanted, given = _shapes(whole.gives()), attempt(lambda: _shapes(task.gives()))
+        if isinstance(given, Exception) or given != wanted[: len(given)]:
+            what = "fails" if isinstance(given, Exception) else f"gives outputs {given[-1]} and not {wanted[-1]}"
             raise UncuttableError(
-                f"the model of task '{whole.name}' gives outputs {given[-1]} and not {wanted[-1]} when it is made "
-                "smaller; let its forward take sizes from what it is given: x.flatten(1), and not x.view(-1, 320)"
+                f"the model of task '{whole.name}' {what} when it is made smaller; let its forward take sizes from "
+                "what it is given: x.flatten(1), and not x.view(-1, 320)"
             )
         spec = task.spec
         sends = {e.name: kept.get(e.name, (None,) * len(e.shape)) for e in spec.entries if e.role != "frozen"}
         if any(entry.role == "frozen" for entry in spec.entries):
             task = task.with_home(ReceivedHome(SharedPart(spec, frozenset()), lambda: Params.zeros(spec)))
         # A forward pass, one back to the inputs and one to the weights cost about the same.
-        trains = spec.trainable / max(1, spec.floats)
-        cost = task.cost if spec.floats < whole.spec.floats else task.cost * (1.0 + 2.0 * trains) / 3.0
+        trains = spec.trainable / whole.spec.trainable
+        cost = task.cost if spec.floats < whole.spec.floats else whole.cost * (1.0 + 2.0 * trains) / 3.0
         return SubModel(whole.spec, task, ModelRanges.of(sends), cost, spec.bytes, tells_buffers)
 
     @cached_property
     def _widths(self) -> tuple[WidthTable, dict[str, list[Axis]]]:
         """How widths go through the module, and the axes of its tensors by name."""
+        self._task.gives()  # If it takes its inputs at all.
         module, name = self._task.complete(), self._task.name
         try:
             table = trace(module, self._task.pair())

@@ -23,6 +23,7 @@ class WidthTracer(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
+        self.extra_traceback = False  # What goes wrong is told in a sentence.
         self.table = WidthTable()
         self._seen: dict[fx.Node, Any] = {}
 
