@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import gc
 
+gc.disable()
+"""While tests are collected, which makes hardly anything but modules."""
+
 
 def pytest_collection_finish() -> None:
-    """The modules of all tests stay until the end: the garbage collector, which every simulation runs once, need not
-    look at them again each time."""
+    """The modules of all tests stay until the end, and so do those that PyTorch imports later: the garbage collector
+    need not look at them again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(500_000)
+    gc.enable()

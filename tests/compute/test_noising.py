@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogline.aggregation import Update
+from fogline.aggregation import Partial, Update
 from fogline.aggregation.rules import make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make
@@ -189,7 +189,7 @@ def test_what_the_clip_does_not_hold_is_not_given(update: Update, why: str) -> N
         units.of(updates(1)[0], float("nan"), KEY)
 
 
-def moved_on_files(folder: Path, sent: list[Update]) -> tuple[np.ndarray, dict[int, str]]:
+def moved_on_files(folder: Path, sent: list[Update | Partial]) -> tuple[np.ndarray, dict[int, str]]:
     """The model of a real node after a round with what came, and which updates it refused."""
     groups = Groups(make("fedavg"), SPEC, make_rule("exact"), part_of(protection(Privacy(noise=1.0)), "delta", 0))
     runner = GroupsOnFiles(groups, False)
@@ -224,8 +224,21 @@ def test_a_node_refuses_what_no_unit_gives(tmp_path: Path) -> None:
     _, refused = moved_on_files(tmp_path, [good, updates(1)[0], heavy, more, CANARY])
     assert [*refused] == [1, 2, 3, 4]
     long = Update(CANARY.vectors, {"delta": 1.0})
-    _, refused = moved_on_files(tmp_path, [good, long])
+    fold = make_rule("exact").fold()
+    fold.add(long)
+    _, refused = moved_on_files(tmp_path, [good, long, fold.partial()])
     assert "longer than the clip" in refused[1]
+    assert "a sum of several updates" in refused[2]
+
+
+def test_one_device_cannot_lead_the_clip_away() -> None:
+    units = units_of(protection(Privacy(quantile=0.5)), "delta")
+    assert units is not None
+    good = units.of(updates(1)[0], None, KEY)
+    assert units.fault(good) is None
+    for said in ([1e6], [0.5, 0.5], [0.0], [np.nan]):
+        lie = Update(good.vectors | {"within": np.array(said, np.float32)}, good.weights)
+        assert "neither 0.5 nor -0.5" in (units.fault(lie) or "")
 
 
 def test_a_simulation_refuses_what_a_node_refuses() -> None:

@@ -69,6 +69,6 @@ def test_places_are_those_of_the_numbers_in_the_ranges(w: Axes, b: Axes) -> None
     ],
 )
 def test_what_is_no_part_of_the_model_is_refused(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match="^(It|The|.*Its)") as caught:
+    with pytest.raises(ValueError, match=r"^(It|The|.*Its)") as caught:
         ModelRanges(text).check(SPEC)
     assert why in str(caught.value)

@@ -141,6 +141,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "With privacy.quantile, noise of 1 wants more than 10 units in a round, and 8 are expected",
     ),
     "a mechanism": ({"privacy": {"mechanism": "laplace"}}, "privacy.mechanism: There is no mechanism 'laplace'"),
+    "next to no noise": ({"privacy": {"noise": 1e-200}}, "privacy.noise: it is 1e-200; it must be 0, or from 1e-06 to"),
+    "a clip that holds nothing": ({"privacy": {"clip": np.inf}}, "privacy.clip is inf; it must be at most 1e"),
+    "more noise than room": (
+        {"privacy": {"clip": 1e4, "noise": 1e4}},
+        "privacy.noise is 10000 and privacy.clip 10000, and the noise of both",
+    ),
 }
 
 

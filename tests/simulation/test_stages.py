@@ -40,6 +40,7 @@ def staged(name: str) -> dict[str, np.ndarray]:
     return {
         f"staged/codes/{name}": np.zeros(SIZE, np.int8),
         f"staged/scales/{name}": np.zeros(BLOCKS, np.float32),
+        f"staged/shape/{name}": np.zeros(2, np.int64),
     }
 
 

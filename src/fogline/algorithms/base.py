@@ -115,6 +115,8 @@ class Algorithm(LocalMethod, Parametrised):
     global_model: ClassVar[bool] = True
     """Whether the root's model is what is learned. Not where each device keeps a model of its own: then devices alone
     judge, and nothing is published."""
+    fine_tune_epochs: ClassVar[int] = 0
+    """For how many epochs a device fine-tunes before it judges, where the job does not say it; 0: not at all."""
     alike: ClassVar[bool] = True
     """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
     movement_only: ClassVar[bool] = True
@@ -237,6 +239,8 @@ DEVICE_HOOKS = (
     "perturb",
     "adjust_outputs",
     "adjust_loss",
+    "phases",
+    "fine_tune",
     "local_round",
     "report",
     "judge",

@@ -53,7 +53,8 @@ def _check_own_round(method: type[Algorithm]) -> None:
     """A local round of one's own takes the place of the engine's steps, and so of what is called in them."""
     if method.local_round is Algorithm.local_round:
         return
-    lost = next((hook for hook in STEP_HOOKS if getattr(method, hook) is not getattr(Algorithm, hook)), None)
+    instead = (*STEP_HOOKS, "phases")
+    lost = next((hook for hook in instead if getattr(method, hook) is not getattr(Algorithm, hook)), None)
     if lost is not None:
         raise ValueError(
             f"{method.__name__} trains by itself (local_round), so that its {lost} would never be called: do in "

@@ -13,9 +13,11 @@ from fogline.aggregation import Update, bound
 from fogline.algorithms import hooks
 from fogline.algorithms.base import Algorithm
 from fogline.algorithms.hooks import BUFFERS
+from fogline.algorithms.phases import first_of_each_kind, names_of, train_in_phases
+from fogline.algorithms.private import with_weights
 from fogline.algorithms.sub_models import by_sub_model, engine_of, task_of
-from fogline.params import State, Vector
-from fogline.training.context import DeviceContext, Draws
+from fogline.params import State
+from fogline.training.context import ROUND, DeviceContext, Draws
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.method import overrides
 from fogline.training.plan import Plan
@@ -76,12 +78,14 @@ def _run_alike(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
     """Devices that all have the same model."""
     whole = jobs if task.home is None else task.home.opened(jobs)
     prepared = [_prepared(algorithm, task, job) for job in whole] if _prepares(algorithm) else whole
+    if overrides(algorithm, "phases"):
+        return _in_phases(engine, algorithm, task, jobs, prepared)
     able = [_job_of(ready) for ready in prepared if not isinstance(ready, LocalRound)]
     moves = type(algorithm).report is Algorithm.report and not (task.home and task.home.part.private)
     try:
         trained = iter((engine.moved if moves else engine.train)(able) if able else ())
     except CodeError as error:
-        error.at(_names(task, able))
+        error.at(names_of(task, able))
         raise
     report = partial(_report_movement, algorithm, task) if moves else partial(_report, algorithm, task)
     return [
@@ -90,6 +94,30 @@ def _run_alike(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
         else report(before, ready, next(trained))
         for before, ready in zip(jobs, prepared, strict=True)
     ]
+
+
+def _in_phases(
+    engine: Engine,
+    algorithm: Algorithm,
+    task: Task,
+    jobs: Sequence[ClientJob],
+    prepared: Sequence[ClientJob | _Ready | LocalRound],
+) -> list[LocalRound]:
+    """The same for a method that trains in phases: all devices make their first, then their second, and so on."""
+    begun = [
+        _Ready(ready, Draws(ready.seed, ready.common_seed, ROUND)) if isinstance(ready, ClientJob) else ready
+        for ready in prepared
+    ]
+    able = [ready for ready in begun if isinstance(ready, _Ready)]
+    trained = iter(train_in_phases(engine, algorithm, task, [r.job for r in able], [r.draws for r in able]))
+
+    def done(before: ClientJob, ready: _Ready | LocalRound) -> LocalRound:
+        if isinstance(ready, LocalRound):
+            return msgspec.structs.replace(ready, local=before.local)
+        result, kept = next(trained)
+        return _report(algorithm, task, before, replace(ready, job=replace(ready.job, local=kept)), result)
+
+    return [done(before, ready) for before, ready in zip(jobs, begun, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +150,22 @@ def prepare(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | Loc
     return ready if isinstance(ready, LocalRound) else _job_of(ready)
 
 
+def tried(algorithm: Algorithm, task: Task, job: ClientJob) -> list[ClientJob]:
+    """What engines are compared on: a device's job as an engine takes it, and of a method that trains in phases one
+    of each kind. Of a device that fails, its plain job; the run will say why.
+
+    Raises:
+        CodeError: a hook, or the code that loads the device's data, is wrong.
+    """
+    ready = prepare(algorithm, task, job)
+    if isinstance(ready, LocalRound):
+        return [opened(task, job)]
+    return first_of_each_kind(algorithm, task, ready) if overrides(algorithm, "phases") else [ready]
+
+
 def opened(task: Task, job: ClientJob) -> ClientJob:
     """A job for the shared part as one for the whole model."""
     return job if task.home is None else task.home.opened([job])[0]
-
-
-def with_weights(task: Task, whole: Vector, weights: Vector) -> Vector:
-    """A model (floats,) with other shared weights (P,)."""
-    trained = task.spec.trainable
-    head = weights if task.home is None else task.home.part.trained.put(weights, whole[:trained])
-    return np.concatenate([head, whole[trained:]])
 
 
 def _prepared(algorithm: Algorithm, task: Task, job: ClientJob) -> ClientJob | _Ready | LocalRound:
@@ -215,7 +249,7 @@ def _check_frozen(task: Task, job: ClientJob, moved: str | None) -> None:
         raise CodeError(
             f"training changes '{moved}', a parameter that wants no gradient and so is never averaged; make it a "
             "buffer (register_buffer), or let it train"
-        ).at(_names(task, [job]))
+        ).at(names_of(task, [job]))
 
 
 def _enter_metrics(algorithm: Algorithm, update: Update, trained: LocalResult) -> None:
@@ -225,14 +259,5 @@ def _enter_metrics(algorithm: Algorithm, update: Update, trained: LocalResult) -
 
 
 def _failed(task: Task, job: ClientJob, error: Exception, samples: int) -> LocalRound:
-    reason = reason_of(error, _names(task, [job]))
+    reason = reason_of(error, names_of(task, [job]))
     return LocalRound(job.client, None, job.local, samples, np.nan, np.nan, reason)
-
-
-def _names(task: Task, jobs: Sequence[ClientJob]) -> str:
-    """Who it was, to stand before a sentence."""
-    names = [f"'{task.data.clients[job.client]}'" for job in jobs[:3]]
-    if len(jobs) == 1:
-        return f"Client {names[0]}"
-    more = f" and {len(jobs) - len(names)} more" if len(jobs) > len(names) else ""
-    return f"One of the clients {', '.join(names)}{more}"

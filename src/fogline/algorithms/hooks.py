@@ -6,9 +6,9 @@ what an aggregator's hooks raise there is no device to blame.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any, cast
@@ -23,7 +23,8 @@ from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, Client
 from fogline.params import State, Vector
 from fogline.plugins import nearest
 from fogline.training.context import DeviceContext, RoundContext
-from fogline.training.hook_calls import a, call, wrong
+from fogline.training.hook_calls import a, call, guarded, wrong
+from fogline.training.phase import Phases, TrainingPhase
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only
 from fogline.user_code.bugs import CodeError, NotFiniteError
@@ -57,6 +58,47 @@ def prepare(method: Algorithm, device: DeviceContext) -> State:
 def begin(method: Algorithm, device: DeviceContext) -> Vector:
     """Where training starts, (P,)."""
     return _model(method, "begin", call(method, "begin", device), device.model)
+
+
+def phases(method: Algorithm, hook: str, device: DeviceContext) -> Phases:
+    """A device's training in phases, to be driven by :func:`next_phase`; ``hook``: ``phases`` or ``fine_tune``."""
+    given = call(method, hook, device)
+    if not isinstance(given, Generator):
+        raise wrong(method, hook, f"gives {a(given)}; it must yield its phases: end = yield TrainingPhase(...)")
+    return cast("Phases", given)
+
+
+def next_phase(
+    method: Algorithm, hook: str, under_way: Phases, end: Vector | None, device: DeviceContext
+) -> TrainingPhase | State:
+    """The next phase; or, when they are over, what the device keeps.
+
+    Args:
+        method: whose.
+        hook: which of its hooks.
+        under_way: what :func:`phases` gave.
+        end: where the phase before ended, (P,); None before the first.
+        device: whose round it is.
+    """
+
+    def advance() -> Any:
+        try:
+            return under_way.send(cast("Vector", read_only(end)))
+        except StopIteration as over:
+            return device.local if over.value is None else over.value
+
+    given = guarded(method, hook, advance)
+    if not isinstance(given, TrainingPhase):
+        if isinstance(given, Mapping):
+            return _state(method, hook, given)
+        raise wrong(method, hook, f"gives {a(given)}; it must yield TrainingPhase(...), and may return a state")
+    if given.steps is not None and given.steps < 1:
+        raise wrong(method, hook, f"gives a phase of {given.steps} steps; there must be one at least")
+    return replace(
+        given,
+        start=None if given.start is None else _model(method, hook, given.start, device.model),
+        local=None if given.local is None else _state(method, hook, given.local),
+    )
 
 
 def judge(method: Algorithm, device: DeviceContext) -> Vector:
@@ -111,7 +153,7 @@ def server_update(
 ) -> tuple[Vector, State]:
     """The next model, finite and of the same type, and the next state."""
     hook = "inner_update" if inside else "server_update"
-    seen = dataclasses.replace(folded, sums=read_only(folded.sums), weights=read_only(folded.weights))
+    seen = replace(folded, sums=read_only(folded.sums), weights=read_only(folded.weights))
     try:
         result = call(method, hook, model, seen, state, group, numeric=False)
     except CodeError as error:

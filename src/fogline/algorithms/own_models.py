@@ -1,4 +1,4 @@
-"""What methods share in which each device keeps a model of its own, and sends something else than weights."""
+"""What methods share in which each device keeps a model of its own: instead of a common one, or beside it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,29 @@ from typing import ClassVar
 from fogline.algorithms.base import Algorithm
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext
+from fogline.training.phase import Phases, TrainingPhase
 
 MODEL = "model"
-"""Name of the device's model in what it keeps: a method's ``report`` gives it."""
+"""Name of the device's model in what it keeps: a method's ``report``, or what its ``phases`` return, gives it."""
 
 
-class OwnModels(Algorithm):
-    """Devices begin with the root's model and go on with their own, which they are judged with; the root's stays."""
+class PersonalModels(Algorithm):
+    """A device that has a model of its own is judged with it, and fine-tunes it; one that has not trained yet, with the
+    common one. It never leaves the device."""
+
+    def own(self, device: DeviceContext) -> Vector:
+        """The device's model, (P,)."""
+        return device.local.get(MODEL, device.model)
+
+    def judge(self, device: DeviceContext) -> Vector:
+        return self.own(device)
+
+    def fine_tune(self, device: DeviceContext) -> Phases:
+        yield TrainingPhase(self.own(device))
+
+
+class OwnModels(PersonalModels):
+    """Devices begin with the root's model and go on with their own; the root's stays."""
 
     inner_rounds: ClassVar[bool] = False
     movement: ClassVar[str] = ""
@@ -23,12 +39,4 @@ class OwnModels(Algorithm):
         return state
 
     def begin(self, device: DeviceContext) -> Vector:
-        return _model_of(device)
-
-    def judge(self, device: DeviceContext) -> Vector:
-        return _model_of(device)
-
-
-def _model_of(device: DeviceContext) -> Vector:
-    own = device.local.get(MODEL)
-    return device.model if own is None else own
+        return self.own(device)

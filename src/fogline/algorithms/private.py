@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from fogline.algorithms.base import Algorithm
-from fogline.params import Params, SharedPart, Spec
+from fogline.params import Params, SharedPart, Spec, Vector
 from fogline.training.home import Home
 from fogline.training.hook_calls import name_of, wrong
 from fogline.training.task import Task
@@ -41,6 +43,13 @@ def with_home(task: T, algorithm: Algorithm, first: Callable[[], Params]) -> T:
     """
     part = SharedPart(task.spec, private_names(algorithm, task.spec))
     return task if part.shared is part.whole else task.with_home(Home(part, first))
+
+
+def with_weights(task: Task, whole: Vector, weights: Vector) -> Vector:
+    """A model (floats,) with other shared weights (P,)."""
+    trained = task.spec.trainable
+    head = weights if task.home is None else task.home.part.trained.put(weights, whole[:trained])
+    return np.concatenate([head, whole[trained:]])
 
 
 def private_names(algorithm: Algorithm, spec: Spec) -> frozenset[str]:

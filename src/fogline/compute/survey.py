@@ -16,8 +16,10 @@ from fogline.aggregation.spread import spread_of, spread_sums
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
-from fogline.algorithms.device import LocalRound, opened, prepare, with_weights
+from fogline.algorithms.device import LocalRound, opened, prepare
 from fogline.algorithms.group import Down, GroupModel
+from fogline.algorithms.phases import train_in_phases
+from fogline.algorithms.private import with_weights
 from fogline.compute.queries import answer
 from fogline.data import FederatedData
 from fogline.jobs import Evaluation, Job
@@ -193,7 +195,7 @@ class Examiner:
         ready = prepare(self._algorithm, task, asked)
         if isinstance(ready, LocalRound):
             raise UnansweredError(ready.failure or "")
-        done = self._engine(asked).train([ready])[0]
+        done, _ = train_in_phases(self._engine(asked), self._algorithm, task, [ready], [None], "fine_tune")[0]
         if done.failure is not None:
             raise UnansweredError(done.failure)
         return done.end, done.counters

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from fogline.algorithms import Algorithm
+from fogline.algorithms.own_models import PersonalModels
 from fogline.algorithms.private import where_kept
 from fogline.jobs.errors import JobError
-from fogline.jobs.job import Evaluation, Job, Publish
+from fogline.jobs.job import Evaluation, FineTune, Job, Publish
 
 
 def with_judges(job: Job, algorithm: Algorithm) -> Job:
-    """The job, judged on devices where they alone have whole models and the job does not say who judges.
+    """The job, judged on devices where they have models of their own and the job does not say who judges, after as much
+    training as the method has for that.
 
     Raises:
         JobError: it asks for what needs a whole model at the cloud, or says how devices judge where they do not; one
             sentence.
     """
+    job = _with_fine_tuning(job, algorithm)
     evaluation, why = job.evaluation, where_kept(algorithm)
+    if why is None and isinstance(algorithm, PersonalModels) and "where" not in evaluation.model_fields_set:
+        return _judged_on_devices(job)
     if why is None or not evaluation.at_cloud:
         _check_device_keys(evaluation)
         return job
@@ -24,7 +29,20 @@ def with_judges(job: Job, algorithm: Algorithm) -> Job:
             f"evaluation.where is '{evaluation.where}', but {why}, so that the cloud has no whole one to judge; make "
             "it 'devices', or leave it out"
         )
-    return job.model_copy(update={"evaluation": evaluation.model_copy(update={"where": "devices"})})
+    return _judged_on_devices(job)
+
+
+def _judged_on_devices(job: Job) -> Job:
+    """The same, judged by its devices."""
+    return job.model_copy(update={"evaluation": job.evaluation.model_copy(update={"where": "devices"})})
+
+
+def _with_fine_tuning(job: Job, algorithm: Algorithm) -> Job:
+    evaluation, epochs = job.evaluation, algorithm.fine_tune_epochs
+    if not epochs or "fine_tune" in evaluation.model_fields_set:
+        return job
+    fine_tuned = evaluation.model_copy(update={"fine_tune": FineTune(epochs=epochs)})
+    return job.model_copy(update={"evaluation": fine_tuned})
 
 
 def _check_device_keys(evaluation: Evaluation) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fogline.algorithms import Algorithm, make
-from fogline.algorithms.device import opened, prepare
+from fogline.algorithms.device import tried
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
@@ -375,19 +375,19 @@ def _choose(setting: Setting, processes: int) -> Choice:
     plan = planner(job, task.data, algorithm)
     clients, shared = range(_devices_at_once(setting)), setting.shared
     first = Down(shared.vector, shared.counters)
-    jobs: list[ClientJob] = []
+    jobs, later = list[ClientJob](), list[ClientJob]()
     for client in clients:
         planned = plan(client, 0, 0)
-        work = client_job(client, first, planned, {})
-        prepared = prepare(algorithm, task, work)
-        # Where it fails, the run will say so.
-        jobs.append(prepared if isinstance(prepared, ClientJob) else opened(task, work))
+        its_first, *others = tried(algorithm, task, client_job(client, first, planned, {}))
+        jobs.append(its_first)
+        later += others
     try:
         return autotune(
             task,
             algorithm,
             setting.local,
             jobs,
+            later=later,
             engine=job.engine,
             chunk=job.chunk,
             processes=max(1, processes),

@@ -31,7 +31,8 @@ def broken_claim(task: Task, method: LocalMethod, jobs: Sequence[ClientJob]) -> 
     if not (method.affine and overrides(method, "adjust_gradient")):
         return None
     rng, head, shared = np.random.default_rng(0), task.spec.trainable, task.shared.trainable
-    for job in jobs[:1]:  # The others' states are tried as they come: see ``affine``.
+    kinds = {tuple(job.local): job for job in reversed(jobs)}
+    for job in kinds.values():  # Other devices' states are tried as they come: see ``affine``.
         states = (job.local, job.received), (noisy(job.local, shared, 1.0, rng), noisy(job.received, shared, 1.0, rng))
         for local, received in states:
             start = task.array(job.start[:head].astype(np.float64))

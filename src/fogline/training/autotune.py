@@ -66,6 +66,7 @@ def autotune(
     local: LocalTraining,
     jobs: Sequence[ClientJob],
     *,
+    later: Sequence[ClientJob] = (),
     engine: str | None = None,
     chunk: int | None = None,
     processes: int = 1,
@@ -79,6 +80,7 @@ def autotune(
 
     Args:
         jobs: a cohort, after ``method.prepare``; none of it changes.
+        later: of other phases of these devices, where their method trains in several: compared, and not measured.
         engine: take this one, and measure at most the chunk.
         chunk: take this many devices at once.
         processes: workers that a cohort is spread over: a chunk never leaves one idle.
@@ -88,10 +90,11 @@ def autotune(
     Raises:
         ValueError: no engine can run the job, or the one asked for cannot; the sentence says why.
     """
-    claim = broken_claim(task, method, jobs)
+    every = [*jobs, *later]
+    claim = broken_claim(task, method, every)
     if claim is not None:
         raise ValueError(claim)
-    trust = EngineCheck(task, method, local, jobs, compared)
+    trust = EngineCheck(task, method, local, every, compared)
     if engine is not None:
         task.build(engine, method, local)
         reason = trust.refuses(engine)

@@ -197,6 +197,17 @@ class DeviceContext:
         return self._task.spec if self._task.home is None else self._task.home.part.shared
 
     @property
+    def shared_names(self) -> list[str]:
+        """Names of the entries that train and are shared."""
+        return [entry.name for entry in self.spec.entries if entry.trainable]
+
+    @property
+    def private_names(self) -> list[str]:
+        """Names of the entries that train and that each device has of its own."""
+        shared = set(self.shared_names)
+        return [entry.name for entry in self._task.spec.entries if entry.trainable and entry.name not in shared]
+
+    @property
     def round(self) -> int:
         """How many rounds its parent made before."""
         return self._job.round

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class EngineCheck:
         task: model and data.
         method: adjusts local steps.
         local: local training.
-        jobs: devices of a cohort, after ``method.prepare``.
+        jobs: devices of a cohort, after ``method.prepare``; of several phases, where the method trains in such.
     """
 
     task: Task
@@ -64,20 +64,26 @@ class EngineCheck:
     @cached_property
     def _digest(self) -> str:
         code = self.task.digest(self.method)
-        if code is None or self._rehearsal is None:
+        if code is None or not self._rehearsals:
             return ""
         digest = hashlib.blake2b(f"{code} {self.local!r} {self.task.spec.digest}".encode(), digest_size=16)
-        for job in self._rehearsal.jobs:
+        for twin, job in ((rehearsal.task, job) for rehearsal in self._rehearsals for job in rehearsal.jobs):
             vectors = {"start": job.start, "counters": job.counters, **job.local, **job.received}
-            digest.update(repr((job.steps, job.learning_rate, job.seed, list(vectors))).encode())
-            examples = self._rehearsal.task.data.at(job.client)
+            trains = None if job.only is None else sorted(job.only)
+            digest.update(repr((job.steps, job.learning_rate, job.seed, trains, list(vectors))).encode())
+            examples = twin.data.at(job.client)
             for array in (*vectors.values(), *arrays_of(examples.x), examples.y):
                 digest.update(f"{array.shape} {array.dtype.str}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     @cached_property
-    def _rehearsal(self) -> Rehearsal | None:
-        return rehearse(self.task, self.local, self.jobs)
+    def _rehearsals(self) -> list[Rehearsal]:
+        """One for each kind of phase: what trains, and what state the hooks of a step see."""
+        kinds: dict[object, list[ClientJob]] = {}
+        for job in self.jobs:
+            kinds.setdefault((job.only, tuple(job.local)), []).append(job)
+        rehearsals = (rehearse(self.task, self.local, alike) for alike in kinds.values())
+        return [rehearsal for rehearsal in rehearsals if rehearsal is not None]
 
     def _is_reference(self, engine: str) -> bool:
         return engine == next(iter(self.task.engines()))
@@ -85,23 +91,24 @@ class EngineCheck:
     def _compare(self, engine: str) -> str | None:
         reference = next(iter(self.task.engines()))
         with self.task.exact_arithmetic():
-            reference_run = self._reference_run
-            if isinstance(reference_run, str):
-                return f"it could not be compared with '{reference}': {reference_run}"
-            difference = reference_run.difference(self._build(engine))
-        if difference is None:
-            return None
-        return f"it gives other numbers than '{reference}' for this model, loss and method: {difference}."
+            if not self._reference_runs:
+                return f"it could not be compared with '{reference}': no device has examples."
+            for run in self._reference_runs:
+                if isinstance(run, str):
+                    return f"it could not be compared with '{reference}': {run}"
+                difference = run.difference(self._build(engine, run.rehearsal))
+                if difference is not None:
+                    words = "for this model, loss and method"
+                    return f"it gives other numbers than '{reference}' {words}: {difference}."
+        return None
 
     @cached_property
-    def _reference_run(self) -> ReferenceRun | str:
-        if self._rehearsal is None:
-            return "no device has examples."
-        return run_reference(self._rehearsal, lambda: self._build(next(iter(self.task.engines()))))
+    def _reference_runs(self) -> list[ReferenceRun | str]:
+        reference = next(iter(self.task.engines()))
+        return [run_reference(rehearsal, partial(self._build, reference, rehearsal)) for rehearsal in self._rehearsals]
 
-    def _build(self, engine: str) -> Engine:
-        assert self._rehearsal is not None
+    def _build(self, engine: str, rehearsal: Rehearsal) -> Engine:
         local, privacy = self.local, self.local.privacy
         if privacy is not None:  # Loud noise would hide what is wrong with the gradients below it.
             local = local.model_copy(update={"privacy": privacy.quiet(self.task.spec.trainable)})
-        return self.task.engines()[engine](self._rehearsal.task, watched(self.method, self.task.home), local)
+        return self.task.engines()[engine](rehearsal.task, watched(self.method, self.task.home), local)

@@ -8,7 +8,8 @@ states as read-only mappings; a tensor counts how often it was written to, and i
 from __future__ import annotations
 
 from bdb import BdbQuit
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from fogline.training.local import LocalResult
 from fogline.training.method import Array, Arrays, LocalMethod
 from fogline.training.reading import read_only
 from fogline.user_code.bugs import CodeError, HookNumbersError, blame, is_numeric, line_of_definition
+
+T = TypeVar("T")
 
 
 def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> Any:
@@ -35,8 +38,16 @@ def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> A
     """
     counted = _counted(given)
     versions = _versions(counted)
+    result = guarded(method, hook, lambda: getattr(method, hook)(*[read_only(thing) for thing in given]), numeric)
+    if counted and _versions(counted) != versions:
+        raise wrong(method, hook, "writes into a tensor that it was given, which can only be read; work on a copy")
+    return result
+
+
+def guarded(method: LocalMethod, hook: str, run: Callable[[], T], numeric: bool = True) -> T:
+    """What code of a hook gives; see :func:`call`."""
     try:
-        result = getattr(method, hook)(*[read_only(thing) for thing in given])
+        return run()
     except (BdbQuit, CodeError):
         raise
     except (Exception, SystemExit) as error:
@@ -46,9 +57,6 @@ def call(method: LocalMethod, hook: str, *given: Any, numeric: bool = True) -> A
         if isinstance(error, ArithmeticError | np.linalg.LinAlgError):
             raise HookNumbersError(wrong_hook.plain) from error
         raise  # No memory: whoever trains fewer devices at once may have enough.
-    if counted and _versions(counted) != versions:
-        raise wrong(method, hook, "writes into a tensor that it was given, which can only be read; work on a copy")
-    return result
 
 
 def wrong(method: LocalMethod, hook: str, what: str) -> CodeError:

@@ -91,6 +91,8 @@ class ClientJob:
     """Seeds what is random and the same on all devices of the round."""
     batch_size: int | None = None
     """Examples in a step; None: as local training has it."""
+    only: frozenset[str] | None = None
+    """Entries that train; None: all."""
     model: Vector | None = None
     """(floats,) the model received, where the method begins elsewhere; None: it begins there."""
     share: float = 1.0

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext, LocalBatch, RoundContext
 from fogline.training.local import LocalResult
+from fogline.training.phase import Phases, TrainingPhase
 from fogline.training.plan import Plan
 
 Array = Any
@@ -46,6 +47,19 @@ class LocalMethod:
     def begin(self, device: DeviceContext) -> Vector:
         """Where training starts, (P,)."""
         return device.model
+
+    def phases(self, device: DeviceContext) -> Phases:
+        """Local training in several parts: ``end = yield TrainingPhase(...)``, as often as wanted, in any engine.
+
+        Returns what the device keeps, as ``report`` sees it. The steps of all phases together are those of the plan: a
+        method that takes more says so in ``work``.
+        """
+        yield TrainingPhase()
+
+    def fine_tune(self, device: DeviceContext) -> Phases:
+        """The training after which a device is judged, where the job asks for some (``evaluation.fine_tune``): nothing
+        of it is kept or sent."""
+        yield TrainingPhase()
 
     def local_round(self, device: DeviceContext) -> LocalResult:
         """A whole local round instead of the engine's steps, in plain PyTorch, on the reference engine.

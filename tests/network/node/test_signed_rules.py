@@ -59,3 +59,13 @@ def test_a_cloud_that_takes_protection_away_is_seen(change: str, key: str) -> No
     assert differing(GUARDED, job_to_toml(parse_job(GUARDED))) is None
     assert differing(job_to_toml(parse_job(GUARDED), only_given=True), job_to_toml(parse_job(GUARDED))) is None
     assert differing(GUARDED, job_to_toml(parse_job(GUARDED, [change]))) == key
+
+
+MORE = ("[tree.mist]\ncount = 4\n", "[tree.mist]\ncount = 4\n[tree.haze]\ncount = 8\n")
+
+
+@pytest.mark.parametrize("tree", MORE)
+def test_a_tier_that_a_cloud_puts_between_devices_and_their_exchange_is_seen(tree: str) -> None:
+    resolved = job_to_toml(parse_job(GUARDED))
+    assert differing(GUARDED, job_to_toml(parse_job(GUARDED + tree))) == "exchange of devices"
+    assert differing(resolved, job_to_toml(parse_job(GUARDED + tree))) == "exchange of devices"

@@ -15,6 +15,9 @@ from fogline.params import State
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
 
+SELDOM = 1e-8
+"""For how many examples a label counts that there is none of."""
+
 
 @METHODS.add("fedlc")
 class FedLC(FedAvg):
@@ -33,16 +36,10 @@ class FedLC(FedAvg):
         return True
 
     def prepare(self, device: DeviceContext) -> State:
-        targets = device.examples.y
-        if targets.dtype.kind in "iu":
-            targets = targets[~((targets >= self.classes) | (targets < 0)) | ~np.isin(targets, UNTOLD)]
-        if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0 or targets.max(initial=0) >= self.classes:
-            raise ValueError(
-                f"FedLC wants integer labels from 0 to {self.classes - 1} (its parameter 'classes'); "
-                f"this device has labels of type {targets.dtype} up to {targets.max(initial=0)}."
-            )
-        counts = np.bincount(targets.ravel(), minlength=self.classes)
-        return {"margin": (self.tau * np.maximum(counts, 1e-8) ** -0.25).astype(device.start.dtype)}
+        counts = np.maximum(
+            label_counts(device.examples.y, self.classes, "FedLC (with its parameter 'classes')"), SELDOM
+        )
+        return {"margin": (self.tau * counts**-0.25).astype(device.start.dtype)}
 
     def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         if outputs.shape[-1] > self.classes:
@@ -51,3 +48,19 @@ class FedLC(FedAvg):
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         return super().report(device)._replace(local={})
+
+
+def label_counts(targets: Array, classes: int, method: str) -> Array:
+    """(classes,) examples of each label; those that mark what has no truth do not count.
+
+    Raises:
+        ValueError: targets are no labels below ``classes``.
+    """
+    if targets.dtype.kind in "iu":
+        targets = targets[~((targets >= classes) | (targets < 0)) | ~np.isin(targets, UNTOLD)]
+    if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0 or targets.max(initial=0) >= classes:
+        raise ValueError(
+            f"{method} wants integer labels from 0 to {classes - 1}; this device has labels of type {targets.dtype} "
+            f"up to {targets.max(initial=0)}."
+        )
+    return np.bincount(targets.ravel(), minlength=classes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import Policy, PrivacyBudget, decide, read_policy
-from fogline.governance.policy.protection import tiers_of
+from fogline.governance.policy.protection import exchange_of_devices, tiers_of
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.privacy.accounting.events import UNITS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
-SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "stages", "privacy")
+SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "exchange of devices", "stages", "privacy")
 """Keys of a job that name code, or are handed to it, or protect what comes of it: what runs must be what the developer
 signed."""
 
@@ -197,6 +197,7 @@ def _named(text: str) -> dict[str, object]:
             for name, tier in tiers.items()
             if tier.get("exchange")
         },
+        "exchange of devices": exchange_of_devices(job),  # Another tier below would take it from them.
         "stages": {name: tier["uplink"] for name, tier in tiers.items() if tier.get("uplink")},
         "privacy": _privacy(job.get("privacy")),
     }

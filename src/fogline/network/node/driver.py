@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -64,6 +65,9 @@ class Under(msgspec.Struct, frozen=True, tag=True):
     """In the journal: from here on records are about work for that parent; tasks are numbered by it."""
 
     parent: str
+    begun: str
+    """Drawn when the journal was begun. The job may end, and begin anew under its name, with another journal: what is
+    counted from the beginning of this one is counted beside what was before."""
     format: int = JOURNAL
 
 
@@ -136,6 +140,8 @@ class Driver:
         """Moves of the group, ever."""
         self.fresh = True
         """Whether the journal was empty."""
+        self.begun = secrets.token_hex(8)
+        """Tells this journal from all others, also of the same job."""
         self.clock = JobClock()
         self._database = database
         self._value_store = value_store
@@ -162,7 +168,7 @@ class Driver:
         for entry in await asyncio.to_thread(lambda: list(self._database.read(self.job))):
             record = self._read(entry)
             if isinstance(record, Under):
-                parent = record.parent
+                parent, self.begun = record.parent, record.begun
                 continue
             if parent == self._parent:
                 self.machine.apply(record)
@@ -175,7 +181,7 @@ class Driver:
         if self.fresh:
             for key, value in (first or {}).items():
                 self._set(key, value)
-        await self._commit([] if parent == self._parent else [ENCODE(Under(self._parent))])
+        await self._commit([] if parent == self._parent else [ENCODE(Under(self._parent, self.begun))])
 
     def _read(self, entry: bytes) -> Record | Under:
         try:

@@ -469,9 +469,9 @@ class JobParticipation:
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
         """Why the data here must not be trained on, if so; else what that gives away is written down."""
-        if self._charging is None or not isinstance(effect, Train):
+        if self._charging is None or self._driver is None or not isinstance(effect, Train):
             return None
-        return await self._charging.allow(attempt + 1)
+        return await self._charging.allow(attempt + 1, self._driver.begun)
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""

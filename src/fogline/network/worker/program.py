@@ -20,7 +20,7 @@ from fogline.aggregation.rules import Rule
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as group_models
-from fogline.algorithms.device import LocalRound, opened, prepare, run_cohort
+from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import check_sub_models, sub_model_of, task_of, with_sub_models
@@ -154,17 +154,18 @@ class JobWorker:
             ValueError: it must not be used for this job, or the method is not what it says; a sentence.
         """
         if self._engine is None:
-            local, task, job = local_training(self.job), self.task, opened(self.task, first)
+            local, task, job = local_training(self.job), self.task, first
             if self.sub_model is not None and first.share < 1.0:
-                task, (job,) = task_of(self.sub_model), self.sub_model.opened([job])
-            prepared = prepare(self.algorithm, task, job)
+                whole = [job] if task.home is None else task.home.opened([job])
+                task, (job,) = task_of(self.sub_model), self.sub_model.opened(whole)
+            jobs = tried(self.algorithm, task, job)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
                 autotune(
                     task,
                     self.algorithm,
                     local,
-                    [prepared if isinstance(prepared, ClientJob) else job],
+                    jobs,
                     engine=engine,
                     chunk=1,
                     compared=self.job.engine_compared,
@@ -483,7 +484,7 @@ def serve(channel: socket.socket) -> None:
             answer = RequestFailed(str(blame("", error) if loading_of(error) else error) or type(error).__name__)
         except CodeError as error:
             log.exception("a request failed: %s", type(request).__name__)
-            answer = RequestFailed(str(error), bug=True)
+            answer = RequestFailed(str(error), bug=True, line=error.line)
         except (Exception, SystemExit) as error:
             log.exception("a request failed: %s", type(request).__name__)
             # Code that does not fit together, or wants to end the process, does so on any other worker too.

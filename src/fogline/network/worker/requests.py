@@ -204,6 +204,8 @@ class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     why: str
     bug: bool = False
     """Whether the job's own code is wrong, so that the next time would be no better."""
+    line: str = ""
+    """Where that is: file and line, as far as they are known."""
 
 
 Answer = JobOpened | Described | CarriedOut | Evaluated | ModelWritten | Packaged | RequestFailed

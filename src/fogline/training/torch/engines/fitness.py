@@ -23,6 +23,8 @@ def unfit(task: TorchTask, method: LocalMethod, local: LocalTraining) -> str | N
 def _of_method(method: LocalMethod, local: LocalTraining) -> str | None:
     if overrides(method, "local_round"):
         return f"{ONE_BY_ONE}, and the method trains by itself (local_round), where nothing clips."
+    if overrides(method, "phases"):
+        return f"{ONE_BY_ONE}, and the method trains in phases, over which nobody accounts for what each one tells."
     if overrides(method, "perturb"):
         return (
             f"{ONE_BY_ONE}, and the method moves the weights by a gradient of the whole batch before it (perturb), "

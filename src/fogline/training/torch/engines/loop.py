@@ -72,7 +72,7 @@ class LoopEngine(TorchEngine):
             self._take(self.task.untrained().train())
         self.task.layout.load(self._module, job.start, job.counters)
         draws = None if self.local.privacy is None else ExampleDraws(job.seed, job.secret)
-        optimizer = _optimizer(self._parameters, self.local, job.learning_rate)
+        optimizer = _optimizer(self._moving(job), self.local, job.learning_rate)
         device = _Device(self, job, optimizer) if draws is None else _PrivateDevice(self, job, optimizer, draws, size)
         losses = np.zeros((job.steps, 1))
         for step, (own, targets) in enumerate(self._batches(job, x, y, size, draws)):
@@ -82,6 +82,11 @@ class LoopEngine(TorchEngine):
         done = self.task.layout.read(self._module)
         ends, counters = torch.from_numpy(done.vector[None]), torch.from_numpy(done.counters[None])
         return results(self.task, [job], ends, counters, [weight], torch.from_numpy(losses))[0]
+
+    def _moving(self, job: ClientJob) -> list[nn.Parameter]:
+        """The parameters that train."""
+        pairs = zip(self.task.layout.trainable, self._parameters, strict=True)
+        return [parameter for entry, parameter in pairs if job.only is None or entry.name in job.only]
 
     def _examples(self, job: ClientJob) -> tuple[Arguments, Tensor, int]:
         """Inputs and targets of a device's passes, and how many examples are in one."""
@@ -143,6 +148,8 @@ class _Device:
         device, head = engine.task.device, engine.task.spec.trainable
         self._engine = engine
         self._optimizer = optimizer
+        moving = {id(parameter) for parameter in optimizer.param_groups[0]["params"]}
+        self._resting = [parameter for parameter in engine.parameters if id(parameter) not in moving]
         self.start = as_tensor(job.start[:head], device)
         self.local: Arrays = {name: as_tensor(vector, device) for name, vector in job.local.items()}
         self.received: Arrays = {name: as_tensor(vector, device) for name, vector in job.received.items()}
@@ -172,6 +179,8 @@ class _Device:
             parameter.grad = torch.zeros_like(parameter)
         objective, loss = self._engine.objective(x, y, self)
         objective.backward()
+        for parameter in self._resting:
+            parameter.grad = torch.zeros_like(parameter)
         return loss
 
     def _gradient(self) -> Tensor:

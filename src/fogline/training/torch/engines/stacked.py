@@ -28,7 +28,7 @@ from fogline.training.torch.steps.by_example import Clipping, GhostClipping, Noi
 from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere, SharedElsewhere
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
-from fogline.training.torch.steps.optimizers import Collect, Fused, Sink, clip, optimizer
+from fogline.training.torch.steps.optimizers import Collect, Fused, Resting, Sink, clip, optimizer
 from fogline.training.torch.steps.program import Program, TracedProgram
 from fogline.training.torch.steps.stacked_weights import Blocks, flat, rows_of, split_rows, stack_rows
 from fogline.training.torch.steps.step_device import StepDevice
@@ -135,12 +135,12 @@ class Stacked(TorchEngine):
         return DeviceExamples(self.task.inputs(examples.array), self.task.targets(examples.y), size)
 
     def _group(self, index: int, job: ClientJob, part: DeviceExamples) -> object:
-        """Devices with the same key step together: one rate, one batch, one kind of state, one kind of what was
-        received; one size if batches stay ragged."""
+        """Devices with the same key step together: one rate, one batch, the same that trains, one kind of state, one
+        kind of what was received; one size if batches stay ragged."""
         if self.single:
             return index
         local, received = (tuple([(n, v.shape) for n, v in state.items()]) for state in (job.local, job.received))
-        return (job.learning_rate, job.batch_size, local, received, 0 if self._fills else part.size)
+        return (job.learning_rate, job.batch_size, job.only, local, received, 0 if self._fills else part.size)
 
     def _train_safely(self, jobs: list[ClientJob], parts: list[DeviceExamples], moved: bool) -> list[LocalResult]:
         """A failure of the whole is traced to its device by training one after the other."""
@@ -221,6 +221,8 @@ class StackedGroup:
         self._blocks = engine.blocks(len(jobs))
         self._starts = starts = stack_rows([job.start for job in jobs], device).to(engine.task.dtype)
         self._blocks.fill(starts[..., :head])
+        only, entries = jobs[0].only, layout.trainable
+        self._resting = frozenset(i for i, entry in enumerate(entries) if only is not None and entry.name not in only)
         self._vectors = Vectors(
             starts[..., :head],
             {n: stack_rows([job.local[n] for job in jobs], device) for n in jobs[0].local},
@@ -269,7 +271,9 @@ class StackedGroup:
         """A step in which every weight is moved as soon as its gradient is known; gives the terms of the losses."""
         engine, tensors = self._engine, self._blocks.tensors
         adjustment = affine(engine.method, self._vectors, tensors) if engine.adjusts_gradient else None
-        sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, adjustment)
+        sink: Sink = Fused(tensors, self._jobs[0].learning_rate, engine.local.weight_decay, adjustment)
+        if self._resting:
+            sink = Resting(sink, self._resting)
         return lambda batch: self._differentiate(batch, self._blocks.first(batch.x.shape[0]), sink).terms
 
     def _collected(self) -> Callable[[Batch], Terms]:
@@ -288,7 +292,7 @@ class StackedGroup:
                     rows_of(gradients), rows_of(weights), vectors.start, vectors.local, vectors.received
                 )
                 gradients = split_rows(adjusted, weights)
-            rule.step(gradients)
+            rule.step(gradients, self._resting)
             return terms
 
         return advance
@@ -296,11 +300,13 @@ class StackedGroup:
     def _gathering(self) -> Callable[[Batch, list[Tensor]], tuple[Terms, list[Tensor]]]:
         """The terms of the losses and the gradients, clipped."""
         engine, collect = self._engine, Collect(len(self._blocks.tensors))
+        sink = Resting(collect, self._resting, self._blocks.tensors) if self._resting else collect
 
         def gather(batch: Batch, weights: list[Tensor]) -> tuple[Terms, list[Tensor]]:
-            terms = self._differentiate(batch, weights, collect).terms
+            terms = self._differentiate(batch, weights, sink).terms
             if engine.perturbs:
-                self._differentiate_elsewhere(batch, weights, collect)
+                moved = engine.method.perturb(rows_of(weights), rows_of(collect.taken()))
+                self._differentiate_elsewhere(batch, weights, moved, sink)
             gradients, norm = collect.taken(), engine.local.clip_norm
             return terms, gradients if norm is None else clip(gradients, norm)
 
@@ -315,13 +321,12 @@ class StackedGroup:
         engine.program.backward(gradient.outputs, gradient.features, sink)
         return gradient
 
-    def _differentiate_elsewhere(self, batch: Batch, weights: list[Tensor], collect: Collect) -> None:
-        """Take the gradient where the method puts the weights, and put them back."""
+    def _differentiate_elsewhere(self, batch: Batch, weights: list[Tensor], moved: Tensor, sink: Sink) -> None:
+        """Take the gradient where the method ``moved`` the weights to, and put them back."""
         before = [weight.clone() for weight in weights]
-        moved = self._engine.method.perturb(rows_of(weights), rows_of(collect.taken()))
         for weight, target in zip(weights, split_rows(moved, weights), strict=True):
             weight.copy_(target)
-        self._differentiate(batch, weights, collect)
+        self._differentiate(batch, weights, sink)
         for weight, value in zip(weights, before, strict=True):
             weight.copy_(value)
 

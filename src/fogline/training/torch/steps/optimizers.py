@@ -6,7 +6,7 @@ Every optimizer's rule stands here once, for one device or many.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +80,37 @@ class Collect(Sink):
         return [gradient for gradient in self._gradients if gradient is not None]
 
 
+class Resting(Sink):
+    """Hands on the gradients of some tensors; of those that do not train it makes nothing, or zero.
+
+    Args:
+        sink: what takes the others.
+        resting: places of the tensors that do not train.
+        zeros: what to hand on of those, by place (K, *shape); None: nothing.
+    """
+
+    def __init__(self, sink: Sink, resting: frozenset[int], zeros: Sequence[Tensor] | None = None) -> None:
+        self._sink, self._resting, self._zeros = sink, resting, zeros
+
+    def put(self, index: int, gradient: Tensor) -> None:
+        """Hand a tensor's gradient on."""
+        if index not in self._resting:
+            self._sink.put(index, gradient)
+        else:
+            self._rest(index, len(gradient))
+
+    def product(self, index: int, left: Tensor, right: Tensor) -> None:
+        """Hand the factors of a gradient on."""
+        if index not in self._resting:
+            self._sink.product(index, left, right)
+        else:
+            self._rest(index, len(left))
+
+    def _rest(self, index: int, clients: int) -> None:
+        if self._zeros is not None:
+            self._sink.put(index, torch.zeros_like(_first(self._zeros[index], clients)))
+
+
 @dataclass(slots=True)
 class Affine:
     """An adjustment ``gradient + a * weights + b``, tensor by tensor."""
@@ -149,10 +180,12 @@ class Optimizer(ABC):
         self.rate = rate
         self.steps = 0
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Move the first k devices."""
+    def step(self, gradients: Sequence[Tensor], resting: Collection[int] = ()) -> None:
+        """Move the first k devices; tensors at the places ``resting`` stay."""
         self.steps += 1
         for index, gradient in enumerate(gradients):
+            if index in resting:
+                continue
             self.move(index, _first(self.weights[index], gradient.shape[0]), gradient)
 
     @abstractmethod
