@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import fogline
 from benchmarks.network.synthetic import task as numbers
-from fogline import JobError, Tier, Tree
+from fogline import CodeError, JobError, Tier, Tree
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.params import State
@@ -131,7 +131,6 @@ def test_objects_and_texts_are_the_same_and_the_run_repeats_from_its_folder(tmp_
 def test_a_run_that_goes_on_remembers_what_was_lost(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
     whole = simulate(rounds=14, tree=tree)
     append = RunFolder.append
 
@@ -204,6 +203,17 @@ def test_a_stage_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     trained = ToyTask().spec.trainable
     assert np.array_equal(lost.params.vector[:trained], ToyTask().initial(0).vector[:trained])
     del sys.modules["lossy_links"]
+
+
+class Deaf(Half):
+    def receive(self, encoded: Named) -> Named:
+        raise NameError("nonsense")
+
+
+def test_a_stage_that_cannot_receive_is_named_with_its_line() -> None:
+    for tree in (star(Deaf()), star(downlink=(Deaf(),))):
+        with pytest.raises(CodeError, match=r"Deaf.receive raised NameError: nonsense \(.*test_stages.py, line \d+\)"):
+            simulate(tree=tree)
 
 
 @pytest.mark.parametrize(
