@@ -184,8 +184,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_go_together_is_refused_before_the_run(name: str) -> None:
     given, why = REFUSED[name]
+    asked: dict[str, Any] = {"method": make("heterofl"), "shares": WEAK, **given}
     with pytest.raises(JobError) as caught:
-        run(given.pop("method", make("heterofl")), **({"shares": WEAK} | given))
+        run(**asked)
     assert why in str(caught.value)
 
 

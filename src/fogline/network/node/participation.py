@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
@@ -105,8 +107,9 @@ class JobParticipation:
         self._make = make
         self._root = root
         self._leaf = leaf
-        self._samples, self._ranges = samples, ranges
-        self._trains = trains
+        told = samples if announcement.hellos else 0
+        self._own = Hello(samples=told, trains=trains, ranges=ranges)
+        """What a device says of itself."""
         self._surveyor = surveyor
         self._driver: Driver | None = None
         self.survey: SurveyPart | None = None
@@ -273,14 +276,7 @@ class JobParticipation:
                 return
             self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
-            samples = self._samples if self.announcement.hellos else 0
-            self._hello = Hello(
-                samples=samples,
-                task=driver.machine.task,
-                asked=self._asked,
-                trains=self._trains,
-                ranges=self._ranges,
-            )
+            self._hello = msgspec.structs.replace(self._own, task=driver.machine.task, asked=self._asked)
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None
