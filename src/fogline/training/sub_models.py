@@ -108,8 +108,13 @@ class ModelCutter(ABC):
         """The layout of the whole model."""
 
     @abstractmethod
-    def narrow(self, width: float) -> SubModel:
+    def narrow(self, width: float, scaled: bool = False) -> SubModel:
         """Every layer between input and output has the first ``width`` of its units, rounded up; 0 < width <= 1.
+
+        Args:
+            width: of the units.
+            scaled: whether what linear layers and convolutions give is divided by it in training, where they are
+                narrower: then what comes next gets as much as in the whole model.
 
         Raises:
             ValueError: a layer cannot be made narrower; one sentence that names it.
