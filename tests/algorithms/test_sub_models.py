@@ -56,9 +56,10 @@ def run(method: Algorithm, task: Task = TASK, tree: Tree | None = None, rounds: 
     return simulate(task, method, tree, rounds=rounds, local=local, engine="loop", processes=0, progress=False, **more)
 
 
-def test_each_number_moves_by_the_mean_over_those_who_have_it() -> None:
+@pytest.mark.parametrize("scaler", [False, True])
+def test_each_number_moves_by_the_mean_over_those_who_have_it(scaler: bool) -> None:
     """One step of full batches on two layers, with slices by hand."""
-    start, done = TASK.initial(0), run(make("heterofl", masked=False), shares=WEAK).params
+    start, done = TASK.initial(0), run(make("heterofl", masked=False, scaler=scaler), shares=WEAK).params
     sums, weights = np.zeros(start.vector.size), np.zeros(start.vector.size)
     for place, (name, size) in enumerate(SIZES.items()):
         units = 3 if name.startswith("weak") else 6
@@ -67,7 +68,8 @@ def test_each_number_moves_by_the_mean_over_those_who_have_it() -> None:
             start.view("2.weight")[:, :units], start.view("2.bias"),
         ))  # fmt: skip
         x, y = map(torch.as_tensor, DATA.at(place))
-        nn.functional.cross_entropy((x @ w1.T + b1).relu() @ w2.T + b2, y.long()).backward()
+        hidden = (x @ w1.T + b1) / (0.5 if scaler and units == 3 else 1.0)
+        nn.functional.cross_entropy(hidden.relu() @ w2.T + b2, y.long()).backward()
         at = 0
         for entry, tensor in zip(TASK.spec.entries, (w1, b1, w2, b2), strict=True):
             slot = np.zeros(entry.shape)
@@ -148,7 +150,7 @@ def test_ordered_dropout_without_a_smaller_width_is_plain_sgd() -> None:
     """The nested models are what the device trains: with one width that is the device's own, FjORD is HeteroFL."""
     shares = {"devices": {"*": 0.55}}
     fjord = run(make("fjord", widths=(0.5,)), rounds=2, shares=shares).params.vector
-    hetero = run(make("heterofl", widths=(0.5,), masked=False), rounds=2, shares=shares).params.vector
+    hetero = run(make("heterofl", widths=(0.5,), masked=False, scaler=False), rounds=2, shares=shares).params.vector
     assert fjord == pytest.approx(hetero, abs=1e-6)
 
 

@@ -92,6 +92,8 @@ class Groups:
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""
         group = self.begun(groups.adopt(self.algorithm, self.spec, base, down))
+        if base is not None and group.noise is not None and self.part.gives is not None:  # What it gave is given.
+            group = replace(group, noise=replace(group.noise, key=group.noise.next_key))
         if down.clip is None or group.noise is None:
             return group
         return replace(group, noise=replace(group.noise, clip=down.clip))

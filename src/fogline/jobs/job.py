@@ -84,6 +84,8 @@ class FineTune(StrictModel):
 
     epochs: PositiveInt = 1
     """Passes over its examples."""
+    learning_rate: PositiveFloat | None = None
+    """None: that of the round."""
 
 
 class Evaluation(StrictModel):
@@ -281,6 +283,17 @@ class Job(StrictModel):
 def asks_beside(job: Job) -> bool:
     """Whether devices are asked beside the training."""
     return job.evaluation.on_devices or bool(job.queries)
+
+
+def asks(job: Job, kind: str, query: str) -> bool:
+    """Whether devices are asked that beside the training.
+
+    Args:
+        job: the job.
+        kind: ``evaluate`` or ``query``.
+        query: of that kind: which.
+    """
+    return query in job.queries if kind == "query" else job.evaluation.on_devices
 
 
 def model_name(job: Job) -> str:

@@ -144,7 +144,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     rules = rules_of(job, algorithm)
     for query in job.queries:
         check_query(query, _some_examples(task))
-    adversary = adversary_of(job, list(task.data.clients), rules, bool(exchanges_of(job, algorithm)), task)
+    adversary = adversary_of(job, list(task.data.clients), rules, task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)

@@ -107,9 +107,8 @@ class JobParticipation:
         self._make = make
         self._root = root
         self._leaf = leaf
-        told = samples if announcement.hellos else 0
-        self._own = Hello(samples=told, trains=trains, ranges=ranges)
-        """What a device says of itself."""
+        self._own = Hello(samples=samples, trains=trains, ranges=ranges)
+        """What a device says of itself, but for how many examples it has where nobody is to know."""
         self._surveyor = surveyor
         self._driver: Driver | None = None
         self.survey: SurveyPart | None = None
@@ -276,7 +275,9 @@ class JobParticipation:
                 return
             self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
-            self._hello = msgspec.structs.replace(self._own, task=driver.machine.task, asked=self._asked)
+            tells = self.announcement.hellos and (self._charging is None or not self._charging.hides_size)
+            samples, task = self._own.samples if tells else 0, driver.machine.task
+            self._hello = msgspec.structs.replace(self._own, samples=samples, task=task, asked=self._asked)
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None

@@ -44,6 +44,7 @@ from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchanges_of
+from fogline.jobs.job import asks
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
@@ -74,6 +75,7 @@ from fogline.network.worker.requests import (
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
+from fogline.nodes.events import Trained
 from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
@@ -82,6 +84,7 @@ from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.example_privacy import fresh_secret
+from fogline.training.figures import metrics_of, sums_on_test
 from fogline.training.local import ClientJob
 from fogline.training.speed import measured_speed
 from fogline.training.sub_models import SubModel
@@ -90,6 +93,7 @@ from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
 from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
+UNASKED = "it was asked what the job does not ask devices"
 
 
 class JobWorker:
@@ -319,6 +323,9 @@ class JobWorker:
         if isinstance(asked.effect, ParentStep | Combine):
             return self.exchange(self.opened.depth).carry_out(asked)
         if isinstance(asked.effect, Examine):
+            if not asks(self.job, asked.effect.kind, asked.effect.query):  # Who asks may not keep to the job.
+                effect = asked.effect
+                return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
             return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
@@ -384,7 +391,7 @@ class JobWorker:
         return (
             {}
             if test is None or not self.job.evaluation.at_cloud
-            else self.task.metrics(self.task.evaluate(params, test))
+            else metrics_of(self.task, sums_on_test(self.task, params, test))
         )
 
     def conclude(self, request: Conclude) -> Evaluated:
@@ -407,6 +414,7 @@ class JobWorker:
                 metrics=metrics,
                 fogs=None if found is None else found.fogs,
                 devices=None if found is None else found.devices,
+                common=None if found is None else found.common,
                 held_out={} if found is None else found.new,
                 reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
                 counts=request.counts,
