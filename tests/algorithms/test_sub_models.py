@@ -90,6 +90,16 @@ def test_with_whole_models_it_is_fedavg_to_the_bit(tree: Tree | None) -> None:
         assert np.array_equal(run(make("heterofl"), tree=tree, rounds=2, shares=shares).params.vector, wanted)
 
 
+@pytest.mark.parametrize("name", ["heterofl", "partial_layers"])
+def test_devices_that_step_together_come_to_what_each_comes_to(name: str) -> None:
+    local = {"learning_rate": 0.3, "steps": 3, "batch_size": 3}
+    one, other = (
+        simulate(TASK, name, rounds=1, local=local, engine=engine, processes=0, progress=False, shares=WEAK).params
+        for engine in ("loop", "stacked")
+    )
+    assert other.vector == pytest.approx(one.vector, abs=1e-6)
+
+
 METHODS = {
     "heterofl": (make("heterofl"), TASK),
     "fjord": (make("fjord", distils=True, alpha=0.5), TASK),
