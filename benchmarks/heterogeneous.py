@@ -130,13 +130,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--rate", type=float, default=0.1)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     families: dict[str, tuple[Any, dict[str, Algorithm]]] = {
         "cnn": (cnn, {
-            "heterofl": make("heterofl", widths=(WIDTH,)),
+            "heterofl": make("heterofl", widths=(WIDTH,), masked=False),
             "fjord": make("fjord", widths=(WIDTH,), distils=True),
         }),
         "deep": (DeepCNN, {"depthfl": make("depthfl")}),

@@ -164,6 +164,20 @@ def test_ordered_dropout_without_a_smaller_width_is_plain_sgd() -> None:
     assert fjord == pytest.approx(hetero, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["heterofl", "fjord", "partial_layers"])
+def test_what_is_frozen_is_cut_with_the_rest_and_stays(name: str) -> None:
+    def frozen() -> nn.Module:
+        module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+        module[0].requires_grad_(False)
+        return module
+
+    done = run(make(name), Task(frozen, DATA), shares={"devices": {"weak-*": 0.6}})
+    assert (done.counts, done.history[-1]["updates"]) == ({}, 4)
+    start = Task(frozen, DATA).initial(0)
+    assert np.array_equal(done.params.view("0.weight"), start.view("0.weight"))
+    assert (done.params.view("2.weight") != start.view("2.weight")).any()
+
+
 class Batchnorm(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))

@@ -208,7 +208,7 @@ def test_one_output_is_no_row_of_depths() -> None:
 def test_a_nested_model_gives_what_the_smaller_one_gives_and_its_gradient_goes_to_the_whole() -> None:
     task = task_of(lambda: of(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), NUMBERS)
     half, third = task.cutter().narrow(0.5), task.cutter().narrow(0.3)
-    whole, module, part = task.initial(0), task.untrained(), smaller(third).untrained()
+    whole, module, part = task.initial(0), cast("nn.Sequential", task.untrained()), smaller(third).untrained()
     cut = third.cut(whole)
     task.layout.load(module, whole.vector, whole.counters)
     smaller(third).layout.load(part, cut.vector, cut.counters)

@@ -87,7 +87,7 @@ class TorchCutter(ModelCutter):
         # A forward pass, one back to the inputs and one to the weights cost about the same.
         trains = spec.trainable / whole.spec.trainable
         cost = task.cost if spec.floats < whole.spec.floats else whole.cost * (1.0 + 2.0 * trains) / 3.0
-        return SubModel(whole.spec, task, ModelRanges.of(sends), cost, spec.bytes, tells_buffers)
+        return SubModel(whole.spec, task, ModelRanges.of(sends), kept, cost, spec.bytes, tells_buffers)
 
     @cached_property
     def _widths(self) -> tuple[WidthTable, dict[str, list[Axis]]]:
