@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
+gc.disable()
+"""While tests are collected, which makes hardly anything but modules."""
+
 
 def pytest_collection_finish() -> None:
-    """The modules of all tests stay until the end: the garbage collector, which every simulation runs once, need not
-    look at them again each time."""
+    """The modules of all tests stay until the end, and so do those that PyTorch imports later: the garbage collector
+    need not look at them again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(500_000)
+    gc.enable()
+
+
+@pytest.fixture
+def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's folder gets no figures, which take longer than its rounds."""
+    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])

@@ -45,12 +45,12 @@ def recover(folder: Path, *entries: object) -> None:
 
 def test_the_journal_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=f"the journal of job j-1 {REFUSED}"):
-        recover(tmp_path, Under("fog", format=2), Assigned(0, 0, "fog@0"))
+        recover(tmp_path, Under("fog", "b", format=2), Assigned(0, 0, "fog@0"))
 
 
 def test_a_journal_with_records_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="the journal of job j-1 cannot be read"):
-        recover(tmp_path, Under("fog"), {"type": "Teleported"})
+        recover(tmp_path, Under("fog", "b"), {"type": "Teleported"})
 
 
 def operator(folder: Path) -> object:

@@ -162,7 +162,7 @@ def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
     site.models("resume", "digits")
     site.until("digits", 1)
     listed = " ".join(site.models("list").split())
-    assert re.search(r"rolling, ring 100% for (1 h|59 min( \d+ s)?) more at least", listed), listed
+    assert re.search(r"rolling, ring 100 % for (1 h|59 min( \d+ s)?) more at least", listed), listed
     rolling, *others = [found["next_ring"] for found in json.loads(site.models("list", "--json")) if found["next_ring"]]
     assert others == []
     assert 3300 < rolling - time.time() <= 3600

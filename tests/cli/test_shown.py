@@ -181,7 +181,7 @@ def test_baselines_are_told_with_what_federation_gains_and_costs(result: Result)
     assert "(2 without a model (first: a [b]: no data))" in text
     for axes in figures(result)["learning"].axes[:2]:
         shown = [label.get_text() for label in axes.get_legend().get_texts()]
-        assert shown == ["fedprox", "pooled", "alone, mean", "alone, worst tenth"]
+        assert shown == ["fedprox", "pooled", "alone, mean", "alone, worst tenth", "target 90.00 %"]
         lines = {line.get_label(): line for line in axes.lines}
         assert lines["pooled"].get_ydata()[0] == pytest.approx(95)
         assert len(lines["pooled"].get_xdata()) == 20

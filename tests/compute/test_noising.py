@@ -6,14 +6,14 @@ model without. Of Gaussian noise z times the clip it must find 1 / z, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fogline.aggregation import Update
+from fogline.aggregation import Partial, Update
 from fogline.aggregation.rules import make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make
@@ -189,7 +189,7 @@ def test_what_the_clip_does_not_hold_is_not_given(update: Update, why: str) -> N
         units.of(updates(1)[0], float("nan"), KEY)
 
 
-def moved_on_files(folder: Path, sent: list[Update]) -> tuple[np.ndarray, dict[int, str]]:
+def moved_on_files(folder: Path, sent: Sequence[Update | Partial]) -> tuple[np.ndarray, dict[int, str]]:
     """The model of a real node after a round with what came, and which updates it refused."""
     groups = Groups(make("fedavg"), SPEC, make_rule("exact"), part_of(protection(Privacy(noise=1.0)), "delta", 0))
     runner = GroupsOnFiles(groups, False)
@@ -224,8 +224,21 @@ def test_a_node_refuses_what_no_unit_gives(tmp_path: Path) -> None:
     _, refused = moved_on_files(tmp_path, [good, updates(1)[0], heavy, more, CANARY])
     assert [*refused] == [1, 2, 3, 4]
     long = Update(CANARY.vectors, {"delta": 1.0})
-    _, refused = moved_on_files(tmp_path, [good, long])
+    fold = make_rule("exact").fold()
+    fold.add(long)
+    _, refused = moved_on_files(tmp_path, [good, long, fold.partial()])
     assert "longer than the clip" in refused[1]
+    assert "a sum of several updates" in refused[2]
+
+
+def test_one_device_cannot_lead_the_clip_away() -> None:
+    units = units_of(protection(Privacy(quantile=0.5)), "delta")
+    assert units is not None
+    good = units.of(updates(1)[0], None, KEY)
+    assert units.fault(good) is None
+    for said in ([1e6], [0.5, 0.5], [0.0], [np.nan]):
+        lie = Update(good.vectors | {"within": np.array(said, np.float32)}, good.weights)
+        assert "neither 0.5 nor -0.5" in (units.fault(lie) or "")
 
 
 def test_a_simulation_refuses_what_a_node_refuses() -> None:
@@ -236,6 +249,19 @@ def test_a_simulation_refuses_what_a_node_refuses() -> None:
     assert partial is not None
     assert partial.count == 1
     assert "longer than the clip" in refused[1]
+
+
+def test_a_site_s_noise_comes_from_another_key_once_it_was_given() -> None:
+    """Who takes the node's disk later can make no noise of rounds before, and so try no guess at what was below it."""
+    made = protection(Privacy(unit="site", at="fog", clip=CLIP, noise=NOISE), Tree(cloud=Tier(), fog=Tier(count=2)))
+    fog = Groups(make("fedavg"), SPEC, make_rule("mean"), part_of(made, "delta", 1))
+    down = group_models.Down(np.zeros(SIZE, np.float32), np.zeros(0, np.int64))
+    first = fog.adopt(None, down)
+    given, again = (fog.group_update(first).vectors["delta"] for _ in range(2))
+    after = fog.adopt(first, down)
+    assert np.array_equal(given, again)  # After a crash.
+    assert not np.array_equal(given, fog.group_update(after).vectors["delta"])
+    assert abs(np.corrcoef(given, fog.group_update(after).vectors["delta"])[0, 1]) < 0.1
 
 
 def test_a_site_is_one_unit_whatever_its_devices_do() -> None:

@@ -83,7 +83,7 @@ def test_an_aggregator_folds_what_was_decoded_and_encodes_what_it_gives(tmp_path
     for i in range(3):
         arrays = encoded(good(i), i)
         codes, (scale,) = arrays["staged/codes/delta"], arrays["staged/scales/delta"]
-        plain = good(i).to_arrays() | {"vector/delta": codes.astype(np.float32) * scale}
+        plain = good(i).to_arrays() | {"vector/delta": (codes.astype(np.float32) - 127) * scale}
         fold.add(from_arrays(plain))  # type: ignore[arg-type]
     moved = ToyTask().initial(0).vector[: SPEC.trainable] + fold.finish().mean("delta")
     group = read_group(path(tmp_path, "fog@1/group"))
@@ -106,14 +106,23 @@ def with_(**arrays: NDArray[np.generic]) -> Arrays:
 HOSTILE: dict[str, tuple[Arrays | bytes, str]] = {
     "plain": (good(9).to_arrays(), "'delta' did not go through the stages of this link"),
     "both": (with_(vector__delta=np.ones(12, np.float32)), "'delta' did not go through the stages of this link"),
-    "no scales": (without("staged/scales/delta"), "it has codes of 'delta', and no scales"),
-    "no codes": (without("staged/codes/delta"), "it has scales of 'delta', and no codes"),
+    "no scales": (
+        without("staged/scales/delta"),
+        "its 'delta' of 12 numbers has nothing as scales, where Int8 has float32 (1,)",
+    ),
+    "no codes": (
+        without("staged/codes/delta"),
+        "its 'delta' of 12 numbers has nothing as codes, where Int8 has uint8 (12,)",
+    ),
     "too many scales": (
         with_(staged__scales__delta=np.ones(9, np.float32)),
-        "it has 12 codes of 'delta' with 9 scales",
+        "its 'delta' of 12 numbers has float32 (9,) as scales, where Int8 has float32 (1,)",
     ),
-    "too short": (with_(staged__codes__delta=np.ones(3, np.int8)), "Its vector 'delta' has shape (3,)"),
-    "one more": (with_(staged__more=np.ones(3, np.int64)), "'weight/more' is missing"),
+    "too short": (
+        with_(staged__codes__delta=np.ones(3, np.uint8), staged__shape__delta=np.array([3, 4])),
+        "Its vector 'delta' has shape (3,)",
+    ),
+    "one more": (with_(staged__plain__more=np.ones(3, np.int64)), "'weight/more' is missing"),
     "not finite": (with_(staged__scales__delta=np.full(1, np.nan, np.float32)), "Its vector 'delta' is not finite"),
     "no weight": (without("weight/delta"), "are no update"),
     "junk": (b"\x00" * 100, "It cannot be read"),

@@ -55,6 +55,7 @@ def test_every_job_is_known_here() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unplotted")
 @pytest.mark.parametrize("name", sorted(NEEDS))
 def test_one_round(name: str, tmp_path: Path) -> None:
     needed = NEEDS[name]

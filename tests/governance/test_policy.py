@@ -104,6 +104,7 @@ def test_tasks_are_patterns(ana: SigningKey) -> None:
 @pytest.mark.parametrize(
     ("tree", "secure"),
     [
+        ('[tree.cloud]\nexchange = "ckks"', False),
         ("", False),
         ("[tree.cloud]\n[tree.fog]\ncount = 2", False),
         ('[tree.cloud]\nexchange = "secagg"\n[tree.fog]\ncount = 2', False),  # Between fogs and the cloud only.
@@ -123,10 +124,33 @@ def test_an_owner_may_demand_secure_aggregation(tree: str, secure: bool, ana: Si
     assert decide(parse_policy(text_for(ana)), asked, ana.signer, Needs(), OFFERS).allowed
 
 
+@pytest.mark.parametrize(
+    ("wanted", "allowed"),
+    [("'secagg'", {"secagg"}), ("'ckks'", {"ckks"}), ("['secagg', 'ckks']", {"secagg", "ckks"}), ("true", {"secagg"})],
+)
+def test_an_owner_names_which_secure_sums_will_do(wanted: str, allowed: set[str], ana: SigningKey) -> None:
+    policy = parse_policy(text_for(ana) + f"[privacy]\nsecure_aggregation = {wanted}\n")
+    exchanges = ("secagg", "secagg(minimum=5)", "ckks(readers=7)", "ckks", "ckks_selective(share=0.5)", "mine:Ckks")
+    for exchange in exchanges:
+        job = f'{JOB}\n[tree.cloud]\nexchange = "{exchange}"'
+        asked = Manifest(FORMAT, job, "vibration:make", {}, ana.signer, 5.0)
+        decision = decide(policy, asked, ana.signer, Needs(), OFFERS)
+        assert decision.allowed is (exchange.split("(")[0] in allowed), exchange
+        assert decision.allowed or all(f'"{name}"' in decision.reason for name in allowed)
+
+
+@pytest.mark.parametrize("wrong", ["'ckks_selective'", "['secagg', 'mine:Sum']", "3"])
+def test_no_other_sum_is_named(wrong: str) -> None:
+    with pytest.raises(SitePolicyError, match=r"privacy\.secure_aggregation.*; write true, or 'secagg' or 'ckks'"):
+        parse_policy(f"[privacy]\nsecure_aggregation = {wrong}")
+    with pytest.raises(SitePolicyError, match="names no exchange"):
+        parse_policy("[privacy]\nsecure_aggregation = []")
+
+
 def test_a_budget_of_privacy_stands_with_and_without_that_demand() -> None:
     assert parse_policy("[privacy]\nsecure_aggregation = true").privacy is None
     both = parse_policy("[privacy]\nsecure_aggregation = true\nepsilon = 3.0")
-    assert (both.secure_aggregation, both.privacy) == (True, PrivacyBudget(3.0, 1e-5, "device"))
+    assert (both.secure_aggregation, both.privacy) == (("secagg",), PrivacyBudget(3.0, 1e-5, "device"))
     with pytest.raises(SitePolicyError, match=r"privacy\.unit are of a budget; say privacy\.epsilon too"):
         parse_policy('[privacy]\nunit = "site"')
 

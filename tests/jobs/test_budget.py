@@ -65,6 +65,18 @@ def test_a_device_is_charged_for_what_it_took_part_in() -> None:
     assert epsilon(charge_of(local, "toy-1", 40, 10).events, 1e-5) > spent(local, 30)
 
 
+@pytest.mark.parametrize("privacy", ['at = "devices"', 'mechanism = "skellam"', 'at = "fog"'])
+def test_turns_that_an_aggregator_does_not_keep_to_are_charged(privacy: str) -> None:
+    """Who asks is not trusted where the noise is not the root's: a device that is asked every round pays for each."""
+    turns = 'policy = "rotation"\npolicy_parameters = { period = 10 }\n[tree.fog]\ncount = 1\nexchange = "secagg"\n'
+    turning = job(privacy, turns + turns.splitlines()[0] + "\n" + turns.splitlines()[1])
+    always = job('at = "devices"' if "at" in privacy else privacy)
+    for times in (1, 3, 40):
+        assert charge_of(turning, "toy-1", times, 10).events == charge_of(always, "toy-1", times, 10).events
+    central = job(tree=turns.partition("[")[0])
+    assert charge_of(central, "toy-1", 40, 10).events == charge_of(central, "toy-1", 3, 10).events
+
+
 def test_what_was_given_away_in_words_is_never_too_little() -> None:
     privacy = job("epsilon = 4.0").privacy
     assert privacy is not None

@@ -17,6 +17,7 @@ from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
 from fogline.network.node.process import Listening
 from fogline.network.transport.messages import ParentAddress
+from fogline.network.worker.discretion import REQUEST, STEP, TRAINING
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
@@ -43,12 +44,10 @@ SAME = {
         fogs=0, cloud='uplink = ["clip(norm=0.05)", "int8(feedback=true)"]\ndownlink = ["int8"]', more="exact = true"
     ),
     "a stage of the developer's own": job(fogs=0, cloud='uplink = ["small:Sign"]'),
-    "stages over fogs that merge": job(
-        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]', fog='uplink = ["int8"]'
-    ),
+    "stages over fogs that merge": job(cloud='uplink = ["bf16"]\ndownlink = ["fp16"]', fog='uplink = ["drive"]'),
     "stages over fogs that move": job(
-        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]',
-        fog='rounds = 2\nuplink = ["int8"]\ndownlink = ["int8"]',
+        cloud='uplink = ["qsgd(levels=100)"]\ndownlink = ["int8"]',
+        fog='rounds = 2\nuplink = ["int4(feedback=true)"]\ndownlink = ["eden"]',
         more='algorithm = "scaffold"',
     ),
 }
@@ -118,6 +117,27 @@ def test_a_device_that_fails_is_counted_and_the_round_goes_on(
         said = made.said(record)
         assert ("failed", "client-1", "RuntimeError: the sensor is unplugged") in said
         assert any(what == "failed" and who == "client-2" and "not finite" in why for what, who, why in said)
+
+    runner.run(work())
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds"),
+    [("broken = 1\npoisoned = 3", {"client-1": REQUEST, "client-3": STEP}), ("blind = 2", {"client-2": TRAINING})],
+)
+def test_why_a_device_fails_stays_there_where_the_job_protects_its_data(
+    task: str, kinds: dict[str, str], runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    """Neither what code raises, nor that a loss is no number, nor how large a number is."""
+    made = clusters[0]
+    masked = 'exchange = "secagg(minimum=2, threshold=0.5)"\nquorum = 2'
+    text = job(rounds=1, fogs=0, cloud=masked, task=task)
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.done) == ("finished", 1)
+        failed = {who: why for what, who, why in made.said(record) if what == "failed"}
+        assert failed == kinds
 
     runner.run(work())
 

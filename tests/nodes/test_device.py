@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fogline.nodes import Device
 from fogline.nodes.effects import Count, Forget, Send, SetTimer, Train, Write
-from fogline.nodes.events import Received, Started, TimerFired, Trained
-from fogline.nodes.messages import Receipt, Report, Stop, Work
+from fogline.nodes.events import Received, Started, StepComputed, TimerFired, Trained
+from fogline.nodes.messages import Receipt, Report, Step, Stop, Work, step_key
 
 
 def ask(device: Device, task: int) -> list[object]:
@@ -74,6 +74,18 @@ def test_asked_again_it_sends_its_report_again() -> None:
     ask(device, 0)
     done(device, 0)
     assert sends(ask(device, 0)) == [Report(0, "fog#0", 10)]
+
+
+def test_asked_again_it_sends_its_step_of_an_exchange_again() -> None:
+    """A parent that is back from a crash asks again, and must not wait for the next time that the step is due."""
+    device = Device("d", "fog")
+    work = Received("fog", Work(0, "fog@0", 0, steps=3))
+    device.handle(work, 0.0)
+    done(device, 0)
+    assert not sends(list(device.handle(work, 1.0)))  # Nothing is there yet.
+    step = Step(0, 0, step_key("fog", 0, 0))
+    assert sends(list(device.handle(StepComputed(0, 0), 1.0))) == [step]
+    assert sends(list(device.handle(work, 2.0))) == [step]
 
 
 def test_a_failure_is_reported_without_an_update() -> None:

@@ -106,8 +106,8 @@ def test_the_device_asks_where_it_is_unsure_and_is_right_more_often(tmp_path: Pa
                 together, notes = await answers(made, x)
             assert notes == {"tier": "fog", "version": 1, "offloaded": sum(rows), "model": "middle"}
             assert 0.1 < sum(rows) / len(x) <= 0.3
-            assert f"{sum(rows) / len(x):.1%}" in said
-            assert f"{np.mean(together == y):.2%}" in said, "what was promised is what comes out"
+            assert f"{100 * sum(rows) / len(x):.1f} %" in said
+            assert f"{100 * np.mean(together == y):.2f} %" in said, "what was promised is what comes out"
 
             with counted(made, "fog") as rows:
                 single = [await answers(made, x[i : i + 1]) for i in range(40)]

@@ -72,10 +72,7 @@ def test_a_tree_of_fogs_that_merge_gives_what_a_star_gives_to_the_bit() -> None:
 @pytest.mark.parametrize(
     "tree", [STAR, FOGS, Tree(cloud=Tier(), fog=Tier(count=2, rounds=2))], ids=["star", "fogs", "2"]
 )
-def test_a_run_that_goes_on_adds_the_noise_of_one_that_never_stopped(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
+def test_a_run_that_goes_on_adds_the_noise_of_one_that_never_stopped(tree: Tree, tmp_path: Path) -> None:
     privacy = {"clip": 0.05, "noise": 0.3, "quantile": 0.5, "at": "" if tree is STAR else "fog"}
     whole = simulate(numbers(SIZE, 12), tree, rounds=4, privacy=privacy)
     simulate(numbers(SIZE, 12), tree, rounds=2, privacy=privacy, folder=tmp_path / "run")
@@ -141,6 +138,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "With privacy.quantile, noise of 1 wants more than 10 units in a round, and 8 are expected",
     ),
     "a mechanism": ({"privacy": {"mechanism": "laplace"}}, "privacy.mechanism: There is no mechanism 'laplace'"),
+    "next to no noise": ({"privacy": {"noise": 1e-200}}, "privacy.noise: it is 1e-200; it must be 0, or from 1e-06 to"),
+    "a clip that holds nothing": ({"privacy": {"clip": np.inf}}, "privacy.clip is inf; it must be at most 1e"),
+    "more noise than room": (
+        {"privacy": {"clip": 1e4, "noise": 1e4}},
+        "privacy.noise is 10000 and privacy.clip 10000, and the noise of both",
+    ),
 }
 
 

@@ -1,8 +1,6 @@
-"""Clip and int8: what comes out, how large it is, what is refused; and how stages are named."""
+"""Clip and int8: what comes out; how stages are named, and what a wrong one is told."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -12,9 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from fogline.algorithms.group import Down
 from fogline.compute.messages import model_through
-from fogline.params import write_arrays
-from fogline.params.pieces import file_size
-from fogline.stages import STAGES, Extent, LinkContext, Named, Stage, StageError, make, pipeline, text_of
+from fogline.stages import STAGES, LinkContext, Named, Stage, StageError, make, pipeline, text_of
 from fogline.stages.base import Layout
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
@@ -44,26 +40,6 @@ def test_int8_errs_by_a_scale_at_most(vector: np.ndarray, seed: int) -> None:
     assert np.all(np.abs(back.astype(np.float64) - vector) <= 1.0001 * scales_of(vector) + 1e-44)
 
 
-def test_int8_is_right_on_average() -> None:
-    vector = np.random.default_rng(1).standard_normal(600).astype(np.float32)
-    tries = 4000
-    mean = sum(through(Int8(), vector, seed).astype(np.float64) for seed in range(tries)) / tries
-    # A number between two steps errs by half a scale at most, in the mean of the squares.
-    assert np.all(np.abs(mean - vector) < 5 * 0.5 * scales_of(vector) / math.sqrt(tries) + 1e-6)
-
-
-@given(VECTORS, st.integers(0, 3))
-def test_sizes_are_exact(tmp_path_factory: pytest.TempPathFactory, vector: np.ndarray, counts: int) -> None:
-    update: Named = {"delta": vector, "other": vector.astype(np.float64), "n": np.arange(counts)}
-    layout = {name: Extent(array.dtype, array.size) for name, array in update.items()}
-    path = tmp_path_factory.getbasetemp() / "sent"
-    for stages in (("int8",), ("clip(norm=3.0)", "int8(feedback=true)"), ("clip",)):
-        encoded, _ = pipeline(stages).send(update, {}, LinkContext())
-        write_arrays(path, encoded)
-        assert path.stat().st_size == file_size(pipeline(stages).layout(layout))
-    assert Int8().size({"delta": Extent(np.dtype(np.float32), 1_000_000)}) < 1_016_000
-
-
 def test_the_same_seed_rounds_alike_and_others_do_not() -> None:
     vector = np.random.default_rng(1).standard_normal(600).astype(np.float32)
     assert np.array_equal(through(Int8(), vector, 5), through(Int8(), vector, 5))
@@ -71,46 +47,6 @@ def test_the_same_seed_rounds_alike_and_others_do_not() -> None:
     one, _ = pipeline(("int8",)).send({"a": vector, "b": vector}, {}, LinkContext(5))
     other, _ = pipeline(("int8",)).send({"b": vector, "a": vector}, {}, LinkContext(5))
     assert all(np.array_equal(one[name], other[name]) for name in one)
-
-
-def test_feedback_makes_up_for_what_was_lost() -> None:
-    rng, stage = np.random.default_rng(2), Int8(feedback=True)
-    sent = received = np.zeros(300)
-    state: Named = {}
-    for seed in range(50):
-        update = rng.standard_normal(300).astype(np.float32)
-        encoded, state = stage.send({"delta": update}, state, LinkContext(seed))
-        sent, received = sent + update, received + stage.receive(encoded)["delta"]
-    assert np.abs(sent - received - state["delta"]).max() < 1e-4
-    assert np.abs(sent - received).max() < 0.1  # A scale, however many messages there were.
-
-
-def test_numbers_that_are_not_finite_stay_so_and_are_not_remembered() -> None:
-    vector = np.ones(300, np.float32)
-    vector[7] = np.nan
-    encoded, state = Int8(feedback=True).send({"delta": vector}, {}, LinkContext())
-    assert not state
-    assert not np.isfinite(Int8().receive(encoded)["delta"]).all()
-
-
-def hostile() -> dict[str, Named]:
-    codes, scales = np.zeros(300, np.int8), np.zeros(2, np.float32)
-    return {
-        "no scales": {"codes/delta": codes},
-        "no codes": {"scales/delta": scales},
-        "too few scales": {"codes/delta": codes, "scales/delta": scales[:1]},
-        "too many scales": {"codes/delta": codes, "scales/delta": np.zeros(3, np.float32)},
-        "codes of another type": {"codes/delta": codes.astype(np.int64), "scales/delta": scales},
-        "scales of another type": {"codes/delta": codes, "scales/delta": scales.astype(np.int64)},
-        "codes in rows": {"codes/delta": codes.reshape(2, 150), "scales/delta": scales},
-        "plain numbers": {"delta": np.zeros(300, np.float32)},
-    }
-
-
-@pytest.mark.parametrize("what", hostile())
-def test_what_int8_cannot_have_sent_is_refused_in_a_sentence(what: str) -> None:
-    with pytest.raises(StageError, match="delta"):
-        pipeline(("int8",)).receive(hostile()[what])
 
 
 @given(VECTORS, st.floats(1e-3, 1e3))
@@ -129,17 +65,6 @@ def test_clip_bounds_together_what_a_pattern_names() -> None:
     assert clipped["scores"] is update["scores"]
 
 
-def test_what_was_lost_of_a_name_waits_until_it_is_sent_again() -> None:
-    stage, vector = Int8(feedback=True), np.linspace(0, 1, 9, dtype=np.float32)
-    _, state = stage.send({"delta-0": vector}, {}, LinkContext(1))
-    lost = state["delta-0"]
-    _, between = stage.send({"delta-1": vector}, state, LinkContext(2))
-    assert between["delta-0"] is lost
-    later, _ = stage.send({"delta-0": vector}, between, LinkContext(3))
-    there, _ = Int8().send({"delta-0": vector + lost}, {}, LinkContext(3))
-    np.testing.assert_array_equal(later["codes/delta-0"], there["codes/delta-0"])
-
-
 @pytest.mark.parametrize("stage", [Clip(), Clip(norm=0.1), Int8(), Int8(feedback=True)])
 def test_a_stage_is_its_text(stage: Stage) -> None:
     assert make(text_of(stage, "unused")) == stage
@@ -153,7 +78,7 @@ def test_a_stage_is_its_text(stage: Stage) -> None:
         ("clip(norm=-1.0)", "Parameter 'norm' of stage 'clip' is -1.0; it must be above 0."),
         ("int8(feedback=1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
         ("clip(norm", "'clip(norm' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
-        ("int8(1)", "Parameter 'feedback' of stage 'int8' is 1; it wants a bool."),
+        ("int8(1)", "Stage 'int8' has no first parameter; its parameters are feedback"),
         ("clip(norm=inf)", "Parameter 'norm' of stage 'clip' is inf; it must be a finite number above 0."),
         ("clip(norm=1.0}\ny={)", "'clip(norm=1.0}\ny={)' cannot be read; write a name, or name(0.1), or name(key=0.1)"),
         ("nowhere:Stage", "The stage 'nowhere:Stage' cannot be imported: No module named 'nowhere'."),
@@ -203,7 +128,7 @@ def test_a_stage_without_a_layout_is_refused_before_the_run() -> None:
 
 
 def test_every_stage_of_the_package_is_found() -> None:
-    assert list(STAGES) == ["clip", "int8"]
+    assert {"clip", "int8"} <= set(STAGES)
     assert all(STAGES.summary(name) for name in STAGES)
 
 

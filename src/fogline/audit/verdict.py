@@ -57,7 +57,9 @@ def _when(trials: Sequence[int | None]) -> str:
     """In which trials, where it was not with the devices' own data."""
     if None in trials:
         return ""
-    return f" (of devices with {', '.join(map(str, sorted(filter(None, trials))))} examples; of their own data not)"
+    counts = sorted(filter(None, trials))
+    examples = "1 example" if counts == [1] else f"{', '.join(map(str, counts))} examples"
+    return f" (of devices with {examples}; of their own data not)"
 
 
 def _advice(job: Job, findings: Sequence[Finding]) -> str:

@@ -51,7 +51,7 @@ app = App(
     name="fogline",
     help="Federated learning across a cloud, fog nodes and devices.",
     help_epilogue=EPILOGUE,
-    help_format="plaintext",
+    help_format="markdown",
     version=lambda: _version(),
 )
 for name, (place, text) in COMMANDS.items():

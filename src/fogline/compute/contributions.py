@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fogline.aggregation import Update
+from fogline.aggregation import Partial, Update
 from fogline.aggregation.exact import UNIT
 from fogline.jobs.protection import Protection
 from fogline.params import Vector
@@ -76,13 +76,17 @@ class Contributions:
             vectors[COUNTED] = np.array([WITHIN if norm <= limit else -WITHIN], np.float32)
         return Update(vectors, dict.fromkeys(vectors, 1.0), update.counters, update.count)
 
-    def fault(self, update: Update) -> str | None:
+    def fault(self, update: Update | Partial) -> str | None:
         """Why what somebody sent is nothing that a unit gives; None if it is. Whoever adds up looks at it, because a
         unit that does not clip is not protected."""
+        if isinstance(update, Partial):
+            return "It is a sum of several updates where each unit gives its own."
         if update.vectors.keys() != self.names:
             return f"It has vectors {sorted(update.vectors)} where a unit gives {sorted(self.names)}."
         if any(not isinstance(weight, float) or weight != 1.0 for weight in update.weights.values()):
             return "It has a weight other than 1, which is that of every unit."
+        if self._adapts and not np.array_equal(np.abs(update.vectors[COUNTED]), [WITHIN]):
+            return f"Its '{COUNTED}' is neither {WITHIN:g} nor {-WITHIN:g}, as that of every unit is."
         if self._adapts or self.protection.local:
             return None  # The clip of its round is not known here, or noise has made it longer.
         if not norm_of((update.vectors[self.movement],)) <= self.protection.privacy.clip:

@@ -151,8 +151,8 @@ class RoundMembers:
 
     def _fault(self, place: int) -> str | None:
         """Why an update does not keep to the job's differential privacy; None where there is none to keep to."""
-        part = self._groups.part
-        return part.fault(self._read(place)) if part.takes is not None else None
+        takes = self._groups.part.takes
+        return takes.fault(self._read(place)) if takes is not None else None
 
     def _read(self, place: int, piece: Piece | None = None) -> Update | Partial:
         """An update, or a piece of it."""
@@ -162,6 +162,8 @@ class RoundMembers:
         return value
 
     def _read_value(self, path: str, piece: Piece | None) -> Update | Partial:
+        if self._groups.whole is not None:  # Such a model is in one piece.
+            return self._groups.whole.of(read_update(path, stages=self._stages))
         if not self._stages:
             if piece is None:
                 return read_update(path)

@@ -61,7 +61,8 @@ class PrivacyPart:
         return None if self.first is None else replace(self.first, key=self.draw())
 
     def fault(self, value: Update | Partial) -> str | None:
-        """Why what a child sent is nothing that a unit gives; None if it is, or need not be."""
+        """Why what a child sent is nothing that a unit gives; None if it is, or need not be: a simulation adds up sums
+        of what it has looked at."""
         return None if self.takes is None or isinstance(value, Partial) else self.takes.fault(value)
 
     def given(self, update: Update, state: NoiseState | None) -> Update:

@@ -28,9 +28,10 @@ from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
 from fogline.training.context import DeviceContext
+from fogline.training.figures import metrics_of, sums_of
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
-from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, is_numeric
 
 METRIC, NEW, COMMON = "metric/", "new/", "common/"
 """How the sums begin of all devices that judge, of those that never train, and of the model received where devices are
@@ -172,7 +173,7 @@ class Examiner:
         return {f"{COMMON}{name}": value for name, value in spread_sums(figures[1]).items()} | {BETTER: float(better)}
 
     def _judged(self, client: str, examples: Examples, vector: np.ndarray, counters: np.ndarray) -> Sums:
-        sums = self._task.evaluate(Params(self._task.spec, vector, counters), examples)
+        sums = sums_of(self._task, Params(self._task.spec, vector, counters), examples)
         if not sums.get("count", 1.0):
             raise UnansweredError(f"none of the targets of client '{client}' has a truth")
         bad = next((name for name, value in sums.items() if not math.isfinite(value)), None)
@@ -187,7 +188,12 @@ class Examiner:
         return new | spread_sums(figure)
 
     def _figure(self, client: str, sums: Sums) -> float:
-        figure = float(self._task.metrics(sums)[self._task.headline])
+        try:
+            figure = metrics_of(self._task, sums).get(self._task.headline, math.nan)
+        except CodeError as error:
+            if isinstance(error.__cause__, Exception) and is_numeric(error.__cause__):
+                raise UnansweredError(error.plain) from error  # Of so few examples a metric may have no value.
+            raise
         if not math.isfinite(figure):
             raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
         return figure
@@ -249,9 +255,9 @@ def answers_of(
 def judgement_of(task: Task, tally: SurveySums) -> DeviceJudgement:
     """What the sums of all devices say of a model."""
     sums = tally.sums
-    metrics, new = task.metrics(_under(METRIC, sums)), _under(NEW, sums)
+    metrics, new = metrics_of(task, _under(METRIC, sums)), _under(NEW, sums)
     common = _devices(task, _under(COMMON, sums))
-    held_out, better = task.metrics(new) if new else {}, sums.get(BETTER, 0.0)
+    held_out, better = metrics_of(task, new) if new else {}, sums.get(BETTER, 0.0)
     return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), held_out, common, better)
 
 
@@ -261,7 +267,7 @@ def _devices(task: Task, sums: Sums) -> Spread | None:
 
 
 def _fogs(task: Task, tally: SurveySums) -> Spread | None:
-    parts = {name: task.metrics(_under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
+    parts = {name: metrics_of(task, _under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
     if not parts:
         return None
     ordered = sorted(parts.values(), reverse=not task.higher_is_better)

@@ -202,5 +202,5 @@ def _unreached(target: float, accuracy: Numbers, sent: Numbers) -> str:
     best = int(accuracy.argmax())
     return (
         f"An accuracy of {target:.4f} cannot be reached: the best is {accuracy[best]:.4f}, "
-        f"with {sent[best]:.1%} of the samples sent up. Ask for less, or train a better large model."
+        f"with {100 * sent[best]:.1f} % of the samples sent up. Ask for less, or train a better large model."
     )

@@ -77,7 +77,7 @@ def account_of(job: Job, algorithm: Algorithm, data: FederatedData) -> Account |
     return Account(job, algorithm.mode, int(data.sizes().min()) if job.privacy.unit == "example" else None)
 
 
-def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
+def charge_of(job: Job, name: str, times: int, samples: int, start: str = "") -> Charge:
     """What a device's owner is charged before the device trains once more.
 
     Args:
@@ -86,6 +86,7 @@ def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
         times: how often the device has trained for it, with this time. Where the root adds the noise, a round that did
             not count told nobody anything; where it is added on the way there, it did.
         samples: examples that the device has.
+        start: which start of the job; see :class:`fogline.privacy.accounting.ledger.Charge`.
 
     Raises:
         JobError: the job protects nothing.
@@ -96,9 +97,9 @@ def charge_of(job: Job, name: str, times: int, samples: int) -> Charge:
     else:
         planned = releases_of(job, protection)
         if planned is None or protection.noise > 0:
-            planned = max(planned or 0, times)
+            planned = max(planned or 0, times * protection.separation)  # Whoever asks may not keep to turns.
         events = events_of(job, planned, times)
-    return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant)
+    return Charge(name, privacy.unit, times, events, privacy.delta, privacy.epsilon, privacy.accountant, start)
 
 
 def within_budget(account: Account | None, job: Job) -> Job:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from fogline.jobs.checked import StrictModel
 from fogline.plugins import read_call
 
 Unit = Literal["example", "device", "site"]
+MOST = 1e6
+"""The largest clip, and the largest noise over it."""
+LEAST_NOISE = 1e-6
+"""Over the clip, but for none: less promises nothing, and its square is soon nothing."""
 DEVICES = "devices"
 """Where devices add the noise themselves."""
 
@@ -21,6 +25,13 @@ def _known(text: str) -> str:
 
         make_mechanism(text)
     return text
+
+
+def _sensible(noise: float) -> float:
+    """The noise, if it can be computed with."""
+    if noise and not LEAST_NOISE <= noise <= MOST:
+        raise ValueError(f"it is {noise:g}; it must be 0, or from {LEAST_NOISE:g} to {MOST:g}")
+    return noise
 
 
 class Privacy(StrictModel):
@@ -36,11 +47,11 @@ class Privacy(StrictModel):
     at: str = ""
     """Who adds it: the tier of that name, or ``devices``. Empty: the root for devices and sites, and devices for
     examples."""
-    clip: PositiveFloat = 1.0
+    clip: Annotated[float, Field(gt=0, le=MOST)] = 1.0
     """L2 norm that one unit's movement (of an example: its gradient) is scaled down to; with ``quantile``, at first."""
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The clip follows that quantile of the units' norms (Andrew et al., 2021). None: it stays as it is."""
-    noise: NonNegativeFloat = 1.0
+    noise: Annotated[float, Field(ge=0), AfterValidator(_sensible)] = 1.0
     """Standard deviation of the noise, over ``clip``."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     """Probability with which the promise may fail."""

@@ -47,7 +47,7 @@ def _of_examples(privacy: Privacy) -> list[str]:
         f"{privacy.clip:g}, and adds noise of {privacy.noise:g} times that to their sum.",
         "That is against everybody else, the aggregators above included.",
         "Not hidden is how many examples a device has, what all or many of them have in common, who takes part, when, "
-        "how quickly, and why one fails.",
+        "how quickly, and that one fails.",
         "Every local round of a device counts; that a step takes only some examples counts as protection, that only "
         "some devices are asked does not.",
     ]
@@ -108,7 +108,7 @@ def _not_hidden(job: Job, protection: Protection) -> str:
         most = -(-most // protection.separation)
     often = "as many releases as its aggregators move their models" if most is None else f"at most {most} releases"
     return (
-        "Not hidden is who takes part, when, how quickly, and why one fails. "
+        "Not hidden is who takes part, when, how quickly, and that one fails. "
         f"A {protection.privacy.unit} {'gives' if protection.local else 'is in'} {often}, and each counts. "
         f"{NO_AMPLIFICATION}"
     )

@@ -13,6 +13,9 @@ from fogline.params import Spec
 from fogline.plugins import read_call
 from fogline.privacy.adaptive import TooFewError, noise_of_sum
 
+WIDEST = 1e7
+"""Noise that sums in whole numbers have room for: steps of 2^-30 in 64 bits, and some to spare for clips that grow."""
+
 
 def check_privacy(job: Job, algorithm: Algorithm) -> None:
     """Refuse a job in which noise for devices or sites would not cover what it is to cover.
@@ -85,6 +88,11 @@ def _amiss(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[s
 
 def _amiss_in_mechanism(protection: Protection) -> Iterator[str]:
     privacy, mechanism = protection.privacy, protection.mechanism
+    if privacy.noise * privacy.clip > WIDEST:
+        yield (
+            f"privacy.noise is {privacy.noise:g} and privacy.clip {privacy.clip:g}, and the noise of both together is "
+            "more than sums in whole numbers have room for; make one of them smaller"
+        )
     said = f"privacy.mechanism is '{privacy.mechanism}'"
     if protection.local and mechanism.remembers:
         yield (

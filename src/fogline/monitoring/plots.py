@@ -156,14 +156,14 @@ def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
     _baseline_lines(ax, result, over, scale)
     target = result.job.evaluation.target
     if target is not None:
-        ax.axhline(scale * target, color=GREEN, linewidth=1, linestyle=(0, (4, 3)))
-        spot = ax.get_yaxis_transform()
-        note = f"target {human_metric(name, target, result.units.get(name, ''))}"
-        ax.text(0.01, scale * target, note, transform=spot, color=GREEN, fontsize=8, va="bottom")
+        goal = f"target {human_metric(name, target, result.units.get(name, ''))}"
+        ax.axhline(scale * target, color=GREEN, linewidth=1, linestyle=(0, (4, 3)), label=goal)
     if result.reached is not None:
         there = [row for row in result.history if row["round"] == result.reached.round and name in row]
         at = [row[over] / (_time_scale(result)[0] if over == "seconds" else 1.0) for row in there]
         ax.plot(at, [scale * row[name] for row in there], "o", color=GREEN, markersize=7, zorder=5)
+    if result.baselines or target is not None:
+        legend(ax)
     ax.set_ylabel(_axis(result, f", {_judges(result)}" if _judges(result) else ""))
     _label_x(ax, result, over)
 
@@ -171,8 +171,8 @@ def _metric_curve(ax: Axes, result: RunRecord, over: str) -> None:
 def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> None:
     """A curve for a baseline of one model; lines at the mean and the worst tenth for one of many."""
     name = result.headline
-    drawn = [(one, one.value(name), BESIDE[i % len(BESIDE)]) for i, one in enumerate(result.baselines.values())]
-    for baseline, value, colour in drawn:
+    for i, baseline in enumerate(result.baselines.values()):
+        value, colour = baseline.value(name), BESIDE[i % len(BESIDE)]
         if value is None:
             continue
         spread = baseline.models or baseline.devices
@@ -183,8 +183,6 @@ def _baseline_lines(ax: Axes, result: RunRecord, over: str, scale: float) -> Non
         elif baseline.history:
             x, y = _points(result, over, name, baseline.history)
             ax.plot(x, [scale * value for value in y], color=colour, linewidth=1.4, linestyle="--", label=baseline.name)
-    if drawn:
-        legend(ax)
 
 
 def _loss_curve(ax: Axes, result: RunRecord, over: str) -> None:
@@ -260,10 +258,10 @@ def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:
     crowded = len(groups) > 6
     labels = [f"{value:.1f}" if is_share(name) else f"{value:.3g}" for value in values]
     ax.bar_label(bars, labels, label_type="center", fontsize=9, color="white", rotation=90 * crowded)
-    mean = f"mean {human_metric(name, spread.mean, unit)}"
+    mean = f"mean of these {human_metric(name, spread.mean, unit)}"
     ax.axhline(scale * spread.mean, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label=mean)
     ax.set_xticks(range(len(groups)), groups, rotation=45 * crowded, ha="right" if crowded else "center")
-    ax.set_ylabel(_axis(result, " on own data"))
+    ax.set_ylabel(_axis(result, " on their devices' own data"))
     legend(ax)
 
 

@@ -154,8 +154,9 @@ class Live:
             self._screen = None
 
     def _print(self, markup: str) -> None:
+        whole = not self._console.is_terminal  # Who reads a file wants a line a note; a terminal would cut words.
         try:
-            self._console.print(markup, highlight=False, soft_wrap=True)
+            self._console.print(markup, highlight=False, soft_wrap=whole)
         except OSError:  # A full disk behind it: what is shown is not what counts.
             self._console.quiet = True
 

@@ -126,10 +126,11 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
         yield "Devices in a round", _attendance([row["devices"] for row in result.history if "devices" in row])
     for tier, (down, up) in traffic(last).items():
         yield f"Bytes below {escape(tier)}", f"{human_bytes(down)} down, {human_bytes(up)} up"
-    if "joules" in last:  # Real devices do not say what they take, and their clock is the wall's.
+    simulated = "joules" in last  # Real devices do not say what they take, and their clock is the wall's.
+    if simulated:
         yield "Virtual time", human_seconds(last.get("seconds", 0.0))
         yield "Energy on devices", human_joules(last["joules"])
-    yield "Wall time", human_seconds(result.wall)
+    yield "Wall time", human_seconds(result.wall) + " for the rounds" * simulated
     if result.job.engines_refused:
         why = "; ".join(f"{name}: {reason}" for name, reason in result.job.engines_refused.items())
         yield "Engine", f"{escape(result.job.engine or '')} [dim]({escape(why)})[/]"

@@ -135,8 +135,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
         return [] if self.ended else [self._log(JobOver())]
 
     def _work(self, work: Work, now: float) -> list[Effect]:
-        if work.task in self.outbox.reports:
-            return self._send_reports(now)
+        if work.task in self.outbox.reports or (self.exchange is not None and work.task == self.exchange.task):
+            return self._send_reports(now)  # Whoever asks again may have lost what was sent, or is back from a crash.
         if work.task <= self.task:
             return []  # A copy of a request that was taken before.
         if self.ended:

@@ -184,8 +184,8 @@ class Publisher:
         published, point = self._link(self._card(model, 0), to, accuracy, budget, by)
         return (
             f"{model} version {published.version} asks {to} where its confidence is below {point.threshold:.3f}: on "
-            f"the test set {point.offloaded:.1%} of the samples, and {point.accuracy:.2%} are right. Have it served: "
-            f"fogline models promote {model}@{published.version}"
+            f"the test set {100 * point.offloaded:.1f} % of the samples, and {100 * point.accuracy:.2f} % are right. "
+            f"Have it served: fogline models promote {model}@{published.version}"
         )
 
     def _link(self, small: Card, to: str, accuracy: float | None, budget: float | None, by: str) -> tuple[Card, Point]:

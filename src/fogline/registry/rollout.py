@@ -240,7 +240,7 @@ def _judge(rollout: Rollout, now: float) -> RolloutStep:
     if now >= rollout.since + rollout.plan.ring_longest:
         done, wanted = rollout.successes, rollout.plan.thresholds.success
         return _pause(
-            rollout, f"only {done} of {rollout.inside} nodes of its ring are through, and {wanted:.0%} must be"
+            rollout, f"only {done} of {rollout.inside} nodes of its ring are through, and {100 * wanted:.0f} % must be"
         )
     return RolloutStep(rollout)
 

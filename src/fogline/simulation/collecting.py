@@ -14,14 +14,15 @@ part of a cycle."""
 @contextmanager
 def rarely_collected() -> Generator[None]:
     """Let the collector look at what is made inside only, and seldom."""
-    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+    thresholds = gc.get_threshold()
+    if thresholds[0] >= COLLECT_EVERY:  # The program that runs this has seen to it for all of its runs.
+        yield
+        return
     gc.collect()
-    if not frozen:  # Else the program that runs this has frozen what it keeps, and it should stay so.
-        gc.freeze()  # What is there now stays; the collector need not look at it again and again.
+    gc.freeze()  # What is there now stays; the collector need not look at it again and again.
     gc.set_threshold(COLLECT_EVERY, *thresholds[1:])
     try:
         yield
     finally:
         gc.set_threshold(*thresholds)
-        if not frozen:
-            gc.unfreeze()
+        gc.unfreeze()

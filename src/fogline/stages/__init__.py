@@ -5,6 +5,7 @@ from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.pipeline import Pipeline, check_texts, pipeline
 from fogline.stages.registry import STAGES, make, text_of
+from fogline.stages.vector_code import VectorCode
 
 __all__ = [
     "STAGES",
@@ -15,6 +16,7 @@ __all__ = [
     "Pipeline",
     "Stage",
     "StageError",
+    "VectorCode",
     "check_texts",
     "make",
     "pipeline",

@@ -19,6 +19,7 @@ annotated fields; the class becomes a frozen dataclass by itself::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -68,6 +69,8 @@ class Stage(Parametrised):
     """Whether the receiver has other numbers than the sender had."""
     linear: ClassVar[bool] = False
     """Whether the code of a sum is the sum of the codes, so that they may be added without being decoded."""
+    unbiased: ClassVar[bool] = False
+    """Whether what is received is what was sent, on average over all seeds."""
     codes: ClassVar[bool] = False
     """Whether it makes codes, which are no numbers any more: no stage may come after it."""
     single: ClassVar[bool] = False
@@ -97,6 +100,14 @@ class Stage(Parametrised):
     def layout(self, layout: Layout) -> Layout:
         """Type and length of the arrays that :meth:`send` makes of such vectors."""
         raise NotImplementedError
+
+    def error(self, count: int) -> float:
+        """What is lost of a vector of ``count`` numbers at most: the expected square of the error's L2 norm, over the
+        square of the vector's.
+
+        It holds for any vector whose numbers are within the range of its type; infinity: nothing is promised.
+        """
+        return math.inf if self.lossy else 0.0
 
     def size(self, layout: Layout) -> int:
         """Bytes on the link, where such vectors are sent through this stage alone."""

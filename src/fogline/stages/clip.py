@@ -31,5 +31,8 @@ class Clip(Stage):
     def receive(self, encoded: Named) -> Named:
         return encoded
 
+    def error(self, count: int) -> float:
+        return 1.0  # All of it, at most.
+
     def layout(self, layout: Layout) -> Layout:
         return layout

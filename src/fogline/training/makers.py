@@ -44,7 +44,11 @@ def _maker(frame: FrameType) -> Maker | None:
         return None
     arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     given = {name: frame.f_locals.get(name) for name in arguments}
-    changed = {step.argval for step in dis.get_instructions(code) if step.opname.startswith(("STORE", "DELETE"))}
-    if code.co_posonlyargcount or changed & given.keys() or not all(isinstance(v, SCALARS) for v in given.values()):
+    if code.co_posonlyargcount or not all(isinstance(v, SCALARS) for v in given.values()):
         return None
-    return Maker(code.co_name, names, code, given)
+    return None if _changed(code) & given.keys() else Maker(code.co_name, names, code, given)
+
+
+def _changed(code: CodeType) -> set[object]:
+    """The names that a function gives another value, or none."""
+    return {step.argval for step in dis.get_instructions(code) if step.opname.startswith(("STORE", "DELETE"))}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -15,12 +17,16 @@ from fogline.governance.identity.credentials import CertificateFacts, Credential
 from fogline.governance.identity.identity import Identity
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
+from fogline.jobs.reading import parse_job
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.charging import Charging
 from fogline.network.node.context import SiteSettings
+from fogline.network.node.driver import Driver
 from fogline.network.node.node import Node
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import PROTOCOL, LedgerAsked, LedgerEnd, Present, UpFrame, Welcome
 from fogline.network.transport.session import Session
+from fogline.nodes import Device
 from fogline.privacy.accounting.events import Gaussian, Repeated
 from fogline.privacy.accounting.heads import LARGEST, LedgerHead, sign_head, verified_head
 from fogline.privacy.accounting.ledger import BudgetError, Charge, PrivacyLedger
@@ -179,4 +185,27 @@ def test_a_copy_that_went_its_own_way_is_seen(world: World) -> None:
     node.from_parent("fog", world.ends[2])
     with pytest.raises(BudgetError, match=r"privacy\.jsonl is not the same: it went back to a backup, or is a copy"):
         node.spending._charge(charge(9))  # pyright: ignore[reportPrivateUsage]
+    node.database.close()
+
+
+def test_a_job_that_a_parent_ends_and_offers_anew_is_charged_anew(world: World) -> None:
+    """A parent may say that a job has ended, and offer it again: the device's journal goes, and its ledger does not."""
+    node, nothing = world.node("client-0", world.device), cast("Any", None)
+    job = parse_job('rounds = 9\n[privacy]\nnoise = 5.0\nat = "devices"')
+
+    async def train(times: int) -> float:
+        driver = Driver("toy-1", Device("client-0", "fog"), node.database, node.value_store, nothing, nothing, "fog")
+        await driver.recover()
+        assert await Charging("toy-1", job, node, 10, "digest").allow(times, driver.begun) is None
+        return node.spending.ledger.spent(1e-5)
+
+    async def work() -> None:
+        spent = await train(1)
+        assert await train(1) == spent  # After a crash, or below another parent, the journal is the same.
+        again = await train(2)
+        node.database.drop("toy-1")
+        assert spent < again < await train(1)
+        assert node.spending.ledger.trainings("toy-1") == 3
+
+    asyncio.run(work())
     node.database.close()

@@ -29,12 +29,14 @@ from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
+from fogline.network.worker.discretion import TRAINING, without_reason
 from fogline.network.worker.forks import VARIABLE
-from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, WorkerLimits
+from fogline.network.worker.program import UNASKED
+from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, RequestFailed, WorkerLimits
 from fogline.nodes.device import Device
 from fogline.nodes.effects import Count, Examine, Train
-from fogline.nodes.events import Received, Started
-from fogline.nodes.messages import Report, Work
+from fogline.nodes.events import Received, Started, Trained
+from fogline.nodes.messages import Kind, Report, Work
 from fogline.storage import BlobRef, open_blobs, open_database
 from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
@@ -108,6 +110,31 @@ class Place:
 def paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv(VARIABLE, raising=False)
+
+
+@pytest.mark.parametrize(("kind", "query"), [("evaluate", ""), ("query", "label_counts"), ("query", "os:getcwd")])
+def test_a_device_is_not_asked_what_its_job_does_not_ask(kind: Kind, query: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        model = await place.model()
+        effect = Examine(0, "model", "update", 0, kind, query)
+        asked = CarryOut(effect, {"model": place.value_store.path(model)}, {"update": str(place.value_store.draft())})
+        answer = await place.worker_client.ask(asked)
+        assert answer == CarriedOut(trained=Trained(0, "update", 0, failure=UNASKED))
+        await place.worker_client.close()
+
+    asyncio.run(work())
+
+
+def test_of_a_bug_on_protected_data_only_the_place_is_told() -> None:
+    bug = RequestFailed("KeyError: 'patient 17' (ward.py, line 3)", bug=True, line="ward.py, line 3")
+    told = without_reason(bug)
+    assert isinstance(told, RequestFailed)
+    assert (told.bug, "(ward.py, line 3)" in told.why, "patient" in told.why) == (True, True, False)
+    trained = CarriedOut(trained=Trained(0, "u", 40, failure="labels run from 0 to 17"))
+    assert without_reason(trained) == CarriedOut(trained=Trained(0, "u", 0, failure=TRAINING))
+    fine = CarriedOut(("u",), trained=Trained(0, "u", 40))
+    assert without_reason(fine) == fine
 
 
 def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path: Path) -> None:

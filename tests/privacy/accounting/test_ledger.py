@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fogline.privacy.accounting.accountants import epsilon
 from fogline.privacy.accounting.events import Concentrated, Event, Gaussian, Repeated, Unit
@@ -35,7 +36,7 @@ def test_what_a_job_gives_away_is_in_its_last_entry_and_jobs_add_up(path: Path) 
     assert ledger.charge(charge("a", 3)) is None  # The same once more, after a crash.
     ledger.charge(charge("b", 2, noise=3.0))
     for known in (ledger, PrivacyLedger(path)):
-        assert [(entry.job, entry.rounds) for entry in known.jobs.values()] == [("a", 3), ("b", 2)]
+        assert [(entry.job, entry.rounds) for entry in known.starts.values()] == [("a", 3), ("b", 2)]
         events: list[Event] = [Repeated(Gaussian(5.0), 3), Repeated(Gaussian(3.0), 2)]
         assert known.spent(DELTA) == pytest.approx(epsilon(events, DELTA))
         assert known.number == 4
@@ -50,7 +51,7 @@ def test_a_budget_is_never_exceeded_and_what_is_refused_is_not_charged(path: Pat
     refused = rf"^Training {last + 1} for job a would bring what this data gives away over all jobs to ε = 1\.5"
     with pytest.raises(BudgetError, match=refused):
         ledger.charge(charge("a", last + 1), owner)
-    assert PrivacyLedger(path).jobs["a"].rounds == last
+    assert PrivacyLedger(path).trainings("a") == last
     with pytest.raises(BudgetError, match=r"for job b .* and its owner allows 1\.5"):  # Another job changes nothing.
         ledger.charge(charge("b", last), owner)
 
@@ -63,13 +64,37 @@ def test_a_job_s_own_budget_holds_for_that_job(path: Path) -> None:
         ledger.charge(charge("b", 9, limit=1.0))
 
 
+def test_a_name_that_comes_again_makes_a_ledger_no_younger(path: Path) -> None:
+    """A cloud that lies gives a name twice: to the same job begun anew, or to another one."""
+    ledger, owner = PrivacyLedger(path), Limit(2.5, DELTA)
+    for times in range(1, 6):
+        ledger.charge(charge("a", times), owner)
+    once = ledger.spent(DELTA)
+    for times in (1, 2):
+        assert ledger.charge(replace(charge("a", times), start="anew"), owner) is not None
+    ledger.charge(replace(charge("a", 6, noise=500.0), start="another"), owner)
+    for known in (ledger, PrivacyLedger(path)):
+        assert known.spent(DELTA) > once
+        assert known.spent(DELTA) >= epsilon([Repeated(Gaussian(5.0), 7)], DELTA)
+        assert known.trainings("a") == 5 + 2 + 6
+    with pytest.raises(BudgetError, match="its owner allows"):
+        ledger.charge(replace(charge("a", 9), start="anew"), owner)
+
+
+def test_a_job_s_own_budget_is_not_larger_where_the_job_begins_anew(path: Path) -> None:
+    ledger = PrivacyLedger(path)
+    ledger.charge(charge("b", 3, limit=1.5))
+    with pytest.raises(BudgetError, match=r"the job allows 1\.5"):
+        ledger.charge(replace(charge("b", 3, limit=1.5), start="anew"))
+
+
 @pytest.mark.parametrize("event", [Gaussian(0.0), Concentrated(math.inf)])
 def test_what_has_no_bound_is_written_down_too(event: Event, path: Path) -> None:
     ledger = PrivacyLedger(path)
     ledger.charge(charge("a", 1))
     ledger.charge(Charge("b", "device", 1, (event,), DELTA))
     again = PrivacyLedger(path)
-    assert again.jobs["b"].epsilon is None
+    assert again.starts["b", ""].epsilon is None
     assert again.spent(DELTA) == math.inf
     with pytest.raises(BudgetError, match="ε = inf"):
         again.charge(charge("a", 2), Limit(1e6, DELTA))
@@ -92,9 +117,9 @@ def test_a_line_that_was_cut_anywhere_is_as_if_it_were_never_begun(path: Path) -
     for length in (*range(len(before), len(whole), 17), len(whole) - 1):
         path.write_bytes(whole[:length])
         found = PrivacyLedger(path)
-        assert found.jobs["a"].rounds == 1
+        assert found.trainings("a") == 1
         found.charge(charge("a", 5))
-        assert PrivacyLedger(path).jobs["a"].rounds == 5
+        assert PrivacyLedger(path).trainings("a") == 5
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -145,7 +170,7 @@ def test_a_killed_program_has_charged_at_least_what_left(path: Path) -> None:
                 assert process.stdout.readline()
             process.send_signal(signal.SIGKILL)
             left = more + len(process.stdout.read().split())
-        charged = PrivacyLedger(path).jobs["a"].rounds
+        charged = PrivacyLedger(path).trainings("a")
         assert left <= charged <= left + 1
 
 

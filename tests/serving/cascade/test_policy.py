@@ -96,7 +96,7 @@ def test_a_target_holds_on_rows_that_were_not_seen() -> None:
 def test_an_unreachable_target_says_what_is_possible() -> None:
     sure, small, large = np.array([0.5, 0.9]), np.array([False, True]), np.array([False, True])
     with pytest.raises(
-        CascadePolicyError, match=r"0\.9900 cannot be reached: the best is 0\.5000, with 0\.0% of the samples"
+        CascadePolicyError, match=r"0\.9900 cannot be reached: the best is 0\.5000, with 0\.0 % of the samples"
     ):
         fit(sure, small, large, to="big", target_accuracy=0.99)
     with pytest.raises(CascadePolicyError, match="Ask for less"):

@@ -32,7 +32,7 @@ def labels(scene: Scene) -> Iterator[Finding]:
             "labels",
             view.place,
             "leaks" if gain >= LEAKS else "hints" if gain >= HINTS else "holds",
-            f"{right:.0%} of the labels read, where a guess has {guess:.0%}.",
+            f"{100 * right:.0f} % of the labels read, where a guess has {100 * guess:.0f} %.",
             examples,
             len(view.members),
             {"right": float(right), "guess": float(guess)},

@@ -36,8 +36,8 @@ def found(attack: str, place: str, kept: ScoredExamples, scores: npt.NDArray[np.
         attack,
         place,
         "leaks" if area >= LEAKS else "hints" if area >= HINTS else "holds",
-        f"Members are told from others with an area of {area:.2f} (chance: 0.50), {rate:.0%} of them at "
-        f"{FALSE_ALARMS:.0%} false alarms.",
+        f"Members are told from others with an area of {area:.2f} (chance: 0.50), {100 * rate:.0f} % of them at "
+        f"{100 * FALSE_ALARMS:.0f} % false alarms.",
         None,
         kept.devices,
         {"auc": area, "found_at_1_percent": rate, "asked": float(known.sum())},

@@ -85,7 +85,7 @@ def spent(*, folder: Path = DEVICE, json: Json = False, options: CommonOptions =
         hint=hint,
         empty=f"Nothing was given away yet that is counted: there is no entry in {ledger.path}",
     )
-    for entry in ledger.jobs.values():
+    for entry in ledger.starts.values():
         alone = epsilon(entry.events, entry.delta)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.at))
         item = {
@@ -138,7 +138,7 @@ def _in_all(ledger: PrivacyLedger, allowed: float | None, delta: float | None) -
     """What was given away over all jobs, and what the owner's policy allows."""
     if not ledger.number:
         return ""
-    delta = delta or max(entry.delta for entry in ledger.jobs.values())
+    delta = delta or max(entry.delta for entry in ledger.starts.values())
     whose = {"example": "each example", "device": "this device's whole data set", "site": "all data of the site"}
     of = "policy.toml sets no limit ([privacy])" if allowed is None else f"of {allowed:g} allowed"
     told = f"Over all jobs: {whose[ledger.unit]}, ε = {ledger.spent(delta):.4g} at δ = {delta:g}, {of}"

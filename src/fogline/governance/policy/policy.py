@@ -14,7 +14,7 @@ import msgspec
 from fogline.governance.errors import SignatureError, SitePolicyError
 from fogline.governance.policy.hours import DailyWindow, is_open, next_open
 from fogline.governance.policy.offers import Needs, Offers, missing
-from fogline.governance.policy.protection import sums_securely
+from fogline.governance.policy.protection import SecureSum, sums_securely
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signatures.signers import Signer
 from fogline.plugins import suggest
@@ -62,7 +62,7 @@ class _Privacy(msgspec.Struct, forbid_unknown_fields=True):
     epsilon: Annotated[float, msgspec.Meta(gt=0)] | None = None
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     unit: Unit | None = None
-    secure_aggregation: bool = False
+    secure_aggregation: bool | SecureSum | tuple[SecureSum, ...] = False
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,8 +137,9 @@ class Policy(msgspec.Struct, frozen=True):
     serve: Serve = Serve()
     privacy: PrivacyBudget | None = None
     """None: as much as jobs ask for, and jobs without differential privacy too."""
-    secure_aggregation: bool = False
-    """Whether only jobs may run in which no aggregator sees a single device's update."""
+    secure_aggregation: tuple[SecureSum, ...] = ()
+    """Only jobs may run in which no aggregator sees a single device's update, by one of these exchanges; none: all
+    jobs."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -185,12 +186,12 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         allowed = tuple(Allowed(Signer.of(entry.name, entry.key), entry.tasks) for entry in file.signer)
         limits = _limits(file.limits)
         serve = Serve(file.serve.offload, _size(file.serve.keep, "serve.keep") or 0, file.serve.channel)
-        budget = _budget(file.privacy)
+        budget, sums = _budget(file.privacy), _sums(file.privacy.secure_aggregation)
     except msgspec.ValidationError as error:
         raise SitePolicyError(f"{source}: {_placed(str(error))}") from None
     except (SignatureError, ValueError) as error:
         raise SitePolicyError(f"{source}: {error}") from None
-    return Policy(source, True, allowed, limits, file.data.tags, serve, budget, file.privacy.secure_aggregation)
+    return Policy(source, True, allowed, limits, file.data.tags, serve, budget, sums)
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:
@@ -219,11 +220,13 @@ def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, off
         return Decision(
             False, f'{policy.path} does not allow the task {task} of {who}; to allow it, add "{task}" to its tasks.'
         )
-    if policy.secure_aggregation and not sums_securely(manifest.job):
+    wanted = policy.secure_aggregation
+    if wanted and not sums_securely(manifest.job, wanted):
+        ways = " or ".join(f'"{name}"' for name in wanted)
         return Decision(
             False,
             f"{policy.path} wants secure aggregation (privacy.secure_aggregation), and {task} of {who} has none "
-            'between devices and their aggregators; give the last tier of its tree exchange = "secagg".',
+            f"that it names between devices and their aggregators; give the last tier of its tree exchange = {ways}.",
         )
     lack = missing(needs, offers)
     if lack is not None:
@@ -273,6 +276,15 @@ def _budget(raw: _Privacy) -> PrivacyBudget | None:
     return None
 
 
+def _sums(raw: bool | SecureSum | tuple[SecureSum, ...]) -> tuple[SecureSum, ...]:
+    """Which exchanges will do: by itself the demand means the one that no device alone can break."""
+    if isinstance(raw, bool):
+        return ("secagg",) if raw else ()
+    if not raw:
+        raise ValueError("privacy.secure_aggregation names no exchange; leave it out where none is wanted")
+    return (raw,) if isinstance(raw, str) else raw
+
+
 def _size(value: int | str | None, key: str) -> int | None:
     """Bytes of a number, or of a text such as ``2GB``."""
     if not isinstance(value, str):
@@ -305,6 +317,9 @@ def _check_table(table: Mapping[str, Any], name: str, source: str) -> None:
 def _placed(message: str) -> str:
     """msgspec's message with the key first: ``limits.threads: Expected `int`, got `str```."""
     what, _, where = message.partition(" - at `$")
-    if where.rstrip("`") == ".serve.channel":
+    key = where.rstrip("`")
+    if key == ".serve.channel":
         what += f"; write {' or '.join(map(repr, get_args(Channel)))}"
-    return f"{where.rstrip('`').lstrip('.')}: {what}" if where else what
+    if key.startswith(".privacy.secure_aggregation"):
+        what += f"; write true, or {' or '.join(map(repr, get_args(SecureSum)))}, or a list of these"
+    return f"{key.lstrip('.')}: {what}" if where else what

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from typing import Any, cast
+from collections.abc import Collection
+from typing import Any, Literal, cast
 
 from fogline.plugins import plain, read_call
 
-SECURE = ("secagg",)
+SecureSum = Literal["secagg", "ckks"]
 """Exchanges in which an aggregator learns the sum of its devices' updates and none of them. One of a developer's own is
 not among them, whatever it says."""
 
@@ -19,18 +20,32 @@ def tiers_of(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: tier for name, tier in tables.items() if isinstance(tier, dict)}
 
 
-def sums_securely(job: str) -> bool:
+def exchange_of_devices(job: dict[str, Any]) -> str:
+    """The exchange between devices and the aggregator above them; empty where there is none."""
+    tiers = [*tiers_of(job).values()]
+    exchange = tiers[-1].get("exchange") if tiers else None
+    return exchange if isinstance(exchange, str) else ""
+
+
+def keeps_reasons(job: str) -> bool:
+    """Whether a job protects what devices give: then why one fails, which may tell of its data, stays there as well.
+
+    Args:
+        job: its text (TOML).
+    """
+    read = tomllib.loads(job)
+    return "privacy" in read or bool(exchange_of_devices(read))
+
+
+def sums_securely(job: str, by: Collection[SecureSum]) -> bool:
     """Whether devices and the aggregator above them have an exchange that shows only sums.
 
     Args:
         job: its text (TOML), as the developer signed it.
+        by: the exchanges that will do.
     """
-    tiers = list(tiers_of(tomllib.loads(job)).values())
-    exchange = tiers[-1].get("exchange") if tiers else None
-    if not isinstance(exchange, str) or not exchange:
-        return False
     try:
-        name = read_call(exchange).name
-    except ValueError:  # The job is none, and will not run anywhere.
+        name = read_call(exchange_of_devices(tomllib.loads(job))).name
+    except ValueError:  # There is none; or the job is none, and will not run anywhere.
         return False
-    return plain(name) in SECURE
+    return plain(name) in by

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import Policy, PrivacyBudget, decide, read_policy
-from fogline.governance.policy.protection import tiers_of
+from fogline.governance.policy.protection import exchange_of_devices, tiers_of
 from fogline.governance.subject import Subject
 from fogline.network.transport.messages import JobAnnouncement
 from fogline.privacy.accounting.events import UNITS
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
-SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "stages", "privacy")
+SIGNED = (
+    "task",
+    "task_parameters",
+    "algorithm",
+    "rules",
+    "exchanges",
+    "exchange of devices",
+    "stages",
+    "queries",
+    "privacy",
+)
 """Keys of a job that name code, or are handed to it, or protect what comes of it: what runs must be what the developer
 signed."""
 
@@ -166,13 +176,17 @@ def differing(signed: str, resolved: str) -> str | None:
 
 
 def uncounted(policy: Policy, text: str) -> str | None:
-    """Why a job cannot be held to the owner's budget of privacy; None if it can, or there is none."""
-    if policy.privacy is None:
+    """Why a job cannot be held to its own promise of privacy or the owner's budget; None if it can, or has none."""
+    if policy.privacy is None and "privacy" not in tomllib.loads(text):
         return None
     from fogline.jobs.job import asks_beside
     from fogline.jobs.reading import parse_job
 
-    job, unit = parse_job(text), policy.privacy.unit
+    job = parse_job(text)
+    if policy.privacy is None:
+        said = "It has [privacy] and asks devices beside the training, without noise, so it is refused; leave queries"
+        return f"{said} and judges out." if asks_beside(job) else None
+    unit = policy.privacy.unit
     said = f"{policy.path} allows what ε = {policy.privacy.epsilon:g} gives away of each {unit} ([privacy])"
     if job.privacy is None:
         return f"{said}, and the job has no differential privacy; give it a table [privacy]."
@@ -197,7 +211,9 @@ def _named(text: str) -> dict[str, object]:
             for name, tier in tiers.items()
             if tier.get("exchange")
         },
+        "exchange of devices": exchange_of_devices(job),  # Another tier below would take it from them.
         "stages": {name: tier["uplink"] for name, tier in tiers.items() if tier.get("uplink")},
+        "queries": job.get("queries") or [],
         "privacy": _privacy(job.get("privacy")),
     }
 

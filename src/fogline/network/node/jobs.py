@@ -12,6 +12,7 @@ import msgspec
 
 from fogline import logs
 from fogline.governance.policy.offers import missing
+from fogline.governance.policy.protection import keeps_reasons
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.charging import Charging
 from fogline.network.node.context import NodeContext
@@ -156,7 +157,8 @@ class JobManager:
             announcement.job,
             frozen,
         )
-        return WorkerClient(opening, self._node.log_file(announcement.job))
+        hides = self._leaf and keeps_reasons(announcement.text)
+        return WorkerClient(opening, self._node.log_file(announcement.job), keeps_reasons=hides)
 
     # Inside.
 
@@ -263,6 +265,7 @@ class JobManager:
             lambda parent: self._device(parent, opened.steps),
             leaf=True,
             samples=opened.samples,
+            ranges=opened.ranges,
             trains=opened.trains,
             surveyor=self._device if announcement.surveys else None,
             charging=Charging.of(announcement, node, opened.samples),

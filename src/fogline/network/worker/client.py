@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from fogline.network.timing import RELOAD
+from fogline.network.worker.discretion import without_reason
 from fogline.network.worker.forks import start_worker
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, JobOpened, Open, Request, RequestFailed
 from fogline.processes.pipe import PipeError
@@ -50,13 +51,15 @@ class WorkerClient:
         opening: the job to load.
         log: file that takes what the job's code prints.
         patience: seconds that it has to load the job.
+        keeps_reasons: whether why a request fails stays on this node: it may tell of the data here.
     """
 
-    def __init__(self, opening: Open, log: Path, patience: float = LOADING) -> None:
+    def __init__(self, opening: Open, log: Path, patience: float = LOADING, keeps_reasons: bool = False) -> None:
         self.opening = opening
         """The job, as the next process loads it."""
         self._log = log
         self._patience = patience
+        self._keeps_reasons = keeps_reasons
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[Answer] | None = None
         """What the process does now, or did last."""
@@ -186,13 +189,14 @@ class WorkerClient:
 
     async def _exchange(self, helper: HelperProcess[Answer], request: Request) -> Answer:
         try:
-            return await helper.ask(request)
+            answer = await helper.ask(request)
         except HelperError as error:
             if self._helper is helper:
                 self._helper = self._loaded = None
             raise WorkerEndedError(f"{error}; its log is {self._log}") from None
         except PipeError as error:
             raise WorkerError(str(error)) from None
+        return without_reason(answer) if self._keeps_reasons else answer
 
 
 def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:

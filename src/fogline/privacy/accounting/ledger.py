@@ -2,8 +2,8 @@
 
 A line is an entry (JSON) and names the digest of the line before, so that none can be changed, left out or put in
 between. An entry is on disk before what it is about leaves the node: a crash can charge for what never left, and never
-the other way round. What a job has given away stands in its last entry, in all: mechanisms whose noise is correlated
-over rounds do not add up round by round.
+the other way round. What a job has given away since it began stands in its last entry, in all: mechanisms whose noise
+is correlated over rounds do not add up round by round.
 """
 
 from __future__ import annotations
@@ -48,10 +48,13 @@ class LedgerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounds: int
     """How far the job is charged: from its first round up to this one, counted from 1."""
     events: tuple[Event, ...]
-    """What the job has given away in these rounds, in all; what earlier entries of it say counts no more."""
+    """What the job has given away in these rounds, in all; what earlier entries of the same start say counts no
+    more."""
     epsilon: float | None
     """Over all jobs, after this; None: without bound."""
     delta: float
+    start: str = ""
+    """Which start of the job, as :class:`Charge` has it."""
     lost: tuple[int, str] | None = None
     """Number and digest of the entry that a lost ledger ended with, whose events were taken over."""
 
@@ -75,6 +78,9 @@ class Charge(msgspec.Struct, frozen=True):
     epsilon: float | None = None
     """What the job may give away at ``delta``; None: as much as it takes."""
     accountant: AccountantName = "pld"
+    start: str = ""
+    """Which start of the job. A name is others' to give: a job that begins anew under one that was there before, and
+    another job of the same name, give away something beside what that one did."""
 
 
 LINE = msgspec.json.Decoder(LedgerEntry)
@@ -93,8 +99,8 @@ class PrivacyLedger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.jobs: dict[str, LedgerEntry] = {}
-        """The last entry of each job."""
+        self.starts: dict[tuple[str, str], LedgerEntry] = {}
+        """The last entry of each start of a job, by both."""
         self.number = 0
         """Of the last entry; 0: there is none."""
         self.digest = ""
@@ -110,15 +116,19 @@ class PrivacyLedger:
     @property
     def unit(self) -> Unit:
         """The smallest unit of all jobs: what is promised over all of them is promised for that."""
-        protected = {entry.unit for entry in self.jobs.values()}
+        protected = {entry.unit for entry in self.starts.values()}
         for unit in UNITS:
             if unit in protected:
                 return unit
         return "site"
 
-    def events(self, without: str = "") -> tuple[Event, ...]:
-        """What all jobs have given away, or all but one."""
-        return tuple(event for job, entry in self.jobs.items() if job != without for event in entry.events)
+    def events(self, without: tuple[str, str] | None = None) -> tuple[Event, ...]:
+        """What all jobs have given away, or all but one start of one."""
+        return tuple(event for start, entry in self.starts.items() if start != without for event in entry.events)
+
+    def trainings(self, job: str) -> int:
+        """How far a job is charged, over all its starts."""
+        return sum(entry.rounds for entry in self.starts.values() if entry.job == job)
 
     def spent(self, delta: float) -> float:
         """ε over all jobs."""
@@ -139,12 +149,13 @@ class PrivacyLedger:
             BudgetError: it is more than the job, or the owner, allows; nothing is written.
             StorageError: it cannot be written, so it must not leave.
         """
-        before = self.jobs.get(charge.job)
+        start = charge.job, charge.start
+        before = self.starts.get(start)
         if before is not None and before.rounds >= charge.rounds:
             return None
-        _check_job(charge)
+        _check_job(charge, [entry for known, entry in self.starts.items() if known[0] == charge.job and known != start])
         delta = charge.delta if owner is None else owner.delta
-        spent = _epsilon((*self.events(without=charge.job), *charge.events), delta)
+        spent = _epsilon((*self.events(without=start), *charge.events), delta)
         if owner is not None and spent > owner.epsilon:
             raise BudgetError(
                 f"Training {charge.rounds} for job {charge.job} would bring what this data gives away over all jobs to "
@@ -176,7 +187,17 @@ class PrivacyLedger:
         # JSON has no infinity: what is known of no bound is written as what has no noise.
         events = (Gaussian(0.0),) if tally(charge.events).everything else charge.events
         entry = LedgerEntry(
-            number, self.digest, time.time(), charge.job, charge.unit, charge.rounds, events, bound, delta, lost
+            number,
+            self.digest,
+            time.time(),
+            charge.job,
+            charge.unit,
+            charge.rounds,
+            events,
+            bound,
+            delta,
+            charge.start,
+            lost,
         )
         line = msgspec.json.encode(entry)
         new = not self.path.exists()
@@ -192,7 +213,7 @@ class PrivacyLedger:
         return entry
 
     def _take(self, entry: LedgerEntry, line: bytes) -> None:
-        self.jobs[entry.job] = entry
+        self.starts[entry.job, entry.start] = entry
         self.number, self.digest = entry.number, hashlib.sha256(line).hexdigest()
         self._known.add((self.number, self.digest))
         if entry.lost is not None:
@@ -215,11 +236,12 @@ class PrivacyLedger:
         )
 
 
-def _check_job(charge: Charge) -> None:
-    """Refuse what the job itself does not allow."""
+def _check_job(charge: Charge, earlier: Iterable[LedgerEntry]) -> None:
+    """Refuse what the job itself does not allow. ``earlier``: of its other starts."""
     if charge.epsilon is None:
         return
-    spent = _epsilon(charge.events, charge.delta, charge.accountant)
+    before = (event for entry in earlier for event in entry.events)
+    spent = _epsilon((*before, *charge.events), charge.delta, charge.accountant)
     if spent > charge.epsilon:
         raise BudgetError(
             f"Training {charge.rounds} for job {charge.job} would bring what it gives away of this data to "

@@ -55,7 +55,7 @@ def _errors(rules: Probation, tally: Tally, final: bool) -> str | None:
     # Until the end, all requests that are to come may still succeed.
     asked = requests(tally) if final else max(requests(tally), rules.requests)
     if tally.errors > rules.error_rate * asked:
-        return f"{tally.errors} of {requests(tally)} requests failed; {rules.error_rate:.1%} may"
+        return f"{tally.errors} of {requests(tally)} requests failed; {100 * rules.error_rate:.1f} % may"
     return None
 
 
@@ -83,7 +83,7 @@ def _accuracy(rules: Probation, tally: Tally, before: Tally) -> str | None:
     now, then = tally.correct / tally.labels, before.correct / before.labels
     if then - now <= rules.accuracy_drop:
         return None
-    return f"{now:.1%} of its labelled answers are right, of the last good version's {then:.1%} were"
+    return f"{100 * now:.1f} % of its labelled answers are right, of the last good version's {100 * then:.1f} % were"
 
 
 def _enough(rules: Probation, count: int, final: bool) -> bool:

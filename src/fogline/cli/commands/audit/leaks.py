@@ -121,7 +121,9 @@ def _amount(text: str) -> int | None:
 
 def _listing(report: LeakReport) -> Listing:
     listing = Listing(
-        ("attack", "seen by", "examples", "devices", "result", ""), numbers=frozenset({"examples", "devices"})
+        ("attack", "seen by", "examples", "devices", "result", ""),
+        numbers=frozenset({"examples", "devices"}),
+        folds=False,
     )
     for one in report.findings:
         listing.add({}, *_row(one))

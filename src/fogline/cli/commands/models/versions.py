@@ -73,7 +73,7 @@ def show(model: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
         "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
         "size": human_bytes(sum(asset.size for asset in card.assets().values())),
         "deltas": ", ".join(f"{delta.codec} {human_bytes(delta.asset.size)}" for delta in card.deltas),
-        "variants": ", ".join(f"{v.name} (agrees on {v.agreement:.2%})" for v in card.variants),
+        "variants": ", ".join(f"{v.name} (agrees on {100 * v.agreement:.2f} %)" for v in card.variants),
         "job": card.lineage.job,
         "rounds": str(card.lineage.rounds or ""),
         "task": card.lineage.task,
@@ -136,7 +136,7 @@ def _served(model_report: ModelReport, card: Card) -> str:
     parts = [f"[{STATES[what]}]{n} {WORDS.get(what, what)}[/]" for what, n in counts.items() if n]
     release = model_report.release
     if release is not None and release.version == card.version and release.state != "done":
-        parts.append(f"{release.state}, ring {release.width:.0%}{_at_least(model_report.next_ring)}")
+        parts.append(f"{release.state}, ring {100 * release.width:.0f} %{_at_least(model_report.next_ring)}")
     return ", ".join(parts)
 
 
@@ -160,7 +160,7 @@ def _exits(exits: Exits | None) -> str:
     if exits is None:
         return ""
     leaving = zip(exits.outputs, exits.thresholds, exits.shares, strict=False)
-    sure = ", ".join(f"{name} from a confidence of {least:.3f} ({share:.0%})" for name, least, share in leaving)
+    sure = ", ".join(f"{name} from a confidence of {least:.3f} ({100 * share:.0f} %)" for name, least, share in leaving)
     return f"{sure}; else {exits.outputs[-1]}{'' if exits.stages else ' (all of it runs for every sample)'}"
 
 
@@ -173,7 +173,7 @@ def _fares(tally: Tally | None) -> str:
     if tally.labels:
         parts.append(f"accuracy {tally.correct / tally.labels:.3f} on {tally.labels} labels")
     if tally.offloaded:
-        parts.append(f"{tally.offloaded / tally.answers:.1%} asked above")
+        parts.append(f"{100 * tally.offloaded / tally.answers:.1f} % asked above")
     return ", ".join(parts)
 
 

@@ -60,7 +60,7 @@ class Sample:
             return ", ".join(f"{name} {array.ravel()[0]:.4g}" for name, array in outputs.items())
         found = int(classes(scores, outputs)[0])
         label = scores.labels[found] if found < len(scores.labels) else str(found)
-        return f"class {label}, confidence {confidence(scores, outputs)[0]:.1%}"
+        return f"class {label}, confidence {100 * confidence(scores, outputs)[0]:.1f} %"
 
 
 def ask(connection: http.client.HTTPConnection, model: str, body: bytes) -> tuple[int, Any]:
