@@ -333,4 +333,4 @@ def test_phases_are_refused_beside_a_local_round_and_where_single_examples_are_p
     with pytest.raises(ValueError, match="so that its phases would never be called"):
         check_method(Both)
     with pytest.raises(JobError, match="the method trains in phases, over which nobody accounts"):
-        simulate(make("fedbabu"), privacy={"unit": "example", "noise": 1.0})
+        simulate(Idle(), privacy={"unit": "example", "noise": 1.0})
