@@ -65,6 +65,11 @@ class Mishaps:
         return " ".join(parts)
 
 
+def lost_in_words(lost: int, counted: int, why: str = "") -> str:
+    """That rounds came to nothing, for people; ``why``: the reasons of rounds that were abandoned, on any tier."""
+    return f"{lost:,} of {lost + counted:,} rounds came to nothing" + (f" ({why})" if why else "")
+
+
 class RunError(FoglineError, RuntimeError):
     """A run in which no round counted, so that nothing was learned; the text says why.
 

@@ -25,6 +25,7 @@ from fogline.monitoring.human import (
     human_seconds,
     traffic,
 )
+from fogline.monitoring.mishaps import lost_in_words
 from fogline.monitoring.record import Baseline, RunRecord, Spread, last_reported
 
 WIDTH = 100
@@ -116,6 +117,8 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     for query, sums in result.queries.items():
         yield "Query", f"{escape(query)}: {_answer(sums)}"
     last = result.history[-1] if result.history else {}
+    if result.lost_rounds:
+        yield "Rounds", f"[yellow]{lost_in_words(result.lost_rounds, len(result.history))}[/]"
     if reported := last_reported(result.history):
         yield "Reports say", ", ".join(f"{escape(name)} {value:.4g}" for name, value in reported.items())
     if result.job.privacy is not None and "epsilon" in last:

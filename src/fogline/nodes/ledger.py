@@ -111,7 +111,7 @@ class Ledger:
         self.up: ChildExchange | None = None
         """With the parent, at whose end there is the report."""
         terms = role.tier.quarantine
-        self.reputation = None if terms is None else Reputation(terms)
+        self.reputation = None if terms is None else Reputation(terms, role.tier.reports_wanted(role.least))
         """Of the children, where some may be in quarantine."""
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""

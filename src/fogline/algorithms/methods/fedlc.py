@@ -36,7 +36,9 @@ class FedLC(FedAvg):
         return True
 
     def prepare(self, device: DeviceContext) -> State:
-        counts = np.maximum(label_counts(device.examples.y, self.classes, "FedLC (with its parameter 'classes')"), SELDOM)
+        counts = np.maximum(
+            label_counts(device.examples.y, self.classes, "FedLC (with its parameter 'classes')"), SELDOM
+        )
         return {"margin": (self.tau * counts**-0.25).astype(device.start.dtype)}
 
     def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:

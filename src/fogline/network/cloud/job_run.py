@@ -19,8 +19,8 @@ from fogline.jobs.budget import Account, in_words, why_fewer
 from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.history import Attendance, TargetMetric, should_stop
-from fogline.monitoring.mishaps import Mishaps
+from fogline.monitoring.history import Attendance, TargetMetric, rounds_lost, should_stop
+from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
@@ -352,7 +352,14 @@ class JobRun:
         if self._job.privacy is not None and self._history and "epsilon" in self._history[-1]:
             self._note("privacy", in_words(self._job.privacy, self._history[-1]["epsilon"]))
         self._participation.conclude()
-        return msgspec.structs.replace(self._record, state=state, why=why or "")
+        lost = self._lost
+        why = why or (lost_in_words(lost, len(self._history), self._mishaps.told("abandoned")) if lost else "")
+        return msgspec.structs.replace(self._record, state=state, why=why, lost=lost)
+
+    @property
+    def _lost(self) -> int:
+        """Rounds that came to nothing."""
+        return rounds_lost(self._history, self._job.rounds, self._participation.halted)
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
         """The result, in the run's folder: what it was judged, or why it could not be written."""
@@ -362,8 +369,8 @@ class JobRun:
             path = self._means.node.value_store.path(group)
             judged, sums = self._sums
             sums = sums if judged == group.digest else b""
-            counts = dict(mishaps.counts)
-            asked = Conclude(folder, path, counts, mishaps.reasons, wall, sums, self._queries, mishaps.cut_off)
+            counts, reasons, queries, lost = dict(mishaps.counts), mishaps.reasons, self._queries, self._lost
+            asked = Conclude(folder, path, counts, reasons, wall, sums, queries, mishaps.cut_off, lost)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"

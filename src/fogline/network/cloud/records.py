@@ -34,6 +34,8 @@ class Record(msgspec.Struct, frozen=True):
     wait: float = 60.0
     rounds: int = 0
     done: int = 0
+    lost: int = 0
+    """Rounds that came to nothing, of a job that is over."""
     why: str = ""
     stop: Stop = ""
     headline: str = ""

@@ -117,7 +117,8 @@ class JobParticipation:
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
-        self._halted = False
+        self.halted = False
+        """Whether it was to end before its rounds were over."""
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
@@ -159,7 +160,7 @@ class JobParticipation:
         fresh = driver.fresh
         survey = await self._begin_survey()
         self._driver = driver
-        if self._halted:
+        if self.halted:
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
@@ -384,7 +385,7 @@ class JobParticipation:
 
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""
-        self._halted, self._failure = True, self._failure or why
+        self.halted, self._failure = True, self._failure or why
         if self._driver is not None:
             self._driver.put(Halt())
 
