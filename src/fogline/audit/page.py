@@ -36,8 +36,8 @@ img, svg { width: 4rem; image-rendering: pixelated; background: var(--sheet); di
 img { height: auto; } svg { width: 6rem; } polyline { fill: none; stroke: currentColor; stroke-width: 1; }
 """
 REBUILDING = """An example counts as rebuilt where the result has at most half the squared error of the best that can be
-said without the update, the nearest of up to 256 other examples or their mean, and is as much nearer to it than to these.
-PSNR is in decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. """
+said without the update, the nearest of up to 256 other examples or their mean, and is as much nearer to it than to
+these. PSNR is in decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. """
 MEANS: dict[Outcome, str] = {  # The worst first.
     "leaks": "leaks",
     "hints": "hints",

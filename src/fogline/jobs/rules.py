@@ -107,8 +107,8 @@ def _check_quarantined(tree: Tree, name: str, rule: Rule, children: int | None) 
     if kept < wanted <= children:
         raise JobError(
             f"{name}.quarantine may leave {kept} of the {children} children of an aggregator of {name}, and a round "
-            f"needs {wanted} ({name}.rule is {rule_said(tree, name)}); {_at_most(children - wanted)}, or count on fewer "
-            "that lie"
+            f"needs {wanted} ({name}.rule is {_named(tree, name)}); {_at_most(children - wanted)}, or count on "
+            "fewer that lie"
         )
 
 

@@ -24,7 +24,7 @@ from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
-from fogline.network.cloud.records import JobState, Record, Stop
+from fogline.network.cloud.records import MILESTONES, JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.frozen import FROZEN
@@ -52,20 +52,6 @@ from fogline.storage import BlobRef, StorageError
 
 UNFIT = (NotAllowedError, WorkerError, ValueError, StorageError, OSError)
 """What keeps a job from beginning."""
-MILESTONES = (
-    "began",
-    "round",
-    "failed",
-    "not judged",
-    "not answered",
-    "not kept",
-    "published",
-    "not published",
-    "fewer devices",
-    "budget",
-    "privacy",
-)
-"""Lines of a log that count nothing."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +160,13 @@ class JobRun:
         if self._participation.survey is not None:
             self._participation.survey.give_up("the job was stopped")
         return self._record
+
+    @property
+    def readiness(self) -> str:
+        """How many devices have loaded it, for people."""
+        ready = sum(hello.devices for hello in self._participation.children.values())
+        devices = sum(node.up and node.role == "device" for node in self._means.job_store.nodes.values())
+        return f"{ready} of {max(ready, devices)} devices have loaded it"
 
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
@@ -359,7 +352,7 @@ class JobRun:
     @property
     def _lost(self) -> int:
         """Rounds that came to nothing."""
-        return rounds_lost(self._history, self._job.rounds, self._participation.halted)
+        return rounds_lost(self._history, self._job.rounds, self._participation.halting.is_set())
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
         """The result, in the run's folder: what it was judged, or why it could not be written."""
@@ -427,7 +420,7 @@ async def prepare(means: Means, record: Record) -> JobRun:
     )
     try:
         return await _described(means, record, asked, announcement, code, judge)
-    except UNFIT:
+    except (*UNFIT, asyncio.CancelledError):
         await judge.close()
         raise
 

@@ -48,8 +48,23 @@ class Record(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
-GOOD = ("began", "budget", "privacy", "round", "published", "finished", "stopped")
+GOOD = ("loading", "began", "budget", "privacy", "round", "published", "finished", "stopped")
 """Lines of a job's log that tell of nothing wrong."""
+MILESTONES = (
+    "loading",
+    "began",
+    "round",
+    "failed",
+    "not judged",
+    "not answered",
+    "not kept",
+    "published",
+    "not published",
+    "fewer devices",
+    "budget",
+    "privacy",
+)
+"""Lines of a log that count nothing."""
 
 
 class NodeInfo(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
-from fogline.processes.tasks import Tasks, first_of
+from fogline.processes.tasks import Tasks, first_of, until
 from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ class JobParticipation:
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
-        self.halted = False
-        """Whether it was to end before its rounds were over."""
+        self.halting = asyncio.Event()
+        """Set when it is to end before its rounds are over."""
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
@@ -160,7 +160,7 @@ class JobParticipation:
         fresh = driver.fresh
         survey = await self._begin_survey()
         self._driver = driver
-        if self.halted:
+        if self.halting.is_set():
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
@@ -221,7 +221,7 @@ class JobParticipation:
     async def _ready(self) -> None:
         """Have the job loaded before anybody waits for this node: a round begins with those who are ready."""
         if self._root is not None:
-            await self.worker_client.open()
+            await until(self.halting, self.worker_client.open())
         else:
             await self.worker_client.load(self.refuse)
 
@@ -385,7 +385,8 @@ class JobParticipation:
 
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""
-        self.halted, self._failure = True, self._failure or why
+        self._failure = self._failure or why
+        self.halting.set()
         if self._driver is not None:
             self._driver.put(Halt())
 
