@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 gc.disable()
 """While tests are collected, which makes hardly anything but modules."""
 
@@ -15,3 +17,9 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(500_000)
     gc.enable()
+
+
+@pytest.fixture
+def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's folder gets no figures, which take longer than its rounds."""
+    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])

@@ -96,7 +96,9 @@ class ToyEngine(Engine):
         rng = np.random.default_rng(job.seed)
         p = SPEC.trainable
         start = job.start[:p]
-        w = start.copy()
+        w, moves = start.copy(), np.full(p, job.only is None)
+        for name in job.only or ():
+            moves[self.task.spec.slices[name]] = True
         losses: list[float] = []
         for _ in range(job.steps):
             batch = rng.integers(len(y), size=min(10, len(y)))
@@ -105,7 +107,7 @@ class ToyEngine(Engine):
             probs[np.arange(len(batch)), y[batch]] -= 1
             gradient = (probs.T @ x[batch] / len(batch)).ravel().astype(np.float32)
             gradient = self.method.adjust_gradient(gradient, w, start, job.local, job.received)
-            w = w - np.float32(job.learning_rate) * gradient
+            w = w - np.float32(job.learning_rate) * gradient * moves
         end = np.concatenate([w, x.mean(0)]).astype(np.float32)
         failure = None if np.isfinite(end).all() else f"client {job.client}: its weights are not finite"
         rms = float(np.sqrt(np.mean(np.square(losses))))

@@ -28,7 +28,7 @@ import pytest
 
 from fogline.cli.commands.up.fork_server import POSSIBLE
 from fogline.network.worker.forks import LARGEST, VARIABLE, Fork, Forked, ForkRefused, WorkerExited
-from fogline.network.worker.forkserver import ForkServer, become, warm
+from fogline.network.worker.forkserver import ForkServer, become, leave, warm
 from fogline.network.worker.program import serve
 from fogline.processes.messages import decoder, encode
 from fogline.processes.process import limited_to
@@ -160,7 +160,7 @@ def main() -> None:
         with child.channel as channel:
             if program is None:
                 work(channel)
-                return
+                leave()
             _, streams, _, _ = socket.recv_fds(channel, 1, 3)
         run(program, streams)
 

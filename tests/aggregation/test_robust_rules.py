@@ -303,6 +303,8 @@ def test_too_few_updates_are_a_sentence() -> None:
         combined("krum(f=3)", table_of(0, 9), [0.0, *[1.0] * 8])
     with pytest.raises(UnusableRoundError, match="needs the update of 'client-30'"):
         combined("fltrust(root='client-30')", table_of(0))
+    with pytest.raises(UnusableRoundError, match="needs the update of 'client-0', whose 'p' weighs nothing"):
+        combined("fltrust(root='client-0')", table_of(0, 9), [0.0, *[1.0] * 8])
     assert make_rule(["bucketing(2)", "krum(f=2)"]).least == 13
     assert make_rule(["bucketing(4)", "median"]).least == 9
     assert make_rule(["nnm(f=9)", "median"]).least == 19

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +14,29 @@ from torch.func import functional_call
 
 import fogline
 from fogline import JobError, Result, Tier, Tree
-from fogline.algorithms import make
-from fogline.algorithms.base import Algorithm
-from fogline.algorithms.private import private_names
+from fogline.aggregation import fold_named
+from fogline.algorithms import AggregatorContext, Algorithm, hooks, make
+from fogline.algorithms import group as groups
+from fogline.algorithms.checks import check_method
+from fogline.algorithms.device import opened, run_cohort
+from fogline.algorithms.phases import train_in_phases
+from fogline.algorithms.private import private_names, with_home, with_weights
 from fogline.data import Examples, from_clients
-from fogline.training.context import DeviceContext
+from fogline.training import ClientJob, LocalTraining, Plan
+from fogline.training.context import DeviceContext, Draws, RoundContext
 from fogline.training.phase import Phases, TrainingPhase
 from fogline.user_code.bugs import CodeError
 
 STEPS, RATE, ROUNDS, CLASSES = 3, 0.2, 3, 3
+LOCAL: dict[str, Any] = {"batch_size": None, "steps": STEPS, "learning_rate": RATE}
 SIZES = (9, 6, 12, 5)
 TREE = Tree(cloud=Tier(), fog=Tier(count=2))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with task().one_thread():
+        yield
 
 
 class Net(nn.Module):
@@ -56,10 +68,42 @@ def task(new: bool = False) -> fogline.Task:
     return fogline.Task(Net, data)
 
 
-def simulate(method: Algorithm, engine: str = "loop", new: bool = False, **more: Any) -> Result:
-    settings = {"rounds": ROUNDS, "processes": 0, "progress": False, "chunk": 4, "engine": engine} | more
-    local = {"batch_size": None, "steps": STEPS, "learning_rate": RATE}
-    return fogline.simulate(task(new), method, local=local, evaluation={"where": "devices"}, **settings)
+def simulate(method: Algorithm, new: bool = False, **more: Any) -> Result:
+    settings = {"rounds": ROUNDS, "processes": 0, "progress": False, "chunk": 4, "engine": "loop"} | more
+    return fogline.simulate(task(new), method, local=LOCAL, **settings)
+
+
+def learned(method: Algorithm, engine_name: str, groups_of: list[list[int]]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The common model after some rounds, and the models that devices are judged with: each group is a fog's."""
+    plain, local = task(), LocalTraining(**LOCAL)
+    own, kept = with_home(plain, method, lambda: plain.initial(0)), dict[int, Any]()
+    part = None if own.home is None else own.home.part
+    group = groups.root(plain.initial(0) if part is None else part.cut(plain.initial(0)))
+    engine = own.build(engine_name, method, local)
+
+    def jobs(r: int, places: list[int], steps: int) -> list[ClientJob]:
+        down = groups.send_down(method, group)
+        return [
+            ClientJob(i, down.vector, down.counters, steps, RATE, 10 * r + i, kept.get(i, {}), down.received, r)
+            for i in places
+        ]
+
+    for r in range(ROUNDS):
+        fold, steps = fold_named(False), hooks.work(method, Plan(STEPS, 1, RATE), RoundContext("c", r, Draws(0, 0, 0)))
+        for places in groups_of:
+            below = fold_named(False)
+            for done in run_cohort(engine, method, own, jobs(r, places, steps.steps)):
+                assert done.update is not None
+                kept[done.client] = done.local
+                below.take(done.update)
+            fold.take(below.partial())
+        group = groups.move(method, own.shared, group, fold.finish(), AggregatorContext(len(SIZES), r), inside=False)
+    ready = [opened(own, job) for job in jobs(ROUNDS, list(DEVICES), method.fine_tune_epochs)]
+    if method.fine_tune_epochs:
+        tuned = train_in_phases(engine, method, own, ready, [None] * len(ready), "fine_tune")
+        return group.vector, [done.end for done, _ in tuned]
+    models = [with_weights(own, job.start, hooks.judge(method, DeviceContext(own, job))) for job in ready]
+    return group.vector, models
 
 
 @dataclass
@@ -183,10 +227,104 @@ FORMULAS: dict[str, tuple[dict[str, Any], Callable[[ByHand], list[Tensor]]]] = {
 
 
 @pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+@pytest.mark.parametrize("groups_of", [[[0, 1, 2, 3]], [[0, 2], [1, 3]]], ids=["star", "tree"])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_the_common_model_and_the_devices_own_are_what_the_formulas_give(name: str, engine: str) -> None:
+def test_the_common_model_and_the_devices_own_are_what_the_formulas_give(
+    name: str, engine: str, groups_of: list[list[int]]
+) -> None:
+    (parameters, formula), hand = FORMULAS[name], ByHand()
+    own = formula(hand)
+    common, models = learned(make(name, **parameters), engine, groups_of)
+    np.testing.assert_allclose(common, hand.weights, rtol=2e-4, atol=2e-6)
+    for model, theirs in zip(models, own, strict=True):
+        np.testing.assert_allclose(model, theirs, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["ditto", "fedbabu"])
+def test_devices_judge_with_their_own_model_where_the_job_does_not_say_who_judges(name: str) -> None:
     (parameters, formula), hand = FORMULAS[name], ByHand()
     judged = hand.judged(formula(hand))
-    result = simulate(make(name, **parameters), engine, tree=TREE if engine == "flat" else None)
-    np.testing.assert_allclose(result.params.vector, hand.weights, rtol=2e-4, atol=2e-6)
+    result = simulate(make(name, **parameters), tree=TREE)
+    assert result.job.evaluation.where == "devices"
     assert result.metrics["loss"] == pytest.approx(judged, rel=1e-4)
+
+
+def test_a_device_that_never_trained_is_judged_with_the_common_model() -> None:
+    hand = ByHand()
+    FORMULAS["ditto"][1](hand)
+    result = simulate(make("ditto", lam=0.7), new=True)
+    assert result.held_out is not None
+    assert result.held_out["loss"] == pytest.approx(hand.loss(hand.weights, examples(7, 20)).item(), rel=1e-4)
+
+
+def test_which_entries_stay() -> None:
+    spec = task().spec
+    head, body = {"head.weight", "head.bias"}, {"body.weight", "body.bias"}
+    assert private_names(make("fedrep"), spec) == private_names(make("fedbabu"), spec) == head
+    assert private_names(make("lgfedavg"), spec) == body
+    assert private_names(make("lgfedavg", private=["body.bias"]), spec) == {"body.bias"}
+
+
+# Phases that are wrong.
+
+
+class Listing(type(make("fedavg"))):  # type: ignore[misc]
+    """Returns its phases."""
+
+    def phases(self, device: DeviceContext) -> Any:
+        return [TrainingPhase()]
+
+
+class Idle(type(make("fedavg"))):  # type: ignore[misc]
+    """Yields none."""
+
+    def phases(self, device: DeviceContext) -> Phases:
+        yield from ()
+
+
+class Yielding(type(make("fedavg"))):  # type: ignore[misc]
+    """Yields something else."""
+
+    def phases(self, device: DeviceContext) -> Any:
+        yield 3
+
+
+class Lost(type(make("fedavg"))):  # type: ignore[misc]
+    """Names a layer that there is none of."""
+
+    def phases(self, device: DeviceContext) -> Phases:
+        yield TrainingPhase(only=["tail.*"])
+
+
+class Broken(type(make("fedavg"))):  # type: ignore[misc]
+    """Fails after its first phase."""
+
+    def phases(self, device: DeviceContext) -> Phases:
+        end = yield TrainingPhase()
+        yield TrainingPhase(end[:3])
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (Listing, r"Listing\.phases gives a list; it must yield its phases: end = yield TrainingPhase"),
+        (Idle, r"Idle\.phases yields no phase, so that nothing trains"),
+        (Yielding, r"Yielding\.phases gives an int; it must yield TrainingPhase"),
+        (Lost, r"Lost\.phases gives a phase of which no entry of the model is called 'tail\.\*'; there are body"),
+        (Broken, r"Broken\.phases gives a model of shape \(3,\) where \(27,\) is wanted"),
+    ],
+)
+def test_phases_that_are_none_are_named(method: type[Algorithm], words: str) -> None:
+    with pytest.raises(CodeError, match=words):
+        learned(method(), "loop", [[0, 1]])
+
+
+def test_phases_are_refused_beside_a_local_round_and_where_single_examples_are_protected() -> None:
+    class Both(Idle):
+        def local_round(self, device: DeviceContext) -> Any:
+            return None
+
+    with pytest.raises(ValueError, match="so that its phases would never be called"):
+        check_method(Both)
+    with pytest.raises(JobError, match="the method trains in phases, over which nobody accounts"):
+        simulate(make("fedbabu"), privacy={"unit": "example", "noise": 1.0})

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fogline.codecs import int8, sparse
+from fogline.codecs import blocks, int8, sparse
 from fogline.codecs.deltas import CODECS, DeltaError, against, apply, encode
 from fogline.codecs.payload import Header, pack
 from fogline.params import Entry, Params, Spec, as_stored, from_bytes, load, save, to_bytes
@@ -155,7 +155,7 @@ def test_lossy_codecs_leave_buffers_and_counters_alone(codec: str) -> None:
 def test_a_block_is_off_by_half_a_step_at_most(values: npt.NDArray[np.float32]) -> None:
     codes, scales = int8.quantised(values)
     assert scales.size == -(-values.size // int8.BLOCK)
-    error = np.abs(int8.restored(codes, scales).astype(np.float64) - values)
+    error = np.abs(blocks.restored(codes, scales, int8.BLOCK).astype(np.float64) - values)
     step = np.repeat(scales.astype(np.float64), int8.BLOCK)[: values.size]
     # Half a step, and what rounding to float32 adds: relative, and half of the smallest number times the codes.
     assert (error <= 0.5 * step + 1e-6 * np.abs(values) + 64 * 1.5e-45).all()

@@ -6,7 +6,7 @@ model without. Of Gaussian noise z times the clip it must find 1 / z, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,7 +189,7 @@ def test_what_the_clip_does_not_hold_is_not_given(update: Update, why: str) -> N
         units.of(updates(1)[0], float("nan"), KEY)
 
 
-def moved_on_files(folder: Path, sent: list[Update | Partial]) -> tuple[np.ndarray, dict[int, str]]:
+def moved_on_files(folder: Path, sent: Sequence[Update | Partial]) -> tuple[np.ndarray, dict[int, str]]:
     """The model of a real node after a round with what came, and which updates it refused."""
     groups = Groups(make("fedavg"), SPEC, make_rule("exact"), part_of(protection(Privacy(noise=1.0)), "delta", 0))
     runner = GroupsOnFiles(groups, False)
@@ -249,6 +249,19 @@ def test_a_simulation_refuses_what_a_node_refuses() -> None:
     assert partial is not None
     assert partial.count == 1
     assert "longer than the clip" in refused[1]
+
+
+def test_a_site_s_noise_comes_from_another_key_once_it_was_given() -> None:
+    """Who takes the node's disk later can make no noise of rounds before, and so try no guess at what was below it."""
+    made = protection(Privacy(unit="site", at="fog", clip=CLIP, noise=NOISE), Tree(cloud=Tier(), fog=Tier(count=2)))
+    fog = Groups(make("fedavg"), SPEC, make_rule("mean"), part_of(made, "delta", 1))
+    down = group_models.Down(np.zeros(SIZE, np.float32), np.zeros(0, np.int64))
+    first = fog.adopt(None, down)
+    given, again = (fog.group_update(first).vectors["delta"] for _ in range(2))
+    after = fog.adopt(first, down)
+    assert np.array_equal(given, again)  # After a crash.
+    assert not np.array_equal(given, fog.group_update(after).vectors["delta"])
+    assert abs(np.corrcoef(given, fog.group_update(after).vectors["delta"])[0, 1]) < 0.1
 
 
 def test_a_site_is_one_unit_whatever_its_devices_do() -> None:

@@ -83,7 +83,7 @@ def test_an_aggregator_folds_what_was_decoded_and_encodes_what_it_gives(tmp_path
     for i in range(3):
         arrays = encoded(good(i), i)
         codes, (scale,) = arrays["staged/codes/delta"], arrays["staged/scales/delta"]
-        plain = good(i).to_arrays() | {"vector/delta": codes.astype(np.float32) * scale}
+        plain = good(i).to_arrays() | {"vector/delta": (codes.astype(np.float32) - 127) * scale}
         fold.add(from_arrays(plain))  # type: ignore[arg-type]
     moved = ToyTask().initial(0).vector[: SPEC.trainable] + fold.finish().mean("delta")
     group = read_group(path(tmp_path, "fog@1/group"))
@@ -112,14 +112,14 @@ HOSTILE: dict[str, tuple[Arrays | bytes, str]] = {
     ),
     "no codes": (
         without("staged/codes/delta"),
-        "its 'delta' of 12 numbers has nothing as codes, where Int8 has int8 (12,)",
+        "its 'delta' of 12 numbers has nothing as codes, where Int8 has uint8 (12,)",
     ),
     "too many scales": (
         with_(staged__scales__delta=np.ones(9, np.float32)),
         "its 'delta' of 12 numbers has float32 (9,) as scales, where Int8 has float32 (1,)",
     ),
     "too short": (
-        with_(staged__codes__delta=np.ones(3, np.int8), staged__shape__delta=np.array([3, 4])),
+        with_(staged__codes__delta=np.ones(3, np.uint8), staged__shape__delta=np.array([3, 4])),
         "Its vector 'delta' has shape (3,)",
     ),
     "one more": (with_(staged__plain__more=np.ones(3, np.int64)), "'weight/more' is missing"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_rules_stages_attacks_and_queries_of_ones_own_run(written: Callable[[str
 
 def test_the_callback_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = blocks("python", "comparing.md")
-    names = {"fogline": fogline, "task": task()}
+    names: dict[str, Any] = {"fogline": fogline, "task": task()}
     exec(program.replace("rounds=100", "rounds=2, processes=0, progress=False"), names)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
     assert names["watch"]({"round": 3, "accuracy": 0.96}, task().initial(0), {}) is fogline.STOP

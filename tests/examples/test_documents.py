@@ -21,6 +21,7 @@ from fogline.algorithms.checks import HOOKS
 from fogline.data import from_arrays
 from fogline.jobs import Evaluation, Job, Local, Tier, Tree
 from fogline.jobs.job import AttackPlan, JobNeeds, Method, Publish
+from fogline.jobs.shares import Shares
 from fogline.jobs.tree import Quarantine
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "publish": Publish,
     "devices": DeviceProfile,
     "links": LinkProfile,
+    "shares": Shares,
 }
 
 

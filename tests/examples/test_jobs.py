@@ -26,6 +26,7 @@ NEEDS = {
     "eight-bits": None,
     "energy": "citylearn2022",
     "images": "mnist",
+    "personal": None,
     "text": "shakespeare",
     "tiles": "magnetic_tile",
     "turbofan": "cmapss",
@@ -54,6 +55,7 @@ def test_every_job_is_known_here() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unplotted")
 @pytest.mark.parametrize("name", sorted(NEEDS))
 def test_one_round(name: str, tmp_path: Path) -> None:
     needed = NEEDS[name]

@@ -113,6 +113,7 @@ def test_without_synchronous_rounds_each_sum_is_of_one_version(mode: str) -> Non
     assert found.history[-1]["loss"] < found.history[0]["loss"]
 
 
+@pytest.mark.usefixtures("unplotted")
 @pytest.mark.parametrize("cloud", ["", "secagg(minimum=2, bits=64)"])
 def test_a_run_that_goes_on_gives_the_same_bits(cloud: str, tmp_path: Path) -> None:
     tree = Tree(cloud=Tier(exchange=cloud), fog=Tier(count=2, exchange=SECAGG))

@@ -122,6 +122,7 @@ def test_below_the_minimum_no_round_counts() -> None:
         run(tree)
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_a_run_that_goes_on_gives_the_same_bits(tmp_path: Path) -> None:
     tree = Tree(cloud=Tier(), fog=Tier(count=2, cohort=3, exchange=CommitReveal(liar="client-2")))
     whole = run(tree, folder=tmp_path / "whole")

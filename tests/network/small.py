@@ -258,3 +258,17 @@ class Sign(Stage):
     def layout(self, layout: Layout) -> dict[str, Extent]:
         signs = {"up/" + name: Extent(np.dtype(bool), extent.count) for name, extent in layout.items()}
         return signs | {"size/" + name: Extent(extent.dtype, 1) for name, extent in layout.items()}
+
+
+def layered(clients: int = 4) -> Task:
+    """The same data for a PyTorch module that can be cut, with running statistics."""
+    from torch import nn
+
+    from fogline.training.torch import TorchTask
+
+    def module() -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)
+        )
+
+    return TorchTask(module, toy_data(clients))

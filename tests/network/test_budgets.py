@@ -112,7 +112,8 @@ def test_a_job_that_is_not_counted_is_not_let_in(tmp_path: Path) -> None:
 def test_what_an_owner_s_budget_cannot_count_is_refused(unit: Unit, text: str, sentence: str | None) -> None:
     found = uncounted(Policy(found=True, privacy=PrivacyBudget(2.0, DELTA, unit)), text)
     assert found is None if sentence is None else found is not None and sentence in found
-    assert uncounted(Policy(found=True), text) is None
+    without = uncounted(Policy(found=True), text)
+    assert without is None if "queries" not in text else without is not None and "asks devices beside" in without
 
 
 def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(

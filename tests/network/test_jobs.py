@@ -51,12 +51,10 @@ SAME = {
         fogs=0, cloud='uplink = ["clip(norm=0.05)", "int8(feedback=true)"]\ndownlink = ["int8"]', more="exact = true"
     ),
     "a stage of the developer's own": job(fogs=0, cloud='uplink = ["small:Sign"]'),
-    "stages over fogs that merge": job(
-        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]', fog='uplink = ["int8"]'
-    ),
+    "stages over fogs that merge": job(cloud='uplink = ["bf16"]\ndownlink = ["fp16"]', fog='uplink = ["drive"]'),
     "stages over fogs that move": job(
-        cloud='uplink = ["int8(feedback=true)"]\ndownlink = ["int8"]',
-        fog='rounds = 2\nuplink = ["int8"]\ndownlink = ["int8"]',
+        cloud='uplink = ["qsgd(levels=100)"]\ndownlink = ["int8"]',
+        fog='rounds = 2\nuplink = ["int4(feedback=true)"]\ndownlink = ["eden"]',
         more='algorithm = "scaffold"',
     ),
 }

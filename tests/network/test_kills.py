@@ -29,10 +29,10 @@ STAGED = job(
     rounds=ROUNDS,
     fogs=1,
     clients=2,
-    cloud=f'{ALL}\nuplink = ["int8(feedback=true)"]\ndownlink = ["int8"]',
-    fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "int8(feedback=true)"]',
+    cloud=f'{ALL}\nuplink = ["int8(feedback=true)"]\ndownlink = ["eden"]',
+    fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "sign"]',
 )
-"""Device and fog remember what the rounding of their last message took."""
+"""Device and fog remember what the code of their last message took."""
 
 POINTS = {
     "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),

@@ -19,6 +19,7 @@ from fogline.storage import BlobRef
 from fogline.training.home import FLOATS
 from tests.network.cluster import Cluster, job
 from tests.network.processes import fleet
+from tests.network.test_jobs import simulated
 from tests.network.test_kills import killed_until_done
 from tests.network.test_surveys import beside_simulation, found
 
@@ -34,6 +35,7 @@ def private(method: str = "fedavg", **more: Any) -> str:
 JOBS = {
     "a star": private("fedper", fogs=0),
     "a tree": private("fedprox"),
+    "phases": private("fedrep"),
     "fogs with models of their own": private("scaffold", fog="rounds = 2"),
     "stages": private(cloud='uplink = ["int8"]\ndownlink = ["int8"]', fog='uplink = ["clip(norm=0.5)", "int8"]'),
     "judged after some training": private(fogs=0) + "fine_tune = { epochs = 2 }\n",
@@ -124,16 +126,26 @@ def test_what_cannot_be_is_refused_before_the_rounds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_device_that_dies_at_every_commit_keeps_its_head(after: bool, tmp_path: Path) -> None:
-    """Its head bends what its body learns, so the model tells whether it was kept."""
-    text = private(
-        "fedper", rounds=6, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2", more="exact = true"
-    )
-    text = text.replace("every = 3", "every = 6")
+@pytest.mark.parametrize(
+    ("algorithm", "after"),
+    [(HEAD.format("fedrep"), False), (HEAD.format("fedrep"), True), ('[algorithm]\nname = "ditto"\n', True)],
+    ids=["fedrep, before", "fedrep, after", "ditto, after"],
+)
+def test_a_device_that_dies_at_every_commit_keeps_what_is_its_own(algorithm: str, after: bool, tmp_path: Path) -> None:
+    """A head bends what the body learns, so the model tells whether it was kept; of a model beside the common one, what
+    devices find tells it."""
+    text = job(
+        task="split = true", publish="", rounds=6, fogs=1, clients=2, cloud="quorum = 1.0",
+        fog="quorum = 1.0\ncohort = 2", more="exact = true",
+    )  # fmt: skip
+    text += algorithm + LAST.replace("3", "6")
 
     async def work() -> None:
         async with fleet(tmp_path) as made:
             await killed_until_done(made, "client-0", after, text)
+            (run,) = (made.folder / "cloud" / "runs").iterdir()
+            rows = found(RunFolder(run).history())
+            assert rows[-1]["devices/judged"] == 2
+            assert rows == [pytest.approx(row, rel=1e-12) for row in found(simulated(text).history)]
 
     asyncio.run(work())

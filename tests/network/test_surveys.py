@@ -18,6 +18,7 @@ JOBS = {
     "a star": job(fogs=0) + '[evaluation]\nwhere = "devices"\n',
     "a tree, and the cloud too": job() + '[evaluation]\nwhere = "both"\nevery = 2\nshare = 0.4\n',
     "after some training": job() + '[evaluation]\nwhere = "devices"\nevery = 3\nfine_tune = { epochs = 2 }\n',
+    "a model beside the common one": job() + '[algorithm]\nname = "ditto"\n[evaluation]\nevery = 3\n',
     "through a stage": job(cloud='downlink = ["int8"]') + '[evaluation]\nwhere = "devices"\n',
     "fogs with models of their own": job(fog="rounds = 2") + '[evaluation]\nwhere = "devices"\n',
 }
@@ -29,7 +30,7 @@ def found(rows: list[Row]) -> list[dict[str, float]]:
         {
             name: value
             for name, value in row.items()
-            if name in ("round", "accuracy", "loss") or name.startswith(("devices/", "at/"))
+            if name in ("round", "accuracy", "loss") or name.startswith(("devices/", "at/", "common/"))
         }
         for row in rows
     ]

@@ -42,9 +42,8 @@ class Notes(Silent):
 
 
 @pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
 
 
 def simulate(data: FederatedData | None = None, **settings: Any) -> Result:

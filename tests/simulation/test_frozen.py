@@ -142,7 +142,6 @@ def test_a_request_is_not_taken_up_before_it_is_there(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("after", [1, 4])
 def test_a_run_goes_on_as_if_nothing_had_been(after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
     start = tmp_path / "start.safetensors"
     save(start, frozen().initial(7))
 

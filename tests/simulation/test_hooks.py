@@ -282,6 +282,16 @@ def test_a_model_that_is_not_finite_stops_the_run_with_round_and_tier() -> None:
         simulate(ExplodesInside(), tree=tree)
 
 
+class Empty(FedAvg):
+    def group_update(self, start, delta, weight, totals):
+        return {}
+
+
+def test_a_group_update_without_what_moves_the_model_is_to_blame_itself() -> None:
+    with pytest.raises(CodeError, match=r"^fog-\d.*: Empty.group_update gives nothing named 'delta'"):
+        simulate(Empty(), tree=Tree(cloud=Tier(), fog=Tier(count=2, rounds=2)))
+
+
 class Quits(FedAvg):
     def report(self, device):
         raise BdbQuit

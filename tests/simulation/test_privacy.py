@@ -72,10 +72,7 @@ def test_a_tree_of_fogs_that_merge_gives_what_a_star_gives_to_the_bit() -> None:
 @pytest.mark.parametrize(
     "tree", [STAR, FOGS, Tree(cloud=Tier(), fog=Tier(count=2, rounds=2))], ids=["star", "fogs", "2"]
 )
-def test_a_run_that_goes_on_adds_the_noise_of_one_that_never_stopped(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
+def test_a_run_that_goes_on_adds_the_noise_of_one_that_never_stopped(tree: Tree, tmp_path: Path) -> None:
     privacy = {"clip": 0.05, "noise": 0.3, "quantile": 0.5, "at": "" if tree is STAR else "fog"}
     whole = simulate(numbers(SIZE, 12), tree, rounds=4, privacy=privacy)
     simulate(numbers(SIZE, 12), tree, rounds=2, privacy=privacy, folder=tmp_path / "run")

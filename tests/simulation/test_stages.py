@@ -13,7 +13,7 @@ import safetensors.numpy
 
 import fogline
 from benchmarks.network.synthetic import task as numbers
-from fogline import JobError, Tier, Tree
+from fogline import CodeError, JobError, Tier, Tree
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.params import State
@@ -38,7 +38,7 @@ def star(*uplink: str | Stage, downlink: tuple[str | Stage, ...] = ()) -> Tree:
 def staged(name: str) -> dict[str, np.ndarray]:
     """What int8 makes of the vector of that name."""
     return {
-        f"staged/codes/{name}": np.zeros(SIZE, np.int8),
+        f"staged/codes/{name}": np.zeros(SIZE, np.uint8),
         f"staged/scales/{name}": np.zeros(BLOCKS, np.float32),
         f"staged/shape/{name}": np.zeros(2, np.int64),
     }
@@ -95,10 +95,18 @@ def test_the_numbers_really_go_through() -> None:
     assert np.array_equal(clipped.params.vector[trained:], plain.params.vector[trained:])  # Buffers go as they are.
 
 
-@pytest.mark.parametrize("algorithm", ["fedavg", "scaffold", "fedbuff"])
-def test_eight_bits_learn_nearly_what_all_bits_do(algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "up", "down"),
+    [
+        ("fedavg", "sign", "int8"),
+        ("fedavg", "drive", "fp16"),
+        ("scaffold", "eden", "bf16"),
+        ("fedbuff", "int4", "int8"),
+    ],
+)
+def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str, up: str, down: str) -> None:
     plain = simulate(rounds=15, algorithm=algorithm)
-    coded = simulate(rounds=15, algorithm=algorithm, tree=star(FEEDBACK, downlink=("int8",)))
+    coded = simulate(rounds=15, algorithm=algorithm, tree=star(up, downlink=(down,)))
     assert not np.array_equal(coded.params.vector, plain.params.vector)
     assert coded.metrics["loss"] < plain.metrics["loss"] * 1.05
 
@@ -123,7 +131,6 @@ def test_objects_and_texts_are_the_same_and_the_run_repeats_from_its_folder(tmp_
 def test_a_run_that_goes_on_remembers_what_was_lost(
     tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fogline.monitoring.plots.save", lambda result, folder: [])
     whole = simulate(rounds=14, tree=tree)
     append = RunFolder.append
 
@@ -198,6 +205,17 @@ def test_a_stage_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     del sys.modules["lossy_links"]
 
 
+class Deaf(Half):
+    def receive(self, encoded: Named) -> Named:
+        raise NameError("nonsense")
+
+
+def test_a_stage_that_cannot_receive_is_named_with_its_line() -> None:
+    for tree in (star(Deaf()), star(downlink=(Deaf(),))):
+        with pytest.raises(CodeError, match=r"Deaf.receive raised NameError: nonsense \(.*test_stages.py, line \d+\)"):
+            simulate(tree=tree)
+
+
 @pytest.mark.parametrize(
     ("tree", "settings", "sentence"),
     [
@@ -205,6 +223,7 @@ def test_a_stage_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (Tree(cloud=Tier(), fog=Tier(count=2, downlink=["int8"])), {}, "fog has no model of its own"),
         (star(downlink=(FEEDBACK,)), {}, "what goes down is a model"),
         (star(downlink=("clip",)), {}, "what goes down is a model"),
+        (star(downlink=("sign(feedback=false)",)), {}, "more than half of it may be lost for good; take a finer code"),
         (Tree(cloud=Tier(uplink=["int8"]), fog=Tier(count=2)), {"exact": True}, "which it would spoil"),
         (star("nowhere:Stage"), {}, "cannot be imported: No module named 'nowhere'"),
     ],

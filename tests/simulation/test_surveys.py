@@ -172,6 +172,55 @@ def test_a_wrong_judge_is_named_with_its_device() -> None:
         simulate(algorithm=method, rounds=1)
 
 
+WRONG_TASKS: dict[str, tuple[str, Any, str]] = {
+    "a name that there is not": ("metrics", lambda sums: {"accuracy": sums["hits"]}, "raised KeyError: 'hits'"),
+    "no headline": ("metrics", lambda sums: {"loss": 1.0}, "is wrong: it gives no 'accuracy', which is the headline"),
+    "a text": ("metrics", lambda sums: {"accuracy": "n/a"}, "is wrong: it gives a str as 'accuracy'; it must give"),
+    "a list": ("evaluate", lambda sums: list(sums), "is wrong: it gives a list; it must give a dictionary"),
+    "an array": ("evaluate", lambda sums: sums | {"loss": np.ones(1)}, "is wrong: it gives a ndarray as 'loss'"),
+    "too large": (
+        "evaluate",
+        lambda sums: sums | {"loss": 10**400},
+        "is wrong: it gives a whole number as 'loss' that is too",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", ["devices", "cloud"])
+@pytest.mark.parametrize("kind", WRONG_TASKS)
+def test_a_task_whose_judging_is_wrong_ends_the_run_and_no_device_is_blamed(kind: str, where: str) -> None:
+    """Such as that of a developer who misspelt the name of a sum."""
+    method, gives, words = WRONG_TASKS[kind]
+
+    class Wrong(ToyTask):
+        def evaluate(self, params: Params, examples: Examples) -> Any:
+            sums = super().evaluate(params, examples)
+            return gives(sums) if method == "evaluate" else sums
+
+        def metrics(self, sums: dict[str, float]) -> Any:
+            return gives(sums) if method == "metrics" else super().metrics(sums)
+
+    with pytest.raises(CodeError, match=rf"Wrong.{method} {words}.*test_surveys.py, line \d+"):
+        fogline.simulate(Wrong(), rounds=1, processes=0, progress=False, evaluation={"where": where})
+
+
+def test_a_metric_without_a_value_on_one_device_leaves_that_device_out() -> None:
+    """A division by zero, where a device has no example of a class."""
+
+    class Rare(ToyTask):
+        def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+            return super().metrics(sums) | {"per miss": 1.0 / (sums["count"] - sums["correct"])}
+
+    data = toy_data(clients=6)
+    result = fogline.simulate(
+        Rare(data), rounds=8, processes=0, progress=False, evaluation={"where": "devices", "share": 0.1, "every": 8}
+    )
+    (why,) = [why for what, why in result.reasons.items() if what == "not judged"]
+    assert "Rare.metrics raised ZeroDivisionError" in why
+    assert result.devices is not None
+    assert 0 < result.devices.count < 6
+
+
 @QUERIES.add("choosy")
 def choosy(examples: Examples, least: int) -> Any:
     """Looks at its own parameters."""

@@ -20,7 +20,7 @@ from fogline.stages import STAGES, Extent, LinkContext, Named, Stage, StageError
 from fogline.stages.pipeline import Pipeline
 from fogline.stages.vector_code import VectorCode
 
-VARIANTS = ("clip(norm=0.1)", "int8(feedback=true)")
+VARIANTS = ("clip(norm=0.1)", "qsgd(levels=1, bucket=300)", "qsgd(levels=127)", "eden(bits=1)")
 """Stages with other parameters than they have by default."""
 TEXTS = sorted({*STAGES, *VARIANTS})
 CODES = [text for text in TEXTS if isinstance(make(text), VectorCode)]
@@ -85,11 +85,11 @@ def test_errors_keep_to_their_bound(text: str) -> None:
 def test_what_is_called_unbiased_is(text: str) -> None:
     """The mean of many tries errs by as little as independent errors do."""
     stage, tries = make(text), 200
-    for size in (5, 300):
-        for name, vector in shapes(size).items():
-            off = np.stack([through(stage, vector, seed).astype(np.float64) for seed in range(tries)]) - vector
-            expected = np.square(off).sum() / tries**2
-            assert np.square(off.mean(axis=0)).sum() <= (1 + 15 / math.sqrt(size)) * expected + 1e-9, (name, size)
+    for size, name in ((5, "normal"), (300, "heavy"), (300, "two")):
+        vector = shapes(size)[name]
+        off = np.stack([through(stage, vector, seed).astype(np.float64) for seed in range(tries)]) - vector
+        expected = np.square(off).sum() / tries**2
+        assert np.square(off.mean(axis=0)).sum() <= (1 + 15 / math.sqrt(size)) * expected + 1e-9, (name, size)
 
 
 @pytest.mark.parametrize("text", CODES)
@@ -152,10 +152,8 @@ def damaged(encoded: Named) -> Iterator[tuple[str, Named]]:
         yield f"{name} missing", {key: one for key, one in encoded.items() if key != name}
         yield f"{name} longer", encoded | {name: np.concatenate([array, array[-1:]])}
         yield f"{name} shorter", encoded | {name: array[:-1]}
-        yield (
-            f"{name} of another type",
-            encoded | {name: array.astype(np.float16 if array.dtype.kind in "iu" else "i4")},
-        )
+        other = np.float64 if array.dtype.kind in "iu" else np.int32
+        yield f"{name} of another type", encoded | {name: np.zeros(array.size, other)}
         yield f"{name} in rows", encoded | {name: array.reshape(1, -1)}
     for claim in ([2**62, 4], [-1, 4], [-(2**63), 4], [301 * 8, 4], [0, 4], [300, 3], [300, 0]):
         yield f"shape {claim}", encoded | {"shape/delta": np.array(claim, np.int64)}

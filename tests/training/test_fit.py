@@ -283,7 +283,7 @@ def test_fedlc_counts_the_labels_that_are_there() -> None:
     plain = method.prepare(device([0, 1, 1, 2]))
     padded = method.prepare(device([[0, 1, -100], [1, 2, 255]]))
     np.testing.assert_array_equal(plain["margin"], padded["margin"])
-    with pytest.raises(ValueError, match="FedLC .* wants integer labels from 0 to 2"):
+    with pytest.raises(ValueError, match=r"FedLC .* wants integer labels from 0 to 2"):
         method.prepare(device([0, 7]))
 
 

@@ -79,6 +79,11 @@ class Summed(LocalMethod):
         return outputs.sum(-1)
 
 
+class Cut(LocalMethod):
+    def adjust_outputs(self, outputs: Tensor, batch: Any, device: Any) -> Tensor:
+        return outputs.detach()
+
+
 class Moved(LocalMethod):
     def perturb(self, weights: Tensor, gradient: Tensor) -> Tensor:
         return weights.add_(gradient)
@@ -90,6 +95,7 @@ class Moved(LocalMethod):
     [
         (Detached, "Detached.adjust_loss gives a loss that does not depend on the weights any more"),
         (Summed, "Summed.adjust_outputs gives shape"),
+        (Cut, "Cut.adjust_outputs gives outputs that do not depend on the weights any more"),
         (Moved, "Moved.perturb writes into a tensor"),
     ],
 )

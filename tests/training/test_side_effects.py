@@ -129,3 +129,21 @@ def test_state_that_grows_is_named() -> None:
     done = ENGINES["loop"](task, LocalMethod(), LOCAL).train(jobs_of(task, LOCAL))
     assert "'seen' had shape (1, 8)" in str(done[0].failure)
     assert "persistent=False" in str(done[0].failure)
+
+
+def test_a_module_that_keeps_what_it_computed_trains() -> None:
+    """As ``torch.nn.utils.weight_norm`` does: beyond the end of a trace such a tensor has no numbers to look at."""
+
+    class Kept(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain, self.last = nn.Parameter(torch.ones(5, 8)), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last.scaled = self.gain * self.last.weight
+            return nn.functional.linear(x, self.last.scaled)
+
+    task = task_of(Kept)
+    refused = Stacked.refuses(task, LocalMethod(), LOCAL)
+    assert refused is not None
+    assert "changes something that it reaches" in refused

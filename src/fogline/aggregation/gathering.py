@@ -252,6 +252,8 @@ def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[st
         if trusted and all(update.child != trusted for update, _ in sent):
             continue
         rows = _rows(name, sent)
+        if trusted and trusted not in rows.children:
+            raise UnusableRoundError(f"{rule} needs the update of '{trusted}', whose '{name}' weighs nothing.")
         if len(rows) >= least or least == 1:
             found[name] = rows
         elif 2 * len(sent) > len(updates):

@@ -2,7 +2,7 @@
 
 Updates and partials turn into flat dictionaries of arrays and back, for safetensors on disk and on the wire:
 
-- update: ``vector/NAME``, ``weight/NAME``, ``counters``, ``count``;
+- update: ``vector/NAME``, ``weight/NAME``, ``counters``, ``count``, and ``ranges`` where it is of a smaller model;
 - partial: ``sum/NAME``, ``weight/NAME``, ``double/NAME``, ``counters``, ``count``, ``partial``.
 
 A weight for each number is ``weights/NAME``, in place of ``weight/NAME``.
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from fogline.aggregation.weights import Weight, divided, is_per_number
 from fogline.params import Counters, Vector
+from fogline.params.ranges import ModelRanges
 
 NO_COUNTERS: Counters = np.zeros(0, np.int64)
 
@@ -51,6 +52,7 @@ class Update:
         bounds: numbers that no magnitude in the vector of that name exceeds, as ``sweep.bound`` gives them, where
             who made the vector has looked already. They never travel: a node believes its own only.
         child: who sent it, where its aggregator has a rule that may ask. It never travels either.
+        ranges: the numbers of the model that its vectors are of, where they are of a smaller one; None: of all.
     """
 
     vectors: dict[str, Vector]
@@ -59,15 +61,18 @@ class Update:
     count: int = 1
     bounds: Mapping[str, float] = field(default_factory=lambda: NO_BOUNDS)
     child: str = ""
+    ranges: ModelRanges | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes that its numbers take in transport, before any codec."""
-        return _nbytes(self.vectors, self.weights, self.counters)
+        told = 0 if self.ranges is None else len(self.ranges.text)
+        return _nbytes(self.vectors, self.weights, self.counters) + told
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
-        return _join("vector", self.vectors, self.weights, self.counters, self.count)
+        arrays = _join("vector", self.vectors, self.weights, self.counters, self.count)
+        return arrays if self.ranges is None else arrays | {"ranges": self.ranges.to_array()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Update:
@@ -76,7 +81,13 @@ class Update:
         Raises:
             UnusableUpdateError: the arrays are not those of an update.
         """
-        return cls(*_split("vector", arrays))
+        made = cls(*_split("vector", arrays))
+        if "ranges" in arrays:
+            try:
+                made.ranges = ModelRanges.from_array(arrays["ranges"])
+            except (TypeError, ValueError) as error:
+                raise UnusableUpdateError(f"What it says of its smaller model cannot be read: {error}.") from error
+        return made
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ A subclass of that gives one of them another value by ``mu = 0.1``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,6 +30,7 @@ from fogline.params import Spec, State, Vector
 from fogline.settings import LocalSettings, Mode
 from fogline.training.context import DeviceContext
 from fogline.training.method import LocalMethod
+from fogline.training.sub_models import ModelCutter, SubModel
 
 
 def shown(vector: object) -> str:
@@ -161,6 +162,17 @@ class Algorithm(LocalMethod, Parametrised):
         """
         return spec.matching([self.private] if isinstance(self.private, str) else self.private)
 
+    def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
+        """Smaller models for devices that cannot train the whole one, the largest first; by default there are none.
+
+        A device has the first of them of which its share of the model's numbers is not less (the job's ``shares``).
+        Its hooks see vectors of that; aggregators see the whole, and take each number's mean over those who have it.
+
+        Raises:
+            ValueError: of this model, none can be made; a sentence.
+        """
+        return ()
+
     def broadcast(self, state: State) -> State:
         """What an aggregator sends its children beside the model."""
         return {}
@@ -219,6 +231,7 @@ DEVICE_HOOKS = (
     "check_local",
     "looks_at_examples",
     "private_of",
+    "sub_models",
     "work",
     "prepare",
     "begin",

@@ -15,11 +15,13 @@ from fogline.algorithms.base import Algorithm
 from fogline.algorithms.hooks import BUFFERS
 from fogline.algorithms.phases import first_of_each_kind, names_of, train_in_phases
 from fogline.algorithms.private import with_weights
+from fogline.algorithms.sub_models import by_sub_model, engine_of, task_of
 from fogline.params import State
 from fogline.training.context import ROUND, DeviceContext, Draws
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.method import overrides
 from fogline.training.plan import Plan
+from fogline.training.sub_models import SubModel
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import CodeError, attempt, reason_of
 
@@ -42,6 +44,38 @@ def run_cohort(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[
     Raises:
         CodeError: a hook of the method, or the code of the task, is wrong; it names the device.
     """
+    together = by_sub_model(task, jobs)
+    if set(together) <= {None}:
+        return _run_alike(engine, algorithm, task, jobs)
+    done = dict[int, LocalRound]()
+    for sub_model, places in together.items():
+        some = [jobs[place] for place in places]
+        if sub_model is None:
+            rounds = _run_alike(engine, algorithm, task, some)
+        else:
+            rounds = _run_smaller(sub_model, engine, algorithm, task, some)
+        done |= zip(places, rounds, strict=True)
+    return [done[place] for place in range(len(jobs))]
+
+
+def _run_smaller(
+    sub_model: SubModel, engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[ClientJob]
+) -> list[LocalRound]:
+    """Devices that have a smaller model: what they send says which numbers of the whole one it is of."""
+    whole = jobs if task.home is None else task.home.opened(jobs)
+    own = engine_of(sub_model, engine, algorithm)
+    rounds = _run_alike(own, algorithm, task_of(sub_model), sub_model.opened(whole))
+    for done in rounds:
+        if done.update is not None:
+            done.update.ranges = sub_model.ranges
+            if not sub_model.tells_buffers:
+                done.update.vectors.pop(BUFFERS, None)
+                done.update.weights.pop(BUFFERS, None)
+    return rounds
+
+
+def _run_alike(engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[ClientJob]) -> list[LocalRound]:
+    """Devices that all have the same model."""
     whole = jobs if task.home is None else task.home.opened(jobs)
     prepared = [_prepared(algorithm, task, job) for job in whole] if _prepares(algorithm) else whole
     if overrides(algorithm, "phases"):

@@ -185,9 +185,11 @@ def group_update(
 ) -> dict[str, Weighted]:
     """What an inner aggregator sends up after rounds of its own."""
     seen = {name: Weighted(read_only(term.vector), term.weight) for name, term in totals.items()}
-    return _terms(
-        method, "group_update", call(method, "group_update", start, delta, weight, seen, numeric=False), start.size
-    )
+    given = call(method, "group_update", start, delta, weight, seen, numeric=False)
+    terms = _terms(method, "group_update", given, start.size)
+    if method.movement and not any(fnmatchcase(name, method.movement) for name in terms):
+        raise wrong(method, "group_update", f"gives nothing named '{method.movement}', which moves the parent's model")
+    return terms
 
 
 def staleness_weight(method: Algorithm, staleness: int) -> float:

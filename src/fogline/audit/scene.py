@@ -25,6 +25,7 @@ from fogline.jobs.starting import first_model
 from fogline.params import Params, save
 from fogline.simulation.callbacks import STOP
 from fogline.simulation.run import run
+from fogline.training.figures import sums_of
 from fogline.training.task import Task
 
 Losses = npt.NDArray[np.float64]
@@ -200,5 +201,5 @@ class Scene:
 
 def losses(task: Task, params: Params, examples: Examples) -> Losses:
     """(n,) the model's loss on each example."""
-    sums = [task.evaluate(params, examples.part(slice(i, i + 1))) for i in range(examples.count)]
+    sums = [sums_of(task, params, examples.part(slice(i, i + 1))) for i in range(examples.count)]
     return np.array([one["loss"] / max(one["count"], 1.0) for one in sums])

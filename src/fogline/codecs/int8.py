@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fogline.codecs import planes
+from fogline.codecs import blocks, planes
 from fogline.codecs.payload import Streams
 from fogline.params import Vector
 
@@ -47,45 +47,11 @@ def read(streams: Streams, dtype: np.dtype[np.floating], count: int) -> Vector:
         DeltaError: they do not.
     """
     codes = streams.next(count).view(np.int8)
-    return restored(codes, planes.join(streams, dtype, -(-count // BLOCK)))
+    return blocks.restored(codes, planes.join(streams, dtype, blocks.count_of(count, BLOCK)), BLOCK)
 
 
 def quantised(values: Vector) -> tuple[Codes, Vector]:
     """Codes (n,) and scales (blocks,) of finite numbers (n,)."""
-    steps, scales = _in_steps(values)
-    codes = np.clip(np.rint(steps), -LARGEST, LARGEST).astype(np.int8)
-    return codes.reshape(-1)[: values.size], scales
-
-
-def rounded(values: Vector, rng: np.random.Generator) -> tuple[Codes, Vector]:
-    """As :func:`quantised`, but rounded up or down at random, by how near each is: right on average.
-
-    Numbers that are not finite leave a scale that is not.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        steps, scales = _in_steps(values)
-        # In place, and as few numbers drawn as there are.
-        steps = steps.reshape(-1)[: values.size]
-        steps += rng.random(values.size, np.float32)
-        np.floor(steps, out=steps)
-        np.clip(steps, -LARGEST, LARGEST, out=steps)
-        return steps.astype(np.int8), scales
-
-
-def restored(codes: Codes, scales: Vector) -> Vector:
-    """Numbers (n,) of their codes (n,) and scales (blocks,)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        blocks = _in_blocks(codes).astype(scales.dtype) * scales[:, None]
-    return blocks.reshape(-1)[: codes.size]
-
-
-def _in_steps(values: Vector) -> tuple[Vector, Vector]:
-    """Numbers (blocks, 256) in multiples of their block's scale, and the scales (blocks,)."""
-    blocks = _in_blocks(values)
-    scales = np.abs(blocks).max(axis=1, initial=0) / LARGEST
-    return blocks / np.where(scales == 0, 1, scales)[:, None], scales
-
-
-def _in_blocks(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Rows of a block's length, the last filled up with zeros."""
-    return np.pad(values, (0, -values.size % BLOCK)).reshape(-1, BLOCK)
+    scales = blocks.largest(values, BLOCK) / LARGEST
+    steps = np.rint(blocks.in_steps(values, scales, BLOCK))
+    return np.clip(steps, -LARGEST, LARGEST).astype(np.int8), scales

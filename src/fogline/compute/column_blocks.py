@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fogline.aggregation import Arrays
 from fogline.algorithms import Algorithm
 from fogline.algorithms.group import BUFFERS
+from fogline.algorithms.sub_models import has_sub_models
 from fogline.params import Entry, Spec, map_arrays, write_arrays
 from fogline.params.pieces import ArrayFile, ArrayWriter, Extent
 
@@ -188,4 +189,4 @@ def cuts(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 def suits(algorithm: Algorithm, spec: Spec) -> bool:
     """Whether a job is worked on in blocks: its model is large, and its method treats every number for itself."""
-    return spec.floats >= LARGE and algorithm.columnwise
+    return spec.floats >= LARGE and algorithm.columnwise and not has_sub_models(algorithm)

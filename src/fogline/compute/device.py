@@ -46,6 +46,7 @@ def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> Client
         plan.round,
         plan.common_seed,
         plan.batch_size,
+        share=plan.share,
     )
 
 

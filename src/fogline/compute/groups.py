@@ -14,8 +14,10 @@ from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
+from fogline.algorithms.sub_models import has_sub_models
 from fogline.compute.folding import Form, FormCheck, RoundFold, form_of
 from fogline.compute.privacy_part import NO_PART, PrivacyPart
+from fogline.compute.whole_updates import WholeUpdates
 from fogline.params import Spec, Vector
 from fogline.user_code.bugs import PROGRAMMING, CodeError, is_numeric
 
@@ -37,6 +39,8 @@ class Groups:
         self.spec = spec
         self.rule = rule
         self.part = part
+        self.whole = WholeUpdates(spec, algorithm.movement) if has_sub_models(algorithm) else None
+        """Lays what devices of smaller models send out over the whole one; None where all train the whole."""
         self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
         self.scale = cache(partial(hooks.staleness_weight, algorithm))
         """Factor on an update that is that many versions old."""
@@ -88,6 +92,8 @@ class Groups:
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""
         group = self.begun(groups.adopt(self.algorithm, self.spec, base, down))
+        if base is not None and group.noise is not None and self.part.gives is not None:  # What it gave is given.
+            group = replace(group, noise=replace(group.noise, key=group.noise.next_key))
         if down.clip is None or group.noise is None:
             return group
         return replace(group, noise=replace(group.noise, clip=down.clip))

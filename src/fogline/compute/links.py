@@ -52,6 +52,8 @@ class NodeLinks:
         return LinkContext(mix(self.seed, _number(key)), "")
 
 
+_MANY = 10**9
+"""Numbers of a large model."""
 UNSTAGED = NodeLinks()
 """Links without stages."""
 
@@ -136,6 +138,8 @@ def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> 
         return f"{job.tree.names[depth]} has no model of its own and hands on what it gets; name it at a tier above"
     if stage.single or stage.remembers:
         return "what goes down is a model, and no update of one sender; leave it out"
+    if stage.codes and not stage.unbiased and stage.error(_MANY) > 0.5:
+        return "what goes down is a model, and more than half of it may be lost for good; take a finer code"
     return None
 
 

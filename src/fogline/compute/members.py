@@ -162,6 +162,8 @@ class RoundMembers:
         return value
 
     def _read_value(self, path: str, piece: Piece | None) -> Update | Partial:
+        if self._groups.whole is not None:  # Such a model is in one piece.
+            return self._groups.whole.of(read_update(path, stages=self._stages))
         if not self._stages:
             if piece is None:
                 return read_update(path)

@@ -17,7 +17,7 @@ from fogline.algorithms.group import BUFFERS, Down, clip_from_arrays, clip_to_ar
 from fogline.params import State
 from fogline.params.pieces import Extent, file_size
 from fogline.stages import LinkContext, Named, Pipeline, StageError
-from fogline.user_code.bugs import CodeError
+from fogline.user_code.bugs import CodeError, line_of
 
 STAGED = "staged/"
 MODEL = "model"
@@ -113,7 +113,8 @@ def _own(decoded: Callable[[Arrays, Pipeline], T], arrays: Arrays, stages: Pipel
     try:
         return decoded(arrays, stages)
     except (StageError, KeyError) as error:
-        raise CodeError(f"a stage cannot receive what it has sent: {error}") from error
+        line = line_of((error.__cause__ or error).__traceback__)
+        raise CodeError(f"a stage cannot receive what it has sent: {error}", line) from error
 
 
 def _check_same(sent: Message, received: Message) -> None:

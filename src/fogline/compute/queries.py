@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
-from typing import cast
 
 import numpy as np
 
@@ -18,7 +16,7 @@ from fogline.data import Examples
 from fogline.data.inputs import Array, named
 from fogline.parameters import after_first, fitted
 from fogline.plugins import Registry, read_call, suggest
-from fogline.training.hook_calls import a
+from fogline.training.figures import numbers_by_name
 from fogline.user_code.bugs import attempt
 
 Query = Callable[..., dict[str, float]]
@@ -80,13 +78,7 @@ def answer(text: str, examples: Examples) -> dict[str, float]:
         TypeError: what it gives are no sums by name.
     """
     name, parameters = parse_query(text)
-    given = cast("object", QUERIES[name](examples, **parameters))
-    if not isinstance(given, dict):
-        raise TypeError(f"it gives {a(given)}; it must give a dictionary of numbers by name")
-    for key, value in cast("dict[object, object]", given).items():
-        if not isinstance(key, str) or not isinstance(value, Real):
-            raise TypeError(f"it gives {a(value)} as {key!r}; it must give numbers, by names that are text")
-    return {key: float(value) for key, value in cast("dict[str, float]", given).items()}
+    return numbers_by_name(QUERIES[name](examples, **parameters))
 
 
 def check_query(text: str, examples: Examples | None) -> None:

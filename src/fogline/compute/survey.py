@@ -19,21 +19,25 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound, opened, prepare
 from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.phases import train_in_phases
-from fogline.algorithms.private import with_weights
+from fogline.algorithms.private import where_kept, with_weights
 from fogline.compute.queries import answer
-from fogline.data import FederatedData
+from fogline.data import Examples, FederatedData
 from fogline.jobs import Evaluation, Job
 from fogline.jobs.planning import local_training, mix
 from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
 from fogline.training.context import DeviceContext
+from fogline.training.figures import metrics_of, sums_of
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
-from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, is_numeric
 
-METRIC, NEW = "metric/", "new/"
-"""How the sums begin of all devices that judge, and of those that never train."""
+METRIC, NEW, COMMON = "metric/", "new/", "common/"
+"""How the sums begin of all devices that judge, of those that never train, and of the model received where devices are
+judged with another."""
+BETTER = "common/better"
+"""Devices whose own model is at least as good on their examples as the one received."""
 FORWARD = 1 / 3
 """Work of judging an example, as a share of that of training on it."""
 SURVEYED = 0x5EED
@@ -61,6 +65,10 @@ class DeviceJudgement:
     """The headline metric by aggregator above devices."""
     new: dict[str, float]
     """The task's metrics over devices that never train; empty if there are none."""
+    common: Spread | None = None
+    """The headline metric of the model received, over devices that are judged with another."""
+    better: float = 0.0
+    """Of these devices, how many do at least as well with the other."""
 
 
 LARGEST_SUM = 1e290
@@ -70,6 +78,12 @@ LARGEST_SUM = 1e290
 def judged_key(round_: int) -> str:
     """What stages know a model by that is to be judged after that round."""
     return f"judged@{round_}"
+
+
+def judges_common(algorithm: Algorithm, evaluation: Evaluation) -> bool:
+    """Whether a device judges the model received beside the one that it is judged with: where there are two."""
+    two = evaluation.fine_tune is not None or type(algorithm).judge is not Algorithm.judge
+    return two and where_kept(algorithm) is None
 
 
 class UnansweredError(ValueError):
@@ -140,16 +154,26 @@ class Examiner:
             if client in self._task.data.held_out:
                 raise UnansweredError(f"client '{client}' never trains, and queries are of the examples that train")
             return answer(question.query, self._task.data[client])
-        sums = self._judged(question, client, down, local)
-        return {f"{METRIC}{name}": value for name, value in sums.items()} | self._shares(client, sums)
-
-    def _judged(self, question: Question, client: str, down: Down, local: State) -> Sums:
         try:
             examples = self._task.data.judged(client)
         except ValueError as error:
             raise UnansweredError(str(error)) from error
-        vector, counters = self._model_of(question, client, down, local)
-        sums = self._task.evaluate(Params(self._task.spec, vector, counters), examples)
+        sums = self._judged(client, examples, *self._model_of(question, client, down, local))
+        found = {f"{METRIC}{name}": value for name, value in sums.items()} | self._shares(client, sums)
+        if judges_common(self._algorithm, self._job.evaluation) and client in self._task.data.clients:
+            received = opened(self._task, ClientJob(0, down.vector, down.counters, 0, 0.0, 0))
+            common = self._judged(client, examples, received.start, received.counters)
+            found |= self._beside(client, sums, common)
+        return found
+
+    def _beside(self, client: str, own: Sums, common: Sums) -> Sums:
+        """What one device adds to the spread of the common model's figures."""
+        figures = [self._figure(client, sums) for sums in (own, common)]
+        better = figures[0] >= figures[1] if self._task.higher_is_better else figures[0] <= figures[1]
+        return {f"{COMMON}{name}": value for name, value in spread_sums(figures[1]).items()} | {BETTER: float(better)}
+
+    def _judged(self, client: str, examples: Examples, vector: np.ndarray, counters: np.ndarray) -> Sums:
+        sums = sums_of(self._task, Params(self._task.spec, vector, counters), examples)
         if not sums.get("count", 1.0):
             raise UnansweredError(f"none of the targets of client '{client}' has a truth")
         bad = next((name for name, value in sums.items() if not math.isfinite(value)), None)
@@ -159,11 +183,20 @@ class Examiner:
 
     def _shares(self, client: str, sums: Sums) -> Sums:
         """What one device adds to the spread over devices, and to the figures of those that never train."""
-        figure = float(self._task.metrics(sums)[self._task.headline])
-        if not math.isfinite(figure):
-            raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
+        figure = self._figure(client, sums)
         new = {} if client in self._task.data.clients else {f"{NEW}{name}": value for name, value in sums.items()}
         return new | spread_sums(figure)
+
+    def _figure(self, client: str, sums: Sums) -> float:
+        try:
+            figure = metrics_of(self._task, sums).get(self._task.headline, math.nan)
+        except CodeError as error:
+            if isinstance(error.__cause__, Exception) and is_numeric(error.__cause__):
+                raise UnansweredError(error.plain) from error  # Of so few examples a metric may have no value.
+            raise
+        if not math.isfinite(figure):
+            raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
+        return figure
 
     def _model_of(self, question: Question, client: str, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
         """What a device is judged with: the model received, what its method says, or that after some training.
@@ -190,7 +223,8 @@ class Examiner:
         fine_tune, task, job = self._job.evaluation.fine_tune, self._task, self._job
         assert fine_tune is not None
         training = local_training(job).model_copy(update={"epochs": fine_tune.epochs, "steps": None})
-        steps, rate = training.step_count(task.data.at(asked.client).count), training.rate(question.round, job.rounds)
+        steps = training.step_count(task.data.at(asked.client).count)
+        rate = fine_tune.learning_rate or training.rate(question.round, job.rounds)
         asked = replace(asked, steps=steps, learning_rate=rate, round=0)
         ready = prepare(self._algorithm, task, asked)
         if isinstance(ready, LocalRound):
@@ -221,8 +255,10 @@ def answers_of(
 def judgement_of(task: Task, tally: SurveySums) -> DeviceJudgement:
     """What the sums of all devices say of a model."""
     sums = tally.sums
-    metrics, new = task.metrics(_under(METRIC, sums)), _under(NEW, sums)
-    return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), task.metrics(new) if new else {})
+    metrics, new = metrics_of(task, _under(METRIC, sums)), _under(NEW, sums)
+    common = _devices(task, _under(COMMON, sums))
+    held_out, better = metrics_of(task, new) if new else {}, sums.get(BETTER, 0.0)
+    return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), held_out, common, better)
 
 
 def _devices(task: Task, sums: Sums) -> Spread | None:
@@ -231,7 +267,7 @@ def _devices(task: Task, sums: Sums) -> Spread | None:
 
 
 def _fogs(task: Task, tally: SurveySums) -> Spread | None:
-    parts = {name: task.metrics(_under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
+    parts = {name: metrics_of(task, _under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
     if not parts:
         return None
     ordered = sorted(parts.values(), reverse=not task.higher_is_better)
@@ -249,6 +285,10 @@ def row_of(judgement: DeviceJudgement, evaluation: Evaluation) -> dict[str, floa
     if spread is not None:
         row |= {"devices/mean": spread.mean, "devices/worst_decile": spread.worst_decile, "devices/std": spread.std}
         row["devices/judged"] = float(spread.count)
+    common = judgement.common
+    if common is not None:
+        row |= {"common/mean": common.mean, "common/worst_decile": common.worst_decile, "common/std": common.std}
+        row["common/better"] = judgement.better
     row |= {f"new/{name}": value for name, value in judgement.new.items()}
     fogs = {} if judgement.fogs is None or judgement.fogs.count == 1 else judgement.fogs.values
     return row | {f"at/{name}": value for name, value in fogs.items()}

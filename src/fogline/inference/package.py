@@ -29,6 +29,7 @@ from fogline.inference.runtimes.dense import DenseRuntime
 from fogline.inference.runtimes.onnx import OnnxRuntime
 from fogline.params import Params, map_arrays, save, save_arrays
 from fogline.storage.files import hash_file
+from fogline.training.figures import metrics_of, sums_on_test
 from fogline.training.task import Task
 
 GOLDEN = 16
@@ -229,7 +230,7 @@ def _metrics(card: Card, task: Task, params: Params, held: HeldOut, answers: Map
     if task.data.test is None or held.y is None:
         return {}
     if len(card.outputs) == 1:
-        return task.metrics(task.evaluate(params, task.data.test))
+        return metrics_of(task, sums_on_test(task, params, task.data.test))
     return judged(answers[_answer(card)], held.y, task)
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 from fogline.governance.policy.offers import Needs
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.privacy import DEVICES, Privacy
+from fogline.jobs.shares import Shares
 from fogline.jobs.tree import CountOrShare, Tree
 from fogline.jobs.units import seconds, size
 from fogline.settings import LocalSettings
@@ -83,6 +84,8 @@ class FineTune(StrictModel):
 
     epochs: PositiveInt = 1
     """Passes over its examples."""
+    learning_rate: PositiveFloat | None = None
+    """None: that of the round."""
 
 
 class Evaluation(StrictModel):
@@ -243,6 +246,9 @@ class Job(StrictModel):
     """Fold in fixed point: the same bits for any order and any tree."""
     devices: Mapping[str, Any] = Field(default_factory=dict)
     """Profile of the simulated devices and their links: a preset and what differs from it."""
+    shares: Shares = Shares()
+    """How much of the model each device trains, of a method that has smaller models; all of it, where nothing is
+    said."""
     links: Mapping[str, Any] = Field(default_factory=dict)
     """Profile of the links between aggregators."""
     needs: JobNeeds = JobNeeds()
@@ -277,6 +283,17 @@ class Job(StrictModel):
 def asks_beside(job: Job) -> bool:
     """Whether devices are asked beside the training."""
     return job.evaluation.on_devices or bool(job.queries)
+
+
+def asks(job: Job, kind: str, query: str) -> bool:
+    """Whether devices are asked that beside the training.
+
+    Args:
+        job: the job.
+        kind: ``evaluate`` or ``query``.
+        query: of that kind: which.
+    """
+    return query in job.queries if kind == "query" else job.evaluation.on_devices
 
 
 def model_name(job: Job) -> str:

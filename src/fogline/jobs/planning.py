@@ -50,6 +50,8 @@ class LocalPlan(msgspec.Struct, frozen=True, gc=False):
     """Of the round: the same on all its devices."""
     batch_size: int | None = None
     """Examples in a step; None takes all at once."""
+    share: float = 1.0
+    """Of the model's numbers, how many it can train at most."""
 
 
 Planner = Callable[[int, int, int], LocalPlan]
@@ -164,8 +166,12 @@ def check_public(algorithm: Algorithm, data: FederatedData) -> None:
         )
 
 
-def planner(job: Job, data: FederatedData, algorithm: Algorithm) -> Planner:
-    """How much each device trains in each of its rounds."""
+def _all(client: int) -> float:
+    return 1.0
+
+
+def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable[[int], float] = _all) -> Planner:
+    """How much each device trains in each of its rounds. ``share``: of the model, by client."""
     local = local_training(job)
     work, rounds, batch_size = job.local.work, job.rounds, local.batch_size
     samples: list[int] = data.sizes().tolist()
@@ -191,7 +197,7 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm) -> Planner:
             steps = local.step_count(held, random.Random(seed).uniform(*work))
             examples = examples_of(local, held, steps)
         rate, common_seed = of_round(round_index)
-        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size)
+        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size, share(client))
 
     if not overrides(algorithm, "work"):
         return plan

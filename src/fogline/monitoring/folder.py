@@ -196,6 +196,7 @@ class RunFolder(RunFiles):
             "metrics": result.metrics,
             "fogs": facts_of(result.fogs),
             "devices": facts_of(result.devices),
+            "common": facts_of(result.common),
             "held_out": result.held_out,
             "reached": facts_of(result.reached),
             "counts": result.counts,

@@ -40,6 +40,7 @@ def result_of(text: str) -> dict[str, Any]:
         facts[name] = _with_nan(facts[name])
     for name in ("fogs", "devices"):
         facts[name] = _spread(facts[name])
+    facts["common"] = _spread(facts.get("common"))  # Not there in a run from before devices judged both.
     facts["reached"] = None if facts["reached"] is None else Reached(**facts["reached"])
     facts["malicious"] = tuple(facts.get("malicious", ()))  # Not there in a run from before there were attacks.
     if "higher_is_better" not in facts:  # A run from before it was written down.

@@ -85,6 +85,7 @@ def devices(result: RunRecord) -> Figure:
     columns = 2 if result.fogs is not None and len(result.fogs.values) > 1 else 1
     figure, axes = _grid(result, 1, columns, (5.0 * columns, 3.8))
     _histogram(axes[0][0], result, result.devices, "devices")
+    _beside(axes[0][0], result)
     if columns == 2 and result.fogs is not None:
         _by_group(axes[0][1], result, result.fogs)
     return figure
@@ -117,6 +118,7 @@ def overview(result: RunRecord) -> Figure:
     _bytes_curve(axes[1][0], result, "round")
     if result.devices is not None:
         _histogram(axes[1][1], result, result.devices, "devices")
+        _beside(axes[1][1], result)
     else:
         _loss_curve(axes[1][1], result, "round")
     return figure
@@ -227,6 +229,20 @@ def _histogram(ax: Axes, result: RunRecord, spread: Spread, what: str) -> None:
     ax.set_xlabel(_axis(result, " on own data"))
     ax.set_ylabel(f"number of {what}")
     legend(ax)
+
+
+def _beside(ax: Axes, result: RunRecord) -> None:
+    """Lines at the means of the model that devices received, and of devices that train alone, where they are known."""
+    alone = result.baselines.get("alone")
+    known = {"common model": result.common, "alone": None if alone is None else alone.devices}
+    name, unit = result.headline, result.units.get(result.headline, "")
+    scale = 100.0 if is_share(name) else 1.0
+    drawn = [(what, spread.mean) for what, spread in known.items() if spread is not None]
+    for (what, mean), colour in zip(drawn, BESIDE, strict=False):
+        label = f"{what}, mean {human_metric(name, mean, unit)}"
+        ax.axvline(scale * mean, color=colour, linewidth=1.4, linestyle="--", label=label)
+    if drawn:
+        legend(ax)
 
 
 def _by_group(ax: Axes, result: RunRecord, spread: Spread) -> None:

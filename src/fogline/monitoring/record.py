@@ -122,6 +122,9 @@ class RunRecord:
     metrics: dict[str, float]
     fogs: Spread | None = None
     devices: Spread | None = None
+    common: Spread | None = None
+    """Where devices are judged with a model of their own or after some training: the headline metric of the model that
+    they received, on the same examples."""
     held_out: dict[str, float] = field(default_factory=dict)
     reached: Reached | None = None
     counts: dict[str, int] = field(default_factory=dict)

@@ -112,6 +112,8 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     if result.devices is not None:
         spread = f"{escape(headline)} on examples of theirs that never train: {_spread(result, result.devices)}"
         yield f"Over {result.devices.count:,} devices", spread
+        if result.common is not None:
+            yield "With the common model", _beside_common(result, result.devices, result.common)
     if result.fogs is not None and len(result.fogs.values) > 1:
         yield f"By {escape(result.job.tree.names[-1])}", _groups(result, result.fogs)
     for query, sums in result.queries.items():
@@ -231,6 +233,19 @@ def _mishaps(counts: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[
     for i, (what, count) in enumerate(sorted(seen.items(), key=lambda item: -item[1])):
         reason = f" [dim](first: {escape(reasons[what])})[/]" if what in reasons else ""
         yield "What went wrong" if i == 0 else "", f"{count:,} {escape(what)}{reason}"
+
+
+def _beside_common(result: RunRecord, own: Spread, common: Spread) -> str:
+    """How devices fare with the model that they received, and what one of their own gains."""
+    told = [f"{escape(result.headline)} on the same examples: {_spread(result, common)}"]
+    unit = result.units.get(result.headline, "")
+    if own.mean != common.mean:
+        gains = "gains" if (own.mean > common.mean) == result.higher_is_better else "costs"
+        told.append(f"their own {gains} {escape(human_difference(result.headline, own.mean - common.mean, unit))}")
+    better = next((row["common/better"] for row in reversed(result.history) if "common/better" in row), None)
+    if better is not None:
+        told.append(f"is no worse on {better:,.0f} of {common.count:,}")
+    return "; ".join(told)
 
 
 def _value(result: RunRecord, name: str, value: float) -> str:

@@ -53,6 +53,8 @@ class Hello(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Likewise of what is asked beside the training."""
     trains: bool = True
     """False: it is only asked beside the training."""
+    ranges: Annotated[str, Meta(max_length=1 << 20)] = ""
+    """The numbers of a model that it wants, as :class:`fogline.params.ranges.ModelRanges` tells them; empty: all."""
 
 
 class Work(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):

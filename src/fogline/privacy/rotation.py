@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 Doubles = npt.NDArray[np.float64]
-FACTOR = 64
+Floats = npt.NDArray[np.floating[Any]]
+FACTOR = 16
 """The transform is taken as products with small matrices of that order."""
 
 
@@ -67,15 +68,24 @@ def largest_after(size: int, doubt: float) -> float:
     return min(1.0, math.sqrt(2.0 * math.log(2.0 * size / doubt) / block_of(size)))
 
 
-def hadamard(vector: Doubles) -> Doubles:
-    """The Walsh-Hadamard transform of a vector whose size is a power of two; its L2 norm stays, and twice is none."""
-    out, done = vector, 1
-    while done < vector.size:
-        order = min(FACTOR, vector.size // done)
-        matrix = _matrix(order)
+def hadamard(rows: Floats) -> Floats:
+    """The Walsh-Hadamard transform of rows (..., n), n a power of two; a row's L2 norm stays, and twice is none."""
+    return sylvester(rows) / rows.dtype.type(math.sqrt(rows.shape[-1]))
+
+
+def sylvester(rows: Floats) -> Floats:
+    """Rows (..., n) times Sylvester's matrix of ones and minus ones; n is a power of two. Twice is n times the rows.
+
+    Whole numbers come out to the bit on every machine, whatever the order of its additions, as long as the L2 norm of
+    a row times n fits among the type's whole numbers: so large no sum on the way becomes.
+    """
+    out, done, size = rows, 1, rows.shape[-1]
+    while done < size:
+        order = min(FACTOR, size // done)
+        matrix = _matrix(order).astype(rows.dtype)
         out = out.reshape(-1, order) @ matrix if done == 1 else matrix @ out.reshape(-1, order, done)
         done *= order
-    return out.reshape(-1) / math.sqrt(vector.size)
+    return out.reshape(rows.shape)
 
 
 @cache

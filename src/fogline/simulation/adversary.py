@@ -149,16 +149,13 @@ class Adversary:
         return JobError(f"attack: {error}") if isinstance(error, ValueError) else blame(f"the attack {name}", error)
 
 
-def adversary_of(
-    job: Job, clients: Sequence[str], rules: Mapping[str, Rule], exchanges: bool, task: Task
-) -> Adversary | None:
+def adversary_of(job: Job, clients: Sequence[str], rules: Mapping[str, Rule], task: Task) -> Adversary | None:
     """Who attacks a job's run; None where nobody does.
 
     Args:
         job: says how.
         clients: the devices that train.
         rules: of its tiers.
-        exchanges: whether devices take steps with their aggregator before they report.
         task: what is learned.
 
     Raises:
@@ -181,10 +178,13 @@ def adversary_of(
             f"attack.at is '{wanted.at}', and {wanted.name} changes data, which only devices have; set it to "
             f"'{DEVICES}'"
         )
-    if wanted.at == DEVICES and exchanges and made.forges:
+    names = job.tree.names
+    above = names[-1] if wanted.at == DEVICES else names[names.index(wanted.at) - 1]
+    if job.tree.tiers[above].exchange and made.forges:
         raise JobError(
-            f"{wanted.name} changes what devices send by what others send, and in an exchange nobody sees that; take "
-            "an attack on data, such as label_flip"
+            f"{wanted.name} changes what {'devices send' if wanted.at == DEVICES else f'a {wanted.at} sends'} by what "
+            f"others send, and in an exchange nobody sees that; leave {above}.exchange out, or take an attack on data, "
+            "such as label_flip"
         )
     trusted = {rule.trusted for rule in rules.values()}
     adversary = Adversary(made, _drawn(job, [node for node in nodes if node not in trusted]), job.seed)

@@ -29,6 +29,7 @@ from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.survey import Surveys
 from fogline.simulation.values import LazyValue, Training
+from fogline.training.figures import metrics_of, sums_of
 from fogline.training.metrics import class_metrics
 from fogline.training.task import Sums
 from fogline.user_code.bugs import sure
@@ -181,7 +182,7 @@ class Recorder:
         task = self.setting.task
         if task.data.test is None or not self.setting.job.evaluation.at_cloud:
             return {}
-        return task.metrics(self.executor.evaluate(self.params, [None])[0].sums) | self._attack_success()
+        return metrics_of(task, self.executor.evaluate(self.params, [None])[0].sums) | self._attack_success()
 
     def _attack_success(self) -> dict[str, float]:
         """How often the model does what a backdoor wants, where there is one."""
@@ -189,7 +190,7 @@ class Recorder:
         if triggered is None or not triggered.count:
             return {}
         params = self.params
-        sums = sure("judging the attack", lambda: task.evaluate(params, triggered))
+        sums = sure("judging the attack", lambda: sums_of(task, params, triggered))
         return {"attack_success": class_metrics(sums).get("accuracy", math.nan)}
 
     def _judge_on_devices(self, round_index: int) -> dict[str, float]:
@@ -246,6 +247,7 @@ class Recorder:
             metrics=metrics,
             fogs=None if found is None else found.fogs,
             devices=None if found is None else found.devices,
+            common=None if found is None else found.common,
             held_out=self._held_out() if found is None else found.new,
             reached=self.reached(),
             counts=dict(traffic.mishaps.counts),
@@ -267,7 +269,7 @@ class Recorder:
         for sums in self._judged(list(task.data.held_out)).values():
             for name, value in sums.items():
                 total[name] = total.get(name, 0.0) + value
-        return task.metrics(total) if total else {}
+        return metrics_of(task, total) if total else {}
 
     def _judged(self, clients: list[str]) -> dict[str, Sums]:
         """Sums of the clients on whose data the model can be judged; the others are counted, with the reason."""

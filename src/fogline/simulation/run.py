@@ -22,6 +22,7 @@ from fogline.jobs.privacy import Privacy
 from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import parse_job
 from fogline.jobs.resuming import check_changes
+from fogline.jobs.shares import Shares
 from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
@@ -62,6 +63,7 @@ def simulate(
     start: Path | str | None = None,
     local: Local | Mapping[str, Any] | None = None,
     devices: str | Mapping[str, Any] | None = None,
+    shares: Shares | Mapping[str, Any] | None = None,
     links: Mapping[str, Any] | None = None,
     evaluation: Evaluation | Mapping[str, Any] | None = None,
     queries: str | Sequence[str] = (),
@@ -99,6 +101,8 @@ def simulate(
         devices: profile of the devices: a preset's name (``"phones"``), or fields, with ``preset`` as what they differ
             from. Speeds are examples per second of a model of 1 MFLOP per example, bandwidths bytes per second or text
             (``"10Mbit"``), times seconds or text, ``dropout`` and ``loss`` shares. None: equal devices.
+        shares: how much of the model each device trains, a ``Shares`` or its fields: ``devices`` (by pattern of names),
+            ``speed``, ``memory``; of a method that has smaller models (docs/unequal-devices.md). None: all of it.
         links: profile of the links between aggregators: ``up`` and ``down`` (bytes per second or text), ``rtt``
             (seconds or text), ``loss`` (share of packets). None: 100 Mbit/s and 20 ms.
         evaluation: a ``fogline.Evaluation`` or its fields: ``every`` (rounds between two judgements), ``target`` (of
@@ -157,6 +161,7 @@ def simulate(
             "start": str(start or ""),
             "local": local or {},
             "devices": {"preset": devices} if isinstance(devices, str) else devices or {},
+            "shares": shares or {},
             "links": links or {},
             "evaluation": _with_baselines(evaluation or {}, baselines),
             "queries": (queries,) if isinstance(queries, str) else tuple(queries),

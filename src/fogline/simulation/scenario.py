@@ -43,6 +43,17 @@ class Sizes:
         return self.staged.get(tier) or LinkSizes(self.down, child)
 
 
+class Portion(NamedTuple):
+    """What a device's smaller model costs."""
+
+    cost: float
+    """MFLOP to train on one example."""
+    down: int
+    """Bytes of what it gets of a model."""
+    up: int
+    """Bytes of its update."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """Who takes part in a run, on what machines and links, and what their work costs."""
@@ -67,6 +78,8 @@ class Scenario:
     """Bytes of what travels."""
     cost: float
     """MFLOP to train on one example."""
+    portions: Mapping[int, Portion] = field(default_factory=dict[int, Portion])
+    """Of devices that have a smaller model than the whole one, by client."""
     prefetch: bool = False
     """Whether training in flight joins a cohort that has to be computed anyway (async tiers)."""
     eager: Collection[str] = ()

@@ -17,6 +17,7 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
+from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.folding import finished
 from fogline.compute.groups import is_bug
@@ -44,6 +45,7 @@ from fogline.jobs.protection_checks import check_privacy, check_private_model, c
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
+from fogline.jobs.unequal import check_shares
 from fogline.monitoring.history import check_target
 from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
@@ -58,13 +60,14 @@ from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.protecting import computes_of, first_given, giver_of
-from fogline.simulation.scenario import LinkSizes, Scenario, Sizes
+from fogline.simulation.scenario import LinkSizes, Portion, Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.simulation.witness import RunWitness
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import overrides
+from fogline.training.sub_models import SubModel
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, attempt
 
@@ -96,6 +99,8 @@ class Setting:
     """Of the links around the nodes of each depth, the root first, devices last."""
     exchanges: Mapping[str, Exchange]
     """What aggregators and their children do before these report, by the tier of the aggregators."""
+    shares: Sequence[float] = ()
+    """Of the model, by client; empty: all have the whole."""
     adversary: Adversary | None = None
     """Who attacks the run."""
     triggered: Examples | None = None
@@ -105,6 +110,14 @@ class Setting:
     def shared(self) -> Params:
         """Of the first model, what devices and aggregators share."""
         return self.initial if self.task.home is None else self.task.home.part.cut(self.initial)
+
+    def sub_model(self, client: int) -> SubModel | None:
+        """A device's smaller model; None: it has the whole."""
+        return sub_model_of(self.task, self.algorithm, self.share(client))
+
+    def share(self, client: int) -> float:
+        """Of the model, how much a device trains at most."""
+        return self.shares[client] if self.shares else 1.0
 
     def handed_out(self, shared: Params) -> Params:
         """The model that the run gives, of what is shared: with what is frozen, without what is private."""
@@ -133,10 +146,11 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_examples(job, algorithm, task)
     job = within_budget(account_of(job, algorithm, task.data), job)
     check_links(job, algorithm)
+    check_shares(job, algorithm)
     rules = rules_of(job, algorithm)
     for query in job.queries:
         check_query(query, _some_examples(task))
-    adversary = adversary_of(job, list(task.data.clients), rules, bool(exchanges_of(job, algorithm)), task)
+    adversary = adversary_of(job, list(task.data.clients), rules, task)
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
@@ -152,9 +166,25 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_units(job, population_below(job.tree.parents(), homes))
     triggered = None if adversary is None else adversary.triggered(task)
     task = task if adversary is None else adversary.poisoned(task)
+    task = with_sub_models(task, algorithm)
+    shares = _shares(job, task, algorithm, fleet)
     return Setting(
-        job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges, adversary, triggered
+        job, task, algorithm, rules, local, start, homes, fleet, links, stages, exchanges, shares, adversary, triggered
     )
+
+
+def _shares(job: Job, task: Task, algorithm: Algorithm, fleet: Fleet) -> Sequence[float]:
+    """How much of the model each device trains; empty where all train all of it.
+
+    Raises:
+        ValueError: some device's share is that of no smaller model, or nobody tells what only the whole one has.
+    """
+    if not job.shares.given:
+        return ()
+    clients = enumerate(task.data.clients)
+    shares = [job.shares.of(name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in clients]
+    check_sub_models(task, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
+    return shares
 
 
 def _some_examples(task: Task) -> Examples | None:
@@ -277,7 +307,8 @@ def simulator_of(
         witness.begins(task, setting.shared)
         trained, moved = _both(lambda training, _: witness.trained(training), trained), _both(moved, witness.moved)
     giver = giver_of(job, algorithm)
-    store = LazyValues(trainer, trained, numbers.settled, staging, giver, on_disk=bool(attacked))
+    whole = computes[root].whole
+    store = LazyValues(trainer, trained, numbers.settled, staging, giver, whole, on_disk=bool(attacked))
     scenario = Scenario(
         root=root,
         aggregators=aggregators,
@@ -286,7 +317,8 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        plan=planner(job, task.data, algorithm),
+        plan=planner(job, task.data, algorithm, setting.share),
+        portions=_portions(setting),
         sizes=sizes,
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
@@ -350,10 +382,12 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
     if not detailed:
         return lambda _: plain
     samples: list[int] = setting.task.data.sizes().tolist()
-    fleet, local, cost = setting.fleet, setting.local, setting.task.cost
-    size = setting.task.shared.bytes
+    fleet, local = setting.fleet, setting.local
 
     def hello(client: int) -> Hello:
+        sub_model = setting.sub_model(client)
+        cost = setting.task.cost if sub_model is None else sub_model.cost
+        size = setting.task.shared.bytes if sub_model is None else sub_model.received
         passed = examples_of(local, samples[client], local.step_count(samples[client]))
         train = fleet.train_seconds(client, passed, cost)
         travel = fleet.down_seconds(client, size, 0.0) + fleet.up_seconds(client, size, 0.0)
@@ -362,12 +396,39 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
     return hello
 
 
-def probe(setting: Setting) -> Sizes:
-    """Bytes of what travels, seen on one device's first step."""
+def _portions(setting: Setting) -> dict[int, Portion]:
+    """What smaller models cost, by client of those that have one; bytes are seen on the first device of each kind."""
+    if not setting.shares:
+        return {}
+    first: dict[SubModel, Portion] = {}
+    portions: dict[int, Portion] = {}
+    sends = setting.stages[-1].sends
+    for client in range(len(setting.homes)):
+        model = setting.sub_model(client)
+        if model is None:
+            continue
+        if model not in first:
+            update = _first_update(setting, client)
+            # A device that fails sends nothing; the run will say so.
+            up = 0 if update is None else Message.of_update(update).size(sends) if sends else update.nbytes
+            first[model] = Portion(model.cost, model.received, up)
+        portions[client] = first[model]
+    return portions
+
+
+def _first_update(setting: Setting, client: int) -> Update | None:
+    """What a device sends after one step; None where it fails."""
     task, algorithm, initial = setting.task, setting.algorithm, setting.shared
-    engine = task.build(next(iter(task.engines())), algorithm, setting.local)
-    jobs = [ClientJob(0, initial.vector, initial.counters, 1, setting.local.learning_rate, 0)]
-    update = run_cohort(engine, algorithm, task, jobs)[0].update
+    engine, share = task.build(next(iter(task.engines())), algorithm, setting.local), setting.share(client)
+    rate = setting.local.learning_rate
+    job = ClientJob(client, initial.vector, initial.counters, 1, rate, 0, share=share)
+    return run_cohort(engine, algorithm, task, [job])[0].update
+
+
+def probe(setting: Setting) -> Sizes:
+    """Bytes of what travels, seen on one device's first step, as if it had the whole model."""
+    task, algorithm, initial = setting.task, setting.algorithm, setting.shared
+    update = _first_update(replace(setting, shares=()), 0)
     base = task.shared.bytes
     frozen = frozen_of(setting.initial)
     plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))

@@ -87,7 +87,9 @@ class Simulator:
         self._sizes = sizes
         self._updates = {tier: sizes.of(tier, sizes.update).up for tier in scenario.tiers.values()}
         """Bytes of a device's update, by the tier above it."""
+        self._portions = scenario.portions
         downs = [sizes.of(tier, 0).down for tier in scenario.tiers.values()]
+        downs += [portion.down for portion in scenario.portions.values()]
         self._receipts_first = sizes.control <= min(downs)
         """Whether a receipt is there before the request that is sent after it."""
         self._cost = scenario.cost
@@ -320,9 +322,10 @@ class Simulator:
 
     def _seat(self, name: str, parent: Seat) -> Seat:
         """The seat of a device that begins to work."""
-        self._seats[name] = seat = Seat(
-            name, Device(name, parent.name), self._index[name], self._updates[parent.tier], parent
-        )
+        client = self._index[name]
+        portion = self._portions.get(client)
+        report = self._updates[parent.tier] if portion is None else portion.up
+        self._seats[name] = seat = Seat(name, Device(name, parent.name), client, report, parent)
         return seat
 
     def _leave(self, seat: Seat) -> None:
@@ -373,10 +376,12 @@ class Simulator:
             to = self._seat(name, seat)
         to.asked += 1
         under_way[model] = under_way.get(model, 0) + 1
+        portion = self._portions.get(to.client)
+        down = seat.down if portion is None else portion.down
         if not self._sizes.frozen:
-            self._send_down(seat, to, work, seat.down)
+            self._send_down(seat, to, work, down)
             return
-        size = seat.down + self.traffic.frozen_for(name)
+        size = down + self.traffic.frozen_for(name)
         there = self._send_down(seat, to, work, size, self._frozen_there.get(name, 0.0))
         self._frozen_there.setdefault(name, there)
 
@@ -477,7 +482,8 @@ class Simulator:
         client, fleet, now, numbers = seat.client, self._fleet, self.now, self.numbers
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
-        seconds = fleet.train_seconds(client, plan.examples, self._cost)
+        portion = self._portions.get(client)
+        seconds = fleet.train_seconds(client, plan.examples, self._cost if portion is None else portion.cost)
         if fleet.loses:
             left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
             self.traffic.joules += min(seconds, left) * self._watts[client]

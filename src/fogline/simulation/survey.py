@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.group import Down
-from fogline.compute.survey import FORWARD, Question, homes_of_held_out
+from fogline.compute.survey import FORWARD, Question, homes_of_held_out, judges_common
 from fogline.jobs.planning import examples_of, mix
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import AddUp, Count, Effect, Examine, Forget, Send, SetTimer, surveyed
@@ -224,10 +224,15 @@ class _Survey:
         """Examples that a device goes over, in units of training on one."""
         of, evaluation = self.of, self.of.setting.job.evaluation
         samples = of.samples[client]
-        if self.question.kind == "query" or evaluation.fine_tune is None or client >= len(of.setting.homes):
-            return math.ceil(samples * FORWARD)
+        forward = math.ceil(samples * FORWARD)
+        if self.question.kind == "query" or client >= len(of.setting.homes):
+            return forward
+        if judges_common(of.setting.algorithm, evaluation):
+            forward *= 2
+        if evaluation.fine_tune is None:
+            return forward
         local = of.setting.local.model_copy(update={"epochs": evaluation.fine_tune.epochs, "steps": None})
-        return examples_of(local, samples, local.step_count(samples)) + math.ceil(samples * FORWARD)
+        return examples_of(local, samples, local.step_count(samples)) + forward
 
     def _failed(self, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which devices have no answer, by request, and why: they are asked now, all who wait together."""

@@ -22,6 +22,7 @@ from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.compute.folding import RoundFold
+from fogline.compute.whole_updates import WholeUpdates
 from fogline.jobs.planning import LocalPlan
 from fogline.params import State
 from fogline.simulation.staging import Staging
@@ -226,6 +227,7 @@ class LazyValues:
         settled: told of every other value that was computed.
         staging: takes what devices send through the stages of their links; None where there are none.
         give: makes of a device's round what it gives under the job's privacy; None where it reports as it is.
+        whole: lays what devices of smaller models send out over the whole one; None where all train the whole.
         on_disk: whether what devices send waits on disk, and not in memory: somebody wants to see it all at once.
     """
 
@@ -236,9 +238,11 @@ class LazyValues:
         settled: Callable[[LazyValue], None] = lambda _: None,
         staging: Staging | None = None,
         give: Giver | None = None,
+        whole: WholeUpdates | None = None,
         on_disk: bool = False,
     ) -> None:
         self._on_disk = on_disk
+        self._whole = whole
         self._trainer = trainer
         self._trained = trained
         self._settled = settled
@@ -299,6 +303,8 @@ class LazyValues:
             update, is_copy = done.update, False
             if self._staged is not None and update is not None:
                 update, is_copy = self._staged.from_device(training.client, update, training.plan.seed), True
+            if self._whole is not None and update is not None:
+                update, is_copy = self._whole.of(update), is_copy or update.ranges is not None
             training.settle(update)
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):
@@ -351,4 +357,4 @@ def _copy(update: Update, keep: Keep) -> Update:
     weights: dict[str, Weight] = {
         name: weight.copy() if is_per_number(weight) else weight for name, weight in update.weights.items()
     }
-    return Update(vectors, weights, counters, update.count, update.bounds)
+    return Update(vectors, weights, counters, update.count, update.bounds, ranges=update.ranges)

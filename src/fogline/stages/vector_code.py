@@ -27,7 +27,7 @@ class VectorCode(Stage):
 
     With ``feedback`` a sender remembers what the code lost of a vector, and adds it to the next vector of that name
     (Karimireddy et al., ICML 2019, arXiv 1901.09847). That is for codes that lose less than all there is, on average
-    (:meth:`error` below 1): of others what is remembered would grow.
+    (:meth:`Stage.error` below 1): of others what is remembered would grow.
     """
 
     codes: ClassVar[bool] = True
@@ -78,7 +78,8 @@ class VectorCode(Stage):
             encoded[f"{SHAPE}/{name}"] = np.array([vector.size, vector.itemsize], np.int64)
             encoded |= {f"{part}/{name}": array for part, array in parts.items()}
             if self.feedback:
-                lost = vector - self.decode(parts, Extent(vector.dtype, vector.size))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    lost = vector - self.decode(parts, Extent(vector.dtype, vector.size))
                 if np.isfinite(lost).all():
                     after[name] = lost
         return encoded, after

@@ -110,6 +110,8 @@ class Watched(LocalMethod):
         """The method's adjusted outputs, checked to have the outputs' shape."""
         adjusted = call(self.watched, "adjust_outputs", outputs, batch, device)
         self._same("adjust_outputs", adjusted, outputs)
+        if getattr(outputs, "requires_grad", False) and not getattr(adjusted, "requires_grad", True):
+            raise wrong(self.watched, "adjust_outputs", "gives outputs that do not depend on the weights any more")
         return adjusted
 
     def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:

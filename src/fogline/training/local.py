@@ -95,6 +95,8 @@ class ClientJob:
     """Entries that train; None: all."""
     model: Vector | None = None
     """(floats,) the model received, where the method begins elsewhere; None: it begins there."""
+    share: float = 1.0
+    """Of the model's numbers, how many the device can train at most: below 1, it has a smaller model."""
     secret: bytes | None = field(default=None, repr=False)
     """What DP-SGD's samples and noise come from, known to the device alone; None: from the seed, in a simulation."""
 

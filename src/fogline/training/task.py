@@ -21,6 +21,7 @@ from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
 from fogline.training.method import Array, LocalMethod
 from fogline.training.metrics import Sums, class_metrics, is_better_higher, number_metrics
+from fogline.training.sub_models import ModelCutter, SubModels
 
 __all__ = ["Engine", "Sums", "Task"]
 
@@ -35,6 +36,8 @@ class Engine(ABC):
     """Whether the devices of one call step together, so that their number changes the speed."""
     clips_examples: ClassVar[bool] = False
     """Whether it does what ``LocalTraining.privacy`` says; one that does not is refused there."""
+    local: LocalTraining
+    """How devices train."""
     memory: Memory = np.empty
     """Where trained models are to lie: (count, dtype) to an array. A worker of the simulator sets memory that its
     parent sees, and saves the copy; an engine may lay them elsewhere."""
@@ -103,6 +106,8 @@ class Task(ABC):
     """What of the model stays on devices; None: nothing does."""
     sealed: bool = False
     """Whether hooks are refused a device's examples: each of them is protected."""
+    sub_models: SubModels | None = None
+    """Smaller models for devices that cannot train the whole one; None: all train it."""
     seed: int = 0
     """Under which modules are made: that of the job in which the task ran last. Set it to judge another run's model."""
 
@@ -216,6 +221,20 @@ class Task(ABC):
         """A twin of whose model that stays on devices."""
         twin = copy.copy(self)
         twin.home = home
+        return twin
+
+    def cutter(self) -> ModelCutter:
+        """Makes smaller models of this one.
+
+        Raises:
+            ValueError: tasks of this kind have none.
+        """
+        raise ValueError(f"smaller models are asked for, which a {type(self).__name__} does not give")
+
+    def with_sub_models(self, sub_models: SubModels) -> Self:
+        """A twin that has smaller models for devices that cannot train the whole one."""
+        twin = copy.copy(self)
+        twin.sub_models = sub_models
         return twin
 
     def with_seal(self) -> Self:

@@ -51,6 +51,8 @@ uplink = ["clip(norm=1.0)"]
         ("fog.exchange=secagg(threshold=0.5)", "exchanges"),
         ("fog.exchange_parameters={minimum = 2}", "exchanges"),
         ("cloud.exchange=secagg", "exchanges"),
+        ('queries=["label_counts"]', "queries"),
+        ('queries=["os:abort"]', "queries"),
         ("fog.uplink=[]", "stages"),
         ('fog.uplink=["clip(norm=100.0)"]', "stages"),
     ],
@@ -59,6 +61,11 @@ def test_a_cloud_that_takes_protection_away_is_seen(change: str, key: str) -> No
     assert differing(GUARDED, job_to_toml(parse_job(GUARDED))) is None
     assert differing(job_to_toml(parse_job(GUARDED), only_given=True), job_to_toml(parse_job(GUARDED))) is None
     assert differing(GUARDED, job_to_toml(parse_job(GUARDED, [change]))) == key
+
+
+def test_questions_that_were_signed_are_no_change() -> None:
+    signed = f'queries = ["label_counts"]\n{GUARDED}'
+    assert differing(signed, job_to_toml(parse_job(signed))) is None
 
 
 MORE = ("[tree.mist]\ncount = 4\n", "[tree.mist]\ncount = 4\n[tree.haze]\ncount = 8\n")

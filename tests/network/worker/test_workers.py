@@ -31,11 +31,12 @@ from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
 from fogline.network.worker.discretion import TRAINING, without_reason
 from fogline.network.worker.forks import VARIABLE
+from fogline.network.worker.program import UNASKED
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, RequestFailed, WorkerLimits
 from fogline.nodes.device import Device
 from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Received, Started, Trained
-from fogline.nodes.messages import Report, Work
+from fogline.nodes.messages import Kind, Report, Work
 from fogline.storage import BlobRef, open_blobs, open_database
 from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
@@ -109,6 +110,20 @@ class Place:
 def paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv(VARIABLE, raising=False)
+
+
+@pytest.mark.parametrize(("kind", "query"), [("evaluate", ""), ("query", "label_counts"), ("query", "os:getcwd")])
+def test_a_device_is_not_asked_what_its_job_does_not_ask(kind: Kind, query: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        place = Place(tmp_path / "job")
+        model = await place.model()
+        effect = Examine(0, "model", "update", 0, kind, query)
+        asked = CarryOut(effect, {"model": place.value_store.path(model)}, {"update": str(place.value_store.draft())})
+        answer = await place.worker_client.ask(asked)
+        assert answer == CarriedOut(trained=Trained(0, "update", 0, failure=UNASKED))
+        await place.worker_client.close()
+
+    asyncio.run(work())
 
 
 def test_of_a_bug_on_protected_data_only_the_place_is_told() -> None:

@@ -63,7 +63,7 @@ def test_who_was_cut_off_is_asked_again_and_cut_off_again() -> None:
     assert result.counts["released"] == 6
 
 
-def test_a_run_that_goes_on_knows_who_was_cut_off(tmp_path: Path, unplotted: None) -> None:
+def test_a_run_that_goes_on_knows_who_was_cut_off(tmp_path: Path) -> None:
     tree = Tree(cloud=Tier(rule="multi_krum(f=3)", quarantine=Quarantine(memory=0.5, most=3, rounds=3)))
     whole = toy(tree, ATTACK, rounds=10, checkpoint_every=1)
     with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run", whole.job) as folder:

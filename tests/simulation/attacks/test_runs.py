@@ -23,6 +23,8 @@ from fogline.simulation.run import run
 from tests.simulation.test_exactness import Interrupting
 from tests.toy import ToyTask, toy_data
 
+ABOVE = Tree(cloud=Tier(exchange="secagg"), fog=Tier(count=4))
+"""Fogs take steps with the cloud, and devices with nobody."""
 DEFENDED = ["nnm(f=3)", "trimmed_mean(0.25)"]
 
 
@@ -49,6 +51,10 @@ def test_the_mean_falls_where_rules_stand(name: str, honest: float) -> None:
     attack = {"name": name, "malicious": 3}
     assert toy(attack=attack).metrics["accuracy"] < honest - 0.2
     assert toy(Tree(cloud=Tier(rule=DEFENDED)), attack).metrics["accuracy"] > honest - 0.1
+
+
+def test_devices_below_an_exchange_of_fogs_lie_as_ever(honest: float) -> None:
+    assert toy(ABOVE, {"name": "sign_flip(scale=20)", "malicious": 3}).metrics["accuracy"] < honest - 0.2
 
 
 @pytest.mark.parametrize("rule", [None, "exact", "median"])
@@ -137,7 +143,7 @@ NOISE = {"name": "gaussian(std=0.1)"}
     ],
     ids=["rules", "async", "stages"],
 )
-def test_an_interruption_changes_no_bit(tree: Tree, tmp_path: Path, unplotted: None) -> None:
+def test_an_interruption_changes_no_bit(tree: Tree, tmp_path: Path) -> None:
     whole = toy(tree, NOISE, rounds=4, checkpoint_every=1)
     assert not np.array_equal(whole.params.vector, toy(tree, rounds=4).params.vector)
     with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "run", whole.job) as folder:
@@ -204,7 +210,12 @@ def test_an_attack_of_ones_own() -> None:
         ),
         ({"who": ("nobody",)}, {}, r"attack\.who names 'nobody', which cannot be malicious; 'client-00' could be"),
         ({"name": "backdoor(target=3)"}, {}, "attack: A backdoor wants one class for each example, 3 among them"),
-        ({}, {"tree": Tree(cloud=Tier(exchange="secagg"))}, "in an exchange nobody sees that; take an attack on data"),
+        (
+            {},
+            {"tree": Tree(cloud=Tier(exchange="secagg"))},
+            r"in an exchange nobody sees that; leave cloud\.exchange out",
+        ),
+        ({"at": "fog", "malicious": 1}, {"tree": ABOVE}, "what a fog sends by what others send, and in an exchange"),
         ({}, {"evaluation": {"baselines": ("pooled",)}}, "leave baselines or the attack out"),
         ({"who": ("client-00",), "malicious": 2}, {}, "leave one of the two out"),
     ],

@@ -36,10 +36,8 @@ class FedLC(FedAvg):
         return True
 
     def prepare(self, device: DeviceContext) -> State:
-        counts = np.maximum(
-            label_counts(device.examples.y, self.classes, "FedLC (with its parameter 'classes')"), SELDOM
-        )
-        return {"margin": (self.tau * counts**-0.25).astype(device.start.dtype)}
+        counts = label_counts(device.examples.y, self.classes, "FedLC (with its parameter 'classes')")
+        return {"margin": (self.tau * np.maximum(counts, SELDOM) ** -0.25).astype(device.start.dtype)}
 
     def adjust_outputs(self, outputs: Array, batch: LocalBatch, device: DeviceContext) -> Array:
         if outputs.shape[-1] > self.classes:

@@ -49,6 +49,11 @@ def on_mains(system: Path = Path("/")) -> bool | None:
     return not batteries
 
 
+def local_memory(system: Path = Path("/")) -> int:
+    """Bytes of memory that a process here may have."""
+    return _memory(system)
+
+
 def _cpus(system: Path) -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _text(system / CGROUP / "cpu.max").partition(" ")

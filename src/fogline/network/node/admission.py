@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
 REVOKED = "revoked"
 LISTS = decoder(tuple[bytes, ...])
-SIGNED = ("task", "task_parameters", "algorithm", "rules", "exchanges", "exchange of devices", "stages", "privacy")
+SIGNED = (
+    "task",
+    "task_parameters",
+    "algorithm",
+    "rules",
+    "exchanges",
+    "exchange of devices",
+    "stages",
+    "queries",
+    "privacy",
+)
 """Keys of a job that name code, or are handed to it, or protect what comes of it: what runs must be what the developer
 signed."""
 
@@ -166,13 +176,17 @@ def differing(signed: str, resolved: str) -> str | None:
 
 
 def uncounted(policy: Policy, text: str) -> str | None:
-    """Why a job cannot be held to the owner's budget of privacy; None if it can, or there is none."""
-    if policy.privacy is None:
+    """Why a job cannot be held to its own promise of privacy or the owner's budget; None if it can, or has none."""
+    if policy.privacy is None and "privacy" not in tomllib.loads(text):
         return None
     from fogline.jobs.job import asks_beside
     from fogline.jobs.reading import parse_job
 
-    job, unit = parse_job(text), policy.privacy.unit
+    job = parse_job(text)
+    if policy.privacy is None:
+        said = "It has [privacy] and asks devices beside the training, without noise, so it is refused; leave queries"
+        return f"{said} and judges out." if asks_beside(job) else None
+    unit = policy.privacy.unit
     said = f"{policy.path} allows what ε = {policy.privacy.epsilon:g} gives away of each {unit} ([privacy])"
     if job.privacy is None:
         return f"{said}, and the job has no differential privacy; give it a table [privacy]."
@@ -199,6 +213,7 @@ def _named(text: str) -> dict[str, object]:
         },
         "exchange of devices": exchange_of_devices(job),  # Another tier below would take it from them.
         "stages": {name: tier["uplink"] for name, tier in tiers.items() if tier.get("uplink")},
+        "queries": job.get("queries") or [],
         "privacy": _privacy(job.get("privacy")),
     }
 

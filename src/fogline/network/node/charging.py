@@ -48,6 +48,12 @@ class Charging:
         digest = hashlib.sha256(announcement.text.encode()).hexdigest()[:16]
         return cls(announcement.job, parse_job(announcement.text), node, samples, digest)
 
+    @property
+    def hides_size(self) -> bool:
+        """Whether how many examples the device has is protected as well: of single ones, it is no secret."""
+        privacy = self._job.privacy
+        return privacy is not None and privacy.unit != "example"
+
     async def allow(self, times: int, begun: str) -> str | None:
         """Write down what one more training gives away; why it must not be, if so. The parent gets the new end of the
         ledger before anything that is trained.

@@ -27,6 +27,7 @@ from fogline.network.node.exchanging import JobIdentity
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
+from fogline.network.worker.requests import CutModel, ModelWritten
 from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
 from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
@@ -109,6 +110,17 @@ class Computation:
             reads |= {key: self._value_store.path(values[key]) for key in needed(combine)}
         asked = Sift(members, reads, self._sums, combine)
         return refusals(expect(CarriedOut, await self.worker_client.ask(asked)), members)
+
+    async def cut(self, model: BlobRef, ranges: str) -> BlobRef:
+        """The part of a model that a child with a smaller one gets.
+
+        Raises:
+            WorkerError: there is no such part of it.
+        """
+        draft = self._value_store.draft()
+        asked = CutModel(self._value_store.path(model), str(draft), ranges)
+        expect(ModelWritten, await self.worker_client.ask(asked))
+        return await self._value_store.take(draft, model.kind)
 
     async def step(self, effect: StepEffect, values: Values) -> tuple[StepComputed, dict[Key, BlobRef]]:
         """Take a half of a step of an exchange.

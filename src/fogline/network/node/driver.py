@@ -8,6 +8,7 @@ ahead of the journal. The node makes a new one from the journal, as after a cras
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -21,6 +22,7 @@ from fogline.network.node.computing import Computation
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, NodeMessage
+from fogline.network.worker.client import WorkerError
 from fogline.nodes.effects import (
     AddUp,
     Adopt,
@@ -40,7 +42,7 @@ from fogline.nodes.effects import (
     Train,
     Write,
 )
-from fogline.nodes.events import Event, Received, Scored, TimerFired, Trained, UpdatesChecked
+from fogline.nodes.events import Event, Joined, Received, Scored, TimerFired, Trained, UpdatesChecked
 from fogline.nodes.ledger import in_order
 from fogline.nodes.messages import Key, Message, Report, Step, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device  # Not imported here: a device needs no aggregator, and has little memory.
 
 
+PART = "/part/"
+"""Between the key of a model and which part of it a value is."""
 FROM_ABOVE = ("model", "reply")
 """Kinds of values that go down the tree."""
 JOURNAL = 1
@@ -148,6 +152,8 @@ class Driver:
         self._on_move = on_move
         self._events: asyncio.Queue[tuple[Event, dict[Key, BlobRef]]] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._ranges: dict[str, str] = {}
+        """Of children that want a part of the model only."""
         self._changed: dict[Key, BlobRef | None] = {}
         self._released: list[BlobRef] = []
         self._training: asyncio.Task[None] | None = None
@@ -229,6 +235,8 @@ class Driver:
         for event, values in batch:
             if not self._admit(event, values):
                 continue
+            if isinstance(event, Joined):
+                self._ranges[event.child] = event.hello.ranges
             effects += await self._handle(event)
         logs.begin(self.job, self.machine.round + 1)
         entries: list[bytes] = []
@@ -296,7 +304,12 @@ class Driver:
                 for key in effect.keys:
                     self._set(key, None)
                     self._set(key + GROUP, None)
+                    for part in [other for other in self.values if other.startswith(key + PART)]:
+                        self._set(part, None)
                 return True
+            case Send(to=to, message=Work(kind="train", model=key)) if self._ranges.get(to):
+                await self._cut(to, key)
+                return False
             case _:
                 return False
         for key, value in made.values.items():
@@ -309,6 +322,24 @@ class Driver:
             self._on_move(effect, self.values[effect.model + GROUP], self.clock.now())
         return True
 
+    async def _cut(self, child: str, key: Key) -> None:
+        """Make the part of a model that a child gets, if it is not there yet. One that there is not is no part of it:
+        then it gets the whole."""
+        part, model = self._part(child, key), self.values.get(key)
+        if part in self.values or model is None:
+            return
+        try:
+            await self._links.need(model)
+            self._set(part, await self._computation.cut(model, self._ranges[child]))
+        except (LookupError, WorkerError) as error:
+            self._ranges[child] = ""
+            self._links.tell(Count("failed", child, f"it gets the whole model: {error}"))
+
+    def _part(self, child: str, key: Key) -> Key:
+        """The key of the part of a model that a child gets; of the model, where it gets the whole."""
+        ranges = self._ranges.get(child)
+        return key if not ranges else f"{key}{PART}{hashlib.sha256(ranges.encode()).hexdigest()[:16]}"
+
     def _count(self, record: Record) -> None:
         self.attempts += isinstance(record, Assigned)
         self.moves += isinstance(record, Closed) and record.met
@@ -316,7 +347,8 @@ class Driver:
     def _drop_unneeded(self) -> None:
         """What came from the parent is not all the machine's to forget: it goes when that has taken other work."""
         needed = self.machine.keys()
-        for key in [key for key, value in self.values.items() if value.kind in FROM_ABOVE and key not in needed]:
+        ours = [key for key, value in self.values.items() if value.kind in FROM_ABOVE]
+        for key in [key for key in ours if key.partition(PART)[0] not in needed]:
             self._set(key, None)
             self._set(key + GROUP, None)
 
@@ -340,6 +372,8 @@ class Driver:
         match effect:
             case Send(to=to, message=message):
                 key = _named(message)
+                if isinstance(message, Work) and message.kind == "train":
+                    key = self._part(to, message.model)
                 value = self.values.get(key) if key is not None else None
                 blob = None if value is None else Blob(value.digest, value.size, value.data)
                 self._links.send(to, NodeMessage(self.job, message, blob))

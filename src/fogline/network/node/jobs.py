@@ -265,6 +265,7 @@ class JobManager:
             lambda parent: self._device(parent, opened.steps),
             leaf=True,
             samples=opened.samples,
+            ranges=opened.ranges,
             trains=opened.trains,
             surveyor=self._device if announcement.surveys else None,
             charging=Charging.of(announcement, node, opened.samples),

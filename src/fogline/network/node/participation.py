@@ -86,6 +86,7 @@ class JobParticipation:
         root: RootJob | None = None,
         leaf: bool = False,
         samples: int = 0,
+        ranges: str = "",
         trains: bool = True,
         surveyor: Make | None = None,
         charging: Charging | None = None,
@@ -104,7 +105,7 @@ class JobParticipation:
         self._make = make
         self._root = root
         self._leaf = leaf
-        self._samples = samples
+        self._samples, self._ranges = samples, ranges
         self._trains = trains
         self._surveyor = surveyor
         self._driver: Driver | None = None
@@ -273,8 +274,14 @@ class JobParticipation:
                 return
             self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
-            samples = self._samples if self.announcement.hellos else 0
-            self._hello = Hello(samples=samples, task=driver.machine.task, asked=self._asked, trains=self._trains)
+            tells = self.announcement.hellos and (self._charging is None or not self._charging.hides_size)
+            self._hello = Hello(
+                samples=self._samples if tells else 0,
+                task=driver.machine.task,
+                asked=self._asked,
+                trains=self._trains,
+                ranges=self._ranges,
+            )
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None

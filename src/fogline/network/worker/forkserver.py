@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from fogline.network.worker.forks import LARGEST, Fork, Forked, ForkRefused, WorkerExited
 from fogline.network.worker.program import serve
@@ -183,6 +184,13 @@ def become(child: ForkedChild) -> None:
         sys.modules["numpy"].random.seed()  # Else all would draw the same.
 
 
+def leave() -> NoReturn:
+    """End a fork at once: to take apart what it shares with its parent would copy all of it first."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def use(threads: int) -> None:
     """Let libraries that were loaded for a single thread, as the fork wants it, use so many."""
     if "torch" in sys.modules:
@@ -210,6 +218,7 @@ def main() -> None:
         become(child)
         with child.channel as channel:
             serve(channel)
+        leave()
 
 
 if __name__ == "__main__":

@@ -23,24 +23,28 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
+from fogline.algorithms.sub_models import check_sub_models, sub_model_of, task_of, with_sub_models
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
-from fogline.compute.files import read_group, write
+from fogline.compute.files import read_group, read_model, write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
+from fogline.compute.model_parts import model_part
 from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
 from fogline.exchanges import Exchange
+from fogline.governance.policy.machine import local_memory
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchanges_of
+from fogline.jobs.job import asks
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
@@ -49,12 +53,14 @@ from fogline.jobs.protection_checks import check_privacy, check_private_model
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
+from fogline.jobs.unequal import check_shares
 from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.history import check_target
 from fogline.network.worker.requests import (
     REQUESTS,
     Answer,
     Conclude,
+    CutModel,
     Describe,
     Described,
     Evaluate,
@@ -69,19 +75,25 @@ from fogline.network.worker.requests import (
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
+from fogline.nodes.events import Trained
 from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
+from fogline.params.ranges import ModelRanges
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
 from fogline.training import autotune
 from fogline.training.example_privacy import fresh_secret
+from fogline.training.figures import metrics_of, sums_on_test
 from fogline.training.local import ClientJob
+from fogline.training.speed import measured_speed
+from fogline.training.sub_models import SubModel
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import PROGRAMMING, CodeError, blame
 from fogline.user_code.loading import loading_of
 
 log = logging.getLogger("fogline.worker")
+UNASKED = "it was asked what the job does not ask devices"
 
 
 class JobWorker:
@@ -110,7 +122,19 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        return sealed(with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first), self.job)
+        task = with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+        return with_sub_models(sealed(task, self.job), self.algorithm)
+
+    @cached_property
+    def share(self) -> float:
+        """How much of the model this device trains, as the job says of its name, or by its memory and speed."""
+        shares, memory = self.job.shares, self.opened.limits.memory or local_memory() or None
+        return shares.of(self.name, None if shares.speed is None else measured_speed(), memory)
+
+    @cached_property
+    def sub_model(self) -> SubModel | None:
+        """The smaller model that this device has; None: it has the whole."""
+        return sub_model_of(self.task, self.algorithm, self.share)
 
     @cached_property
     def first(self) -> Params:
@@ -134,11 +158,15 @@ class JobWorker:
             ValueError: it must not be used for this job, or the method is not what it says; a sentence.
         """
         if self._engine is None:
-            local, jobs = local_training(self.job), tried(self.algorithm, self.task, first)
+            local, task, job = local_training(self.job), self.task, first
+            if self.sub_model is not None and first.share < 1.0:
+                whole = [job] if task.home is None else task.home.opened([job])
+                task, (job,) = task_of(self.sub_model), self.sub_model.opened(whole)
+            jobs = tried(self.algorithm, task, job)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
                 autotune(
-                    self.task,
+                    task,
                     self.algorithm,
                     local,
                     jobs,
@@ -218,7 +246,10 @@ class JobWorker:
             return JobOpened(trains=False)
         exchange = self.exchanges.get(self.job.tree.names[-1])
         steps = 0 if exchange is None else len(exchange.steps)
-        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps)
+        model = self.sub_model
+        # What is frozen is laid into whole models only.
+        ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
+        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps, ranges=ranges)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, the first group, and what is frozen."""
@@ -228,6 +259,10 @@ class JobWorker:
         check_privacy(self.job, self.algorithm)
         check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)
+        check_shares(self.job, self.algorithm)
+        named = [sub_model_of(self.task, self.algorithm, share) for share in self.job.shares.devices.values()]
+        if named and self.job.shares.everybody:
+            check_sub_models(self.task, named)
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
         check_publishing(self.job, self.algorithm)
@@ -290,10 +325,13 @@ class JobWorker:
         if isinstance(asked.effect, ParentStep | Combine):
             return self.exchange(self.opened.depth).carry_out(asked)
         if isinstance(asked.effect, Examine):
+            if not asks(self.job, asked.effect.kind, asked.effect.query):  # Who asks may not keep to the job.
+                effect = asked.effect
+                return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
             return device.examine(asked, self.name, self.examiner, self.links)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
-        plan = planner(self.job, self.task.data, self.algorithm)
+        plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share)
         return device.carry_out(
             asked,
             self.client,
@@ -308,6 +346,12 @@ class JobWorker:
         if protects_examples(self.job):
             job = replace(job, secret=fresh_secret())
         return run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
+
+    def cut_model(self, request: CutModel) -> ModelWritten:
+        """The part of a model that a device gets."""
+        part = model_part(read_model(request.model), self.spec, ModelRanges(request.ranges))
+        write(request.part, part)
+        return ModelWritten()
 
     @property
     def name(self) -> str:
@@ -355,7 +399,7 @@ class JobWorker:
         return (
             {}
             if test is None or not self.job.evaluation.at_cloud
-            else self.task.metrics(self.task.evaluate(params, test))
+            else metrics_of(self.task, sums_on_test(self.task, params, test))
         )
 
     def conclude(self, request: Conclude) -> Evaluated:
@@ -378,6 +422,7 @@ class JobWorker:
                 metrics=metrics,
                 fogs=None if found is None else found.fogs,
                 devices=None if found is None else found.devices,
+                common=None if found is None else found.common,
                 held_out={} if found is None else found.new,
                 reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
                 counts=request.counts,
@@ -401,6 +446,8 @@ class JobWorker:
                 return self.exchange(self.opened.depth).left_out(request, combine)
             case Sift():
                 return self.groups.sift(request)
+            case CutModel():
+                return self.cut_model(request)
             case Evaluate():
                 return self.judge(request)
             case ModelToJudge():

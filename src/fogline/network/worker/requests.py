@@ -68,6 +68,16 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
     """Takes the model's frozen entries, if it has any."""
 
 
+class CutModel(msgspec.Struct, frozen=True, tag=True):
+    """Write the part of a model that a device with a smaller one gets."""
+
+    model: str
+    part: str
+    """Takes it."""
+    ranges: str
+    """Of the smaller one."""
+
+
 class Evaluate(msgspec.Struct, frozen=True, tag=True):
     """Say what devices said of themselves when the group's model was made, and judge it on the test set."""
 
@@ -135,7 +145,7 @@ class PackageModel(msgspec.Struct, frozen=True, tag=True):
     """Of the version before: exporting takes seconds."""
 
 
-Request = Open | Describe | CarryOut | Sift | Evaluate | ModelToJudge | Summarise | Conclude | PackageModel
+Request = Open | Describe | CarryOut | Sift | CutModel | Evaluate | ModelToJudge | Summarise | Conclude | PackageModel
 
 
 class JobOpened(msgspec.Struct, frozen=True, tag=True):
@@ -147,6 +157,8 @@ class JobOpened(msgspec.Struct, frozen=True, tag=True):
     """False: its client is one that never trains."""
     steps: Count = 0
     """Of the job's exchange: what a device is asked for must have as many."""
+    ranges: str = ""
+    """The numbers of a model that this node wants; empty: all."""
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):
@@ -175,7 +187,7 @@ class Evaluated(msgspec.Struct, frozen=True, tag=True):
 
 
 class ModelWritten(msgspec.Struct, frozen=True, tag=True):
-    """What devices are to judge is written."""
+    """What devices are to judge, or the part of a model that one gets, is written."""
 
 
 class Packaged(msgspec.Struct, frozen=True, tag=True):

@@ -11,6 +11,7 @@ from fogline.monitoring.record import Baseline, Spread
 from fogline.params import Params
 from fogline.simulation.baselines.base import BASELINES, FinishedRun, moved, summed
 from fogline.simulation.executors import Executor
+from fogline.training.figures import metrics_of
 from fogline.training.local import ClientJob
 from fogline.training.task import Sums, Task
 
@@ -103,8 +104,8 @@ class _Work:
     def baseline(self) -> Baseline:
         """What came of it."""
         task, at_cloud = self._task, self.run.setting.job.evaluation.at_cloud
-        own = {name: task.metrics(sums) for name, sums in self.own.items()}
-        together = task.metrics(summed(self.own.values())) if own else {}
+        own = {name: metrics_of(task, sums) for name, sums in self.own.items()}
+        together = metrics_of(task, summed(self.own.values())) if own else {}
         return Baseline(
             "alone",
             self.steps,

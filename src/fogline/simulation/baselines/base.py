@@ -15,6 +15,7 @@ from fogline.params import Params
 from fogline.plugins import Registry
 from fogline.simulation.executors import EXECUTORS, Bench, Executor
 from fogline.simulation.setup import Setting
+from fogline.training.figures import metrics_of
 from fogline.training.task import Sums, Task
 
 BaselineTraining = Callable[["FinishedRun"], Baseline]
@@ -73,7 +74,7 @@ class FinishedRun:
     def _on(self, params: Params, clients: Sequence[str | None]) -> dict[str, float]:
         """Metrics over all that these have, those left out on whose data it cannot be judged."""
         found = [one.sums for one in self.executor.evaluate(params, clients) if not one.why]
-        return self.setting.task.metrics(summed(found)) if found else {}
+        return metrics_of(self.setting.task, summed(found)) if found else {}
 
 
 def summed(several: Iterable[Sums]) -> Sums:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from fogline.params import Params
+from fogline.training.figures import sums_of, sums_on_test
 from fogline.training.task import Sums, Task
-from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, sure
+from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
 TEST_PART = 2048
 """Examples of the test set that are judged at once."""
@@ -61,7 +62,7 @@ def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> Evaluatio
     """
     client, test = part.client, task.data.test
     if client is not None:
-        sums = attempt(lambda: task.evaluate(params, task.data.judged(client)))
+        sums = attempt(lambda: sums_of(task, params, task.data.judged(client)))
         if isinstance(sums, (CodeError, *PROGRAMMING)):
             raise blame(f"judging the model on client '{client}'", sums)
         if isinstance(sums, Exception):
@@ -71,4 +72,4 @@ def evaluate_part(task: Task, params: Params, part: EvaluationPart) -> Evaluatio
         )
     assert test is not None
     some = test.part(slice(part.start, part.stop))
-    return EvaluationSums(sure("judging the model on the test set", lambda: task.evaluate(params, some)))
+    return EvaluationSums(sums_on_test(task, params, some))

@@ -181,6 +181,7 @@ class _Sender:
                     job.round,
                     job.common_seed,
                     job.batch_size,
+                    job.share,
                 )
             )
         return TrainRequest(models, sent, 0)

@@ -21,6 +21,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.survey import Examiner, Question, answers_of
 from fogline.nodes.messages import Kind
 from fogline.params import Params, State
+from fogline.params.ranges import ModelRanges
 from fogline.simulation.executors.base import Bench
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part
 from fogline.simulation.executors.shared_memory import Arena, SharedArray
@@ -56,6 +57,7 @@ class SentJob(msgspec.Struct, array_like=True):
     round: int
     common_seed: int
     batch_size: int | None
+    share: float
 
 
 class TrainRequest(msgspec.Struct, tag="train", array_like=True):
@@ -87,6 +89,8 @@ class SentRound(msgspec.Struct, array_like=True):
     loss: float
     loss_rms: float
     failure: str | None
+    ranges: str | None
+    """Of the model, where the vectors are of a smaller one."""
 
 
 class Rounds(msgspec.Struct, tag="rounds", array_like=True):
@@ -281,6 +285,7 @@ def _train(bench: SharedBench, engine: Engine, request: TrainRequest) -> list[Se
                 job.round,
                 job.common_seed,
                 job.batch_size,
+                share=job.share,
             )
         )
     output = bench.outputs[request.arena]
@@ -306,6 +311,7 @@ def _pack(arena: Arena, done: LocalRound) -> SentRound:
         loss=done.loss,
         loss_rms=done.loss_rms,
         failure=done.failure,
+        ranges=None if update.ranges is None else update.ranges.text,
     )
 
 
@@ -315,7 +321,8 @@ def unpack(arena: Arena, client: int, sent: SentRound) -> LocalRound:
     if sent.failure is None:
         vectors = {name: arena.get(place) for name, place in sent.vectors.items()}
         weights: dict[str, Weight] = {**sent.weights, **_read(arena, sent.each)}
-        update = Update(vectors, weights, arena.get(sent.counters), bounds=sent.bounds)
+        ranges = None if sent.ranges is None else ModelRanges(sent.ranges)
+        update = Update(vectors, weights, arena.get(sent.counters), bounds=sent.bounds, ranges=ranges)
     local = {name: arena.get(place).copy() for name, place in sent.local.items()}
     return LocalRound(client, update, local, sent.samples, sent.loss, sent.loss_rms, sent.failure)
 

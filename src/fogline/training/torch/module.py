@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,10 +124,34 @@ class ModuleTask(Task):
     def _made(self, seed: int) -> nn.Module:
         """Under a seed, without disturbing what the program draws."""
         with seeded(seed):
-            module = self._make()
-            if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
-                self._materialise(module)
+            return self.complete()
+
+    def complete(self) -> nn.Module:
+        """A new module, drawn from what the program draws from, with no shape left open."""
+        module = self._make()
+        if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+            self._materialise(module)
         return module
+
+    def remade(self, make: Callable[[], nn.Module]) -> Self:
+        """A twin with another model on the same data."""
+        twin = copy.copy(self)
+        for name in [name for name in vars(twin) if isinstance(getattr(type(self), name, None), cached_property)]:
+            del twin.__dict__[name]  # What was found out of this model.
+        twin._make, twin._judged, twin.home, twin.sub_models = make, None, None, None
+        return twin
+
+    def gives(self) -> Any:
+        """What the untrained module gives for a few examples.
+
+        Raises:
+            ValueError: it takes none; a sentence.
+        """
+        trial = self._trial
+        if isinstance(trial, OutputTrial):
+            return trial.outputs
+        why = (str(trial).strip().splitlines() or [type(trial).__name__])[0].rstrip(".")
+        raise ValueError(f"the model of task '{self.name}' cannot take its inputs: {why}") from trial
 
     def _materialise(self, module: nn.Module) -> None:
         """Shapes that were left open are those of an example."""

@@ -15,6 +15,8 @@ from fogline.training.context import STEPS, DeviceContext, Draws, LocalBatch
 from fogline.training.hook_calls import a
 from fogline.training.local import NO_METRICS, ClientJob, LocalResult
 from fogline.training.torch.failure import results
+from fogline.training.torch.outputs.answers import several_of
+from fogline.training.torch.sub_models.nested import NestedModel
 from fogline.training.torch.task import TorchTask
 
 Passes = Callable[[int, int], Iterator[tuple[Any, Tensor]]]
@@ -70,9 +72,32 @@ class ModuleDevice(DeviceContext):
 
         Where it is never asked, the device tells none: it is NaN.
         """
-        loss = self._torch.loss_function(outputs, batch.targets)
+        loss = self.measured(outputs, batch)
         self._losses.append(loss.item())
         return loss
+
+    def sgd(self, module: nn.Module) -> torch.optim.SGD:
+        """Plain SGD at the round's rate."""
+        return torch.optim.SGD(module.parameters(), self.plan.learning_rate)
+
+    def nested(self) -> list[NestedModel]:
+        """The device's own model and every smaller one that the method has within it, the largest first.
+
+        Each is called with a module of the device's own model and a batch, and gives what it gives for that.
+        """
+        task, models = self._torch, self._torch.sub_models
+        if models is None:
+            return [NestedModel(task, None, None)]
+        smaller = models.nested() if models.own is None else models.nested()[1:]
+        return [NestedModel(task, models.own, part) for part in (None, *smaller)]
+
+    def answers(self, outputs: Any) -> list[Tensor]:
+        """The complete answers (B, ..., classes) in what a module gave, the last one the model's."""
+        return [self._torch.classes_last(output) for output in several_of(outputs)]
+
+    def measured(self, outputs: Any, batch: LocalBatch) -> Tensor:
+        """The task's mean loss of what a module gave, which is not told of."""
+        return self._torch.loss_function(outputs, batch.targets)
 
     def trained(self, module: nn.Module, metrics: Mapping[str, float] = NO_METRICS) -> LocalResult:
         """What a local round gives: the module as it is now, and numbers about it for the history.

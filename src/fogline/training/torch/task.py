@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
 from fogline.training.torch.outputs.losses import LossFunction, LossName, loss_function, shape_of
+from fogline.training.torch.sub_models.cutting import TorchCutter
 from fogline.user_code.bugs import attempt
 
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.torch.engines", first="loop")
@@ -204,6 +206,15 @@ class TorchTask(ModuleTask):
     def wrong_targets(self, targets: Tensor) -> tuple[int, str | None]:
         """The lowest label, and what is wrong with the labels."""
         return wrong_targets(targets, self.outputs, self.fit.ignored, self.data.meaning.untold)
+
+    def remade(self, make: Callable[[], nn.Module]) -> Self:
+        twin = super().remade(make)
+        twin._functions = None
+        return twin
+
+    def cutter(self) -> TorchCutter:
+        """Makes smaller models of this one: narrower, shallower, or with fewer layers that train."""
+        return TorchCutter(self)
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """The engines of this kind of task; ``loop`` is the reference."""

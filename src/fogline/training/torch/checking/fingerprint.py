@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor  # PyTorch has no public way to ask.
 
 import fogline.training
 
@@ -107,6 +108,8 @@ class _Walk:
 
     def _tensor(self, value: Tensor) -> None:
         if value.is_sparse or value.is_quantized or type(value) not in (Tensor, nn.Parameter):
+            raise UntoldError
+        if is_functorch_wrapped_tensor(value):  # A forward pass has kept it beyond the end of vmap: it has no numbers.
             raise UntoldError
         self._described(value)
         self.digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())

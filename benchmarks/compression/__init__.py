@@ -1,0 +1,1 @@
+"""What codes on links cost and spare."""

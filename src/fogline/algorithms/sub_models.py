@@ -1,0 +1,98 @@
+"""A method's smaller models of a task, and the engines that train them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+from fogline.algorithms.base import Algorithm
+from fogline.algorithms.private import keeps_private
+from fogline.training.hook_calls import name_of
+from fogline.training.local import ClientJob
+from fogline.training.sub_models import SubModel, SubModels
+from fogline.training.task import Engine, Task
+from fogline.user_code.bugs import attempt, blame
+
+T = TypeVar("T", bound=Task)
+
+
+def has_sub_models(algorithm: Algorithm) -> bool:
+    """Whether devices that cannot train the whole model have smaller ones."""
+    return type(algorithm).sub_models is not Algorithm.sub_models
+
+
+def with_sub_models(task: T, algorithm: Algorithm) -> T:
+    """The task with the method's smaller models, which are made when a device wants one.
+
+    Raises:
+        ValueError: the method also keeps part of the model on devices.
+    """
+    if not has_sub_models(algorithm):
+        return task
+    subject = type(algorithm).__name__
+    if keeps_private(algorithm):
+        raise ValueError(
+            f"{subject} has smaller models, and cannot keep part of the model on devices; leave private out"
+        )
+    return task.with_sub_models(SubModels(task.cutter(), algorithm.sub_models, subject))
+
+
+def sub_model_of(task: Task, algorithm: Algorithm, share: float) -> SubModel | None:
+    """The smaller model of a device with that share; None: it has the whole.
+
+    Raises:
+        ValueError: there is none; a sentence.
+        CodeError: the method's ``sub_models`` is wrong.
+    """
+    models = task.sub_models
+    if models is None:
+        return None
+    found = attempt(lambda: models.of(share))
+    if isinstance(found, Exception):
+        raise found if isinstance(found, ValueError) else blame(name_of(algorithm, "sub_models"), found)
+    return found
+
+
+def by_sub_model(task: Task, jobs: Sequence[ClientJob]) -> dict[SubModel | None, list[int]]:
+    """The places of jobs that train the same smaller model, or the whole one (None), together."""
+    models, places = task.sub_models, dict[SubModel | None, list[int]]()
+    for place, job in enumerate(jobs):
+        places.setdefault(None if models is None else models.of(job.share), []).append(place)
+    return places
+
+
+def task_of(sub_model: SubModel) -> Task:
+    """The task of a smaller model."""
+    return cast("Task", sub_model.task)
+
+
+def engine_of(sub_model: SubModel, like: Engine, algorithm: Algorithm) -> Engine:
+    """An engine of the same kind for a smaller model; the reference, where that kind refuses it."""
+    task, kind = task_of(sub_model), type(like)
+    if kind not in sub_model.engines:
+        kinds = task.engines()
+        fits = kind.refusal(task, algorithm, like.local) is None
+        name = next(name for name, other in kinds.items() if other is kind or not fits)
+        sub_model.engines[kind] = task.build(name, algorithm, like.local)
+    engine = cast("Engine", sub_model.engines[kind])
+    engine.memory = like.memory
+    return engine
+
+
+def check_sub_models(task: Task, models: Sequence[SubModel | None]) -> None:
+    """Refuse that nobody tells of running statistics: a narrower model has other ones than the whole.
+
+    Args:
+        task: the whole model.
+        models: all that some device has; None: the whole.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    shared = task.shared
+    if shared.floats > shared.trainable and not any(model is None or model.tells_buffers for model in models):
+        name = next(entry.name for entry in shared.entries if entry.is_float and not entry.trainable)
+        raise ValueError(
+            f"no device has the whole model, and only those tell its running statistics ('{name}'): give one a share "
+            "of 1, or put GroupNorm in the place of BatchNorm"
+        )

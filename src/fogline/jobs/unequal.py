@@ -1,0 +1,48 @@
+"""Whether a job's shares of the model go with what else it says."""
+
+from __future__ import annotations
+
+from fogline.algorithms import Algorithm
+from fogline.algorithms.sub_models import has_sub_models
+from fogline.jobs.errors import JobError
+from fogline.jobs.job import Job
+from fogline.jobs.rules import rules_of
+
+
+def check_shares(job: Job, algorithm: Algorithm) -> None:
+    """Refuse shares of the model where something wants that all devices have all of it.
+
+    Raises:
+        JobError: one sentence that names the key.
+    """
+    subject = type(algorithm).__name__
+    if not has_sub_models(algorithm):
+        if job.shares.given:
+            raise JobError(
+                f"shares gives devices parts of the model, and {subject} has no smaller models; take 'heterofl', "
+                "'fjord', 'depthfl' or 'partial_layers', or leave shares out"
+            )
+        return
+    for name, rule in rules_of(job, algorithm).items():
+        if rule.needs_all:
+            raise JobError(
+                f"{name}.rule compares whole updates, and with {subject} devices send parts of one; set it to 'mean'"
+            )
+    if not job.shares.given:
+        return
+    for name, tier in job.tree.tiers.items():
+        if tier.exchange:
+            raise JobError(
+                f"tree.{name} has an exchange, which adds up what all send alike, and with shares devices send parts "
+                "of several sizes; leave one of the two out"
+            )
+        if tier.downlink:
+            raise JobError(
+                f"tree.{name}.downlink makes one message for all children, and with shares each gets its own part of "
+                "the model; leave one of the two out"
+            )
+    if job.privacy is not None and job.privacy.unit != "example":
+        raise JobError(
+            f"privacy.unit is '{job.privacy.unit}', whose noise is for updates in which every number weighs the same, "
+            "and with shares a number is in some of them only; take unit = 'example', or leave shares out"
+        )

@@ -1,0 +1,21 @@
+"""A number in four bits."""
+
+from __future__ import annotations
+
+from fogline.stages.block_code import BlockCode
+from fogline.stages.registry import STAGES
+
+BLOCK, LARGEST = 128, 7
+
+
+@STAGES.add("int4")
+class Int4(BlockCode):
+    """Four bits a number: as ``int8``, with 15 steps in place of 255, and a scale for every 128."""
+
+    @property
+    def block_size(self) -> int:
+        return BLOCK
+
+    @property
+    def top(self) -> int:
+        return LARGEST

@@ -1,0 +1,83 @@
+"""What a task finds of a model: its ``evaluate`` and its ``metrics`` are called here, with a look at what they give.
+
+Both may be a developer's own. One that gives no numbers by name, or no headline, is a bug, whatever the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from numbers import Real
+from typing import Any, cast
+
+from fogline.data import Examples
+from fogline.params import Params
+from fogline.training.hook_calls import a
+from fogline.training.metrics import Sums
+from fogline.training.task import Task
+from fogline.user_code.bugs import CodeError, line_of_definition, sure
+
+
+def sums_of(task: Task, params: Params, examples: Examples) -> Sums:
+    """A model's sums over examples; what ``evaluate`` raises passes, as the examples may be to blame.
+
+    Raises:
+        CodeError: it gives something else than numbers by name.
+    """
+    return _numbers(task, "evaluate", task.evaluate(params, examples))
+
+
+def sums_on_test(task: Task, params: Params, examples: Examples) -> Sums:
+    """The same over the test set, or a part of it, for which no client is to blame.
+
+    Raises:
+        CodeError: ``evaluate`` raised, or gives something else than numbers by name.
+    """
+    return sure("judging the model on the test set", partial(sums_of, task, params, examples))
+
+
+def metrics_of(task: Task, sums: Sums) -> dict[str, float]:
+    """The metrics that sums come to, the headline among them unless sums leave open what outputs mean.
+
+    Raises:
+        CodeError: ``metrics`` raised (the error is the cause), or gives something else than numbers by name.
+    """
+    given = _numbers(task, "metrics", sure(_name(task, "metrics"), partial(task.metrics, sums)))
+    if task.headline not in given and type(task).metrics is not Task.metrics:
+        there = f"it gives no '{task.headline}', which is the headline; there are {', '.join(given) or 'none'}"
+        raise _wrong(task, "metrics", there)
+    return given
+
+
+def numbers_by_name(given: Any) -> dict[str, float]:
+    """The same as plain numbers.
+
+    Raises:
+        TypeError: it is something else; a sentence.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"it gives {a(given)}; it must give a dictionary of numbers by name")
+    numbers: dict[str, float] = {}
+    for key, value in cast("Mapping[object, object]", given).items():
+        if not isinstance(key, str) or not isinstance(value, Real):
+            raise TypeError(f"it gives {a(value)} as {key!r}; it must give numbers, by names that are text")
+        try:
+            numbers[key] = float(value)
+        except OverflowError:
+            raise TypeError(f"it gives a whole number as {key!r} that is too large for a float") from None
+    return numbers
+
+
+def _numbers(task: Task, method: str, given: Any) -> dict[str, float]:
+    try:
+        return numbers_by_name(given)
+    except TypeError as error:
+        raise _wrong(task, method, str(error)) from None
+
+
+def _wrong(task: Task, method: str, what: str) -> CodeError:
+    return CodeError(f"{_name(task, method)} is wrong: {what}", line_of_definition(getattr(type(task), method)))
+
+
+def _name(task: Task, method: str) -> str:
+    return f"{type(task).__name__}.{method}"

@@ -1,0 +1,1 @@
+"""Smaller models of a PyTorch module: narrower, shallower, or of which only some layers train."""
