@@ -17,7 +17,7 @@ from fogline.data import Examples, from_clients
 from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.history import Attendance, rounds_lost
+from fogline.monitoring.history import Attendance
 from fogline.monitoring.progress import Silent
 from fogline.nodes.policies.rotation import turn_of
 from fogline.simulation.run import run
@@ -163,11 +163,6 @@ def test_a_run_that_was_ended_early_has_lost_no_round() -> None:
     )
     assert (len(result.history), result.lost_rounds) == (2, 0)
     check_rounds(result)
-
-
-@pytest.mark.parametrize(("ended", "lost"), [(False, 6), (True, 1)])
-def test_rounds_lost_before_an_end_count_and_those_after_it_do_not(ended: bool, lost: int) -> None:
-    assert rounds_lost([{"round": 1}, {"round": 3}, {"round": 4}, {"round": 5}], 10, ended) == lost
 
 
 def test_a_round_of_fewer_devices_than_any_before_is_told_once() -> None:

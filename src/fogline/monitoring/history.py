@@ -30,18 +30,6 @@ def check_target(target: float | None, headline: str) -> None:
         raise JobError(f"The target is {target:g}, but {headline} goes from 0 to 1{meant}.")
 
 
-def rounds_lost(history: Sequence[Row], rounds: int, ended: bool) -> int:
-    """How many rounds of the root came to nothing.
-
-    Args:
-        history: the rows of those that counted.
-        rounds: that the job asked for.
-        ended: whether it was ended before it had made them all.
-    """
-    over = rounds if not ended else round(history[-1]["round"]) if history else 0
-    return over - len(history)
-
-
 class Attendance:
     """Notices rounds of few devices.
 

@@ -147,7 +147,7 @@ class Live:
         metric = f": {escape(name)} {escape(shown)}" if shown else ""
         rounds = _plural(len(result.history), "round")
         if result.lost_rounds:
-            rounds = f"{rounds}, {lost_in_words(result.lost_rounds, len(result.history))},"
+            rounds = f"{rounds}, {lost_in_words(result.lost_rounds, result.job.rounds)},"
         colour = "yellow" if result.lost_rounds else "green"
         self._print(f"[{colour}]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
 

@@ -120,7 +120,7 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
         yield "Query", f"{escape(query)}: {_answer(sums)}"
     last = result.history[-1] if result.history else {}
     if result.lost_rounds:
-        yield "Rounds", f"[yellow]{lost_in_words(result.lost_rounds, len(result.history))}[/]"
+        yield "Rounds", f"[yellow]{lost_in_words(result.lost_rounds, result.job.rounds)}[/]"
     if reported := last_reported(result.history):
         yield "Reports say", ", ".join(f"{escape(name)} {value:.4g}" for name, value in reported.items())
     if result.job.privacy is not None and "epsilon" in last:

@@ -19,7 +19,7 @@ from fogline.algorithms.private import where_kept
 from fogline.compute.queries import figures
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.jobs.budget import Account, account_of
-from fogline.monitoring.history import Attendance, TargetMetric, reached, rounds_lost, should_stop
+from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.params import Params
@@ -77,8 +77,6 @@ class Recorder:
     _wall_before: float = 0.0
     _last_round: int = -1
     _judged_in: int = -1
-    _ended: bool = False
-    """Whether the run was ended before all its rounds were made."""
 
     @cached_property
     def _account(self) -> Account | None:
@@ -120,7 +118,6 @@ class Recorder:
         if self.checkpoint is not None and every is not None and (ends or not done % every or self._is_last(done)):
             self.checkpoint(move.round)
         if ends:
-            self._ended = True
             self.simulator.halt()
 
     def _repeat_survey(self, round_index: int) -> None:
@@ -258,7 +255,7 @@ class Recorder:
             higher_is_better=task.higher_is_better,
             malicious=() if self.setting.adversary is None else self.setting.adversary.nodes,
             cut_off=dict(traffic.mishaps.cut_off),
-            lost_rounds=rounds_lost(self.history, job.rounds, self._ended),
+            lost_rounds=self.simulator.rounds_lost,
         )
 
     def _held_out(self) -> dict[str, float]:

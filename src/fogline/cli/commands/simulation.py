@@ -149,11 +149,10 @@ def check_rounds(result: Result) -> None:
     Raises:
         RoundsLostError: some came to nothing.
     """
-    lost, counted = result.lost_rounds, len(result.history)
-    if lost:
+    if result.lost_rounds:
         why = result.reasons.get("abandoned", "")
-        words = lost_in_words(lost, counted, f"first: {why}" if why else "")
-        raise RoundsLostError(f"{words}; the model is that of the {counted:,} that counted.")
+        words = lost_in_words(result.lost_rounds, result.job.rounds, f"first: {why}" if why else "")
+        raise RoundsLostError(f"{words}; the model is that of the rounds that counted.")
 
 
 def _job_of(file: Path | None, overrides: Sequence[str]) -> tuple[Job, Path]:

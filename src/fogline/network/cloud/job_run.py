@@ -19,7 +19,7 @@ from fogline.jobs.budget import Account, in_words, why_fewer
 from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
-from fogline.monitoring.history import Attendance, TargetMetric, rounds_lost, should_stop
+from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
 from fogline.network.cloud.job_store import JobStore
@@ -130,6 +130,8 @@ class JobRun:
         self._enough = False
         """Whether its model is as good as the job wanted."""
         self._failure: str | None = None
+        self._lost = 0
+        """Rounds that came to nothing."""
 
     async def recount(self) -> None:
         """Count what was told before a restart."""
@@ -203,7 +205,7 @@ class JobRun:
         if group is not None and self._last is None and not self._models:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
             self._last = group
-        self._failure = why
+        self._failure, self._lost = why, self._participation.rounds_lost
         self._over = True
         self._there.set()
 
@@ -346,13 +348,8 @@ class JobRun:
             self._note("privacy", in_words(self._job.privacy, self._history[-1]["epsilon"]))
         self._participation.conclude()
         lost = self._lost
-        why = why or (lost_in_words(lost, len(self._history), self._mishaps.told("abandoned")) if lost else "")
+        why = why or (lost_in_words(lost, self._job.rounds, self._mishaps.told("abandoned")) if lost else "")
         return msgspec.structs.replace(self._record, state=state, why=why, lost=lost)
-
-    @property
-    def _lost(self) -> int:
-        """Rounds that came to nothing."""
-        return rounds_lost(self._history, self._job.rounds, self._participation.halting.is_set())
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
         """The result, in the run's folder: what it was judged, or why it could not be written."""

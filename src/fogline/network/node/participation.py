@@ -118,8 +118,7 @@ class JobParticipation:
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
-        self.halting = asyncio.Event()
-        """Set when it is to end before its rounds are over."""
+        self._halting = asyncio.Event()
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
@@ -161,7 +160,7 @@ class JobParticipation:
         fresh = driver.fresh
         survey = await self._begin_survey()
         self._driver = driver
-        if self.halting.is_set():
+        if self._halting.is_set():
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
@@ -222,7 +221,7 @@ class JobParticipation:
     async def _ready(self) -> None:
         """Have the job loaded before anybody waits for this node: a round begins with those who are ready."""
         if self._root is not None:
-            await until(self.halting, self.worker_client.open())
+            await until(self._halting, self.worker_client.open())
         else:
             await self.worker_client.load(self.refuse)
 
@@ -393,7 +392,7 @@ class JobParticipation:
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""
         self._failure = self._failure or why
-        self.halting.set()
+        self._halting.set()
         if self._driver is not None:
             self._driver.put(Halt())
 
@@ -503,3 +502,8 @@ class JobParticipation:
         if driver is None or not driver.moves:
             return None
         return driver.values.get(cast("Aggregator", driver.machine).ledger.model + GROUP)
+
+    @property
+    def rounds_lost(self) -> int:
+        """At the root, while it takes part: rounds that came to nothing."""
+        return 0 if self._driver is None else cast("Aggregator", self._driver.machine).ledger.rounds_lost
