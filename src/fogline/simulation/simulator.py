@@ -187,6 +187,11 @@ class Simulator:
         """End the job, as an operator would."""
         self._handle(self._seats[self.root], Halt())
 
+    @property
+    def rounds_lost(self) -> int:
+        """Rounds of the root that came to nothing."""
+        return self._aggregators[self.root].ledger.rounds_lost
+
     def refused(self, child: str, why: str) -> None:
         """An update could not be folded."""
         self.traffic.mishaps.count("refused", child, why)

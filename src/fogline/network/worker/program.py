@@ -424,6 +424,7 @@ class JobWorker:
                 queries=request.queries,
                 higher_is_better=task.higher_is_better,
                 cut_off=request.cut_off,
+                lost_rounds=request.lost_rounds,
             )
         )
         return Evaluated(metrics)
