@@ -40,10 +40,10 @@ from fogline.simulation.setup import (
     Setting,
     cohort_size,
     hello_of,
-    probe,
     setting_of,
     simulator_of,
 )
+from fogline.simulation.sizing import probe
 from fogline.simulation.survey import Surveys
 from fogline.simulation.turns import too_few_turns
 from fogline.simulation.witness import RunWitness

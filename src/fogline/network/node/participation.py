@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
@@ -105,8 +107,8 @@ class JobParticipation:
         self._make = make
         self._root = root
         self._leaf = leaf
-        self._samples, self._ranges = samples, ranges
-        self._trains = trains
+        self._own = Hello(samples=samples, trains=trains, ranges=ranges)
+        """What a device says of itself, but for how many examples it has where nobody is to know."""
         self._surveyor = surveyor
         self._driver: Driver | None = None
         self.survey: SurveyPart | None = None
@@ -274,13 +276,8 @@ class JobParticipation:
             self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
             tells = self.announcement.hellos and (self._charging is None or not self._charging.hides_size)
-            self._hello = Hello(
-                samples=self._samples if tells else 0,
-                task=driver.machine.task,
-                asked=self._asked,
-                trains=self._trains,
-                ranges=self._ranges,
-            )
+            samples, task = self._own.samples if tells else 0, driver.machine.task
+            self._hello = msgspec.structs.replace(self._own, samples=samples, task=task, asked=self._asked)
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None
