@@ -102,7 +102,7 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
         assert re.fullmatch(rf"{WHEN} INFO job={job} round=1 cloud: {what}", line), line
     assert re.match(rf"{WHEN} INFO job={job} round=1 cloud: round 1 of 100000, ", lines[2]), lines[2]
     told = [json.loads(line) for line in terminal.ok("jobs", "logs", job, "--json").splitlines()]
-    assert [line["what"] for line in told[:2]] == ["began", "round"]
+    assert [line["what"] for line in told[:3]] == ["loading", "began", "round"]
     nodes = {node["name"]: node for node in json.loads(terminal.ok("nodes", "list", "--json"))}
     assert nodes["client-0"] | {"up": True, "role": "device", "parent": "cloud"} == nodes["client-0"]
     models = json.loads(terminal.ok("models", "list", "--json"))
