@@ -86,6 +86,15 @@ def test_a_fog_that_merges_sends_its_sums_in_eight_bits_and_hands_models_on_as_t
     assert row["down/fog"] == 4 * 4 * (MODEL + 128)
 
 
+@pytest.mark.parametrize("code", ["random_k(share=0.1, feedback=false)", "subspace(share=0.1, feedback=false)"])
+def test_over_a_fog_that_merges_a_linear_code_loses_no_more_than_without(code: str) -> None:
+    """All devices of a round, and the fogs, have its places in common: the sum of codes is the code of the sum."""
+    over = Tree(cloud=Tier(uplink=[code]), fog=Tier(count=2, uplink=[code]))
+    one, other = simulate(tree=star(code)), simulate(tree=over)
+    np.testing.assert_allclose(one.params.vector, other.params.vector, atol=1e-6)
+    assert not np.allclose(one.params.vector, simulate().params.vector, atol=1e-3)
+
+
 def test_the_numbers_really_go_through() -> None:
     plain, clipped = simulate(rounds=1), simulate(rounds=1, tree=star("clip(norm=0.01)"))
     trained = ToyTask().spec.trainable
@@ -102,6 +111,11 @@ def test_the_numbers_really_go_through() -> None:
         ("fedavg", "drive", "fp16"),
         ("scaffold", "eden", "bf16"),
         ("fedbuff", "int4", "int8"),
+        ("fedavg", "top_k(share=0.1)", "int8"),
+        ("scaffold", "stc(share=0.2)", "int8"),
+        ("fedbuff", "random_k(share=0.3)", "int8"),
+        ("fedavg", "subspace(share=0.3)", "int8"),
+        ("scaffold", "powersgd", "int8"),
     ],
 )
 def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str, up: str, down: str) -> None:
