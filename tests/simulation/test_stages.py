@@ -125,6 +125,14 @@ def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str, up: str, down: s
     assert coded.metrics["loss"] < plain.metrics["loss"] * 1.05
 
 
+def test_against_the_last_aggregate_a_biased_code_needs_no_memory() -> None:
+    """The code is of what is new, so what it loses does not stay lost."""
+    tree = star("top_k(share=0.1, feedback=false)")
+    plain = simulate(rounds=15)
+    alone, against = (simulate(rounds=15, algorithm=name, tree=tree) for name in ("fedavg", "cafe"))
+    assert against.metrics["loss"] < plain.metrics["loss"] * 1.05 < alone.metrics["loss"]
+
+
 def test_objects_and_texts_are_the_same_and_the_run_repeats_from_its_folder(tmp_path: Path) -> None:
     by_object = simulate(tree=star(Clip(norm=0.5), Int8(feedback=True)), folder=tmp_path / "run")
     by_text = simulate(tree=star("clip(norm=0.5)", FEEDBACK))
