@@ -121,7 +121,7 @@ def _code(turned: Rows, width: int) -> npt.NDArray[np.uint8]:
         steps = np.sqrt(squares(turned) / turned.shape[1]) / UNIT
         magnitudes = np.abs(turned)
         for between in (centroids[1:] + centroids[:-1]) / 2:
-            code += magnitudes > (between * steps).astype(np.float32)[:, None]
+            code += (magnitudes > (between * steps).astype(np.float32)[:, None]).view(np.uint8)
     return code
 
 
