@@ -106,7 +106,7 @@ def test_what_linear_codes_come_to_loses_nothing_in_the_same_code(text: str, clo
     again, _ = stage.send({"delta": total}, {}, LinkContext(99, common=7))
     scale = np.abs(total).max()
     np.testing.assert_allclose(stage.receive(again)["delta"], total, atol=close * scale, rtol=0)
-    added: Named = codes[0] | {"values/delta": sum(code["values/delta"] for code in codes)}
+    added: Named = codes[0] | {"values/delta": np.sum([code["values/delta"] for code in codes], axis=0)}
     np.testing.assert_allclose(stage.receive(added)["delta"], total, atol=max(close, 1e-6) * scale, rtol=0)
     other, _ = stage.send({"delta": total}, {}, LinkContext(99, common=8))
     assert np.abs(stage.receive(other)["delta"] - total).max() > 0.1 * scale
