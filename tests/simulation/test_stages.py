@@ -72,7 +72,7 @@ def test_a_first_device_that_fails_changes_no_size(monkeypatch: pytest.MonkeyPat
     tree = star("int8", downlink=("int8",))
     whole = simulate(tree=tree, rounds=1).history[-1]
     with monkeypatch.context() as patched:
-        patched.setattr("fogline.simulation.setup.run_cohort", lambda *_: [SimpleNamespace(update=None)])
+        patched.setattr("fogline.simulation.sizing.run_cohort", lambda *_: [SimpleNamespace(update=None)])
         failed = simulate(tree=tree, rounds=1).history[-1]
     assert (failed["up/cloud"], failed["down/cloud"]) == (whole["up/cloud"], whole["down/cloud"])
 
