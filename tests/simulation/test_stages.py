@@ -95,6 +95,15 @@ def test_over_a_fog_that_merges_a_linear_code_loses_no_more_than_without(code: s
     assert not np.allclose(one.params.vector, simulate().params.vector, atol=1e-3)
 
 
+def test_under_secure_aggregation_linear_codes_stand_and_others_do_not() -> None:
+    code = "random_k(share=0.3)"
+    masked = Tree(cloud=Tier(uplink=[code], exchange="secagg"))
+    one, other = simulate(tree=star(code)), simulate(tree=masked)
+    np.testing.assert_allclose(one.params.vector, other.params.vector, atol=1e-3)
+    with pytest.raises(JobError, match="'stc' cannot stand here: it makes codes"):
+        simulate(tree=Tree(cloud=Tier(uplink=["stc"], exchange="secagg")))
+
+
 def test_the_numbers_really_go_through() -> None:
     plain, clipped = simulate(rounds=1), simulate(rounds=1, tree=star("clip(norm=0.01)"))
     trained = ToyTask().spec.trainable
