@@ -9,7 +9,8 @@ arXiv 1903.02891, equation 17). Places in clusters take up to a tenth more: then
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,8 @@ _WIDEST = 40
 """Bits of a remainder at most: it is in the thousands of billions then."""
 
 
-class GapCode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GapCode:
     """The code of up to ``most`` places among ``count``."""
 
     count: int
