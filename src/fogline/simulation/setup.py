@@ -153,7 +153,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)
-    stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
+    stages = [links_of(job, algorithm, depth, task.shared) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = sealed(with_home(task, algorithm, lambda: start), job)
     check_private_model(job, task.shared)

@@ -208,7 +208,7 @@ class JobWorker:
     @cached_property
     def links(self) -> NodeLinks:
         """The stages of the links around the node."""
-        return links_of(self.job, self.algorithm, self.opened.depth)
+        return links_of(self.job, self.algorithm, self.opened.depth, self.spec)
 
     @cached_property
     def exchanges(self) -> dict[str, Exchange]:
