@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +48,7 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
     rng = np.random.default_rng(seed)
     start, end = (rng.normal(size=TRAINED).astype(np.float32) for _ in range(2))
     received = groups.send_down(algorithm, groups.root(Params.zeros(SPEC))).received
-    device = SimpleNamespace(model=start, start=start, end=end, local={}, received=received, spec=SPEC)
+    device: Any = SimpleNamespace(model=start, start=start, end=end, local={}, received=received, spec=SPEC)
     device.plan = Plan(5 + seed, 10 + seed, 0.1)
     device.examples = SimpleNamespace(y=np.zeros(3, np.int64))
     device.local = algorithm.prepare(device)
@@ -191,7 +193,7 @@ def test_blocks_suit_a_large_model_of_a_method_that_is_columnwise() -> None:
 
 @pytest.mark.parametrize("rule", ["multi_krum(f=1)", "trimmed_mean(0.2)", ["nnm(f=1)", "median"]], ids=str)
 def test_blocks_and_the_whole_use_the_same_of_each_update(rule: str, tmp_path: Path) -> None:
-    made, found = Groups(make("fedavg"), SPEC, make_rule(rule)), []
+    made, found = Groups(make("fedavg"), SPEC, make_rule(rule)), list[Sequence[tuple[int, float]]]()
     members = tuple(FoldInput(f"u{i}", 0, f"client-{i}") for i in range(6))
     for blocks in (False, True):
         runner, folder = GroupsOnFiles(made, blocks=blocks, rates=True), tmp_path / str(blocks)

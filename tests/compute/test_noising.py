@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fogline.aggregation import Partial, Update
@@ -26,7 +27,9 @@ from fogline.compute.privacy_part import part_of, units_of
 from fogline.jobs import Job, Privacy, Tier, Tree
 from fogline.jobs.protection import Protection, protection_of
 from fogline.nodes.effects import FoldInput, Move
-from fogline.params import Entry, Params, Spec
+from fogline.params import Entry, Params, Spec, Vector
+from fogline.privacy.noise.gaussian import rounded_gaussian
+from fogline.privacy.noise.source import Source
 from tests.compute.asking import ask, path
 
 SIZE, OTHERS, CLIP, NOISE = 2000, 4, 0.5, 2.0
@@ -95,17 +98,23 @@ def test_nobody_tells_a_device_from_none_better_than_the_noise_allows() -> None:
     assert told_apart() == pytest.approx(1.0 / NOISE, abs=MARGIN)
 
 
-def test_the_adversary_finds_noise_that_was_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = "fogline.privacy.mechanisms.gaussian.rounded_gaussian"
-    from fogline.privacy.noise.gaussian import rounded_gaussian
+def test_the_adversary_finds_noise_of_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def quarter(deviation: float, count: int, source: Source) -> npt.NDArray[np.int64]:
+        return rounded_gaussian(deviation / 4, count, source)
 
-    monkeypatch.setattr(released, lambda deviation, count, source: rounded_gaussian(deviation / 4, count, source))
+    monkeypatch.setattr("fogline.privacy.mechanisms.gaussian.rounded_gaussian", quarter)
     assert told_apart() > 1.0 / NOISE + MARGIN
 
 
 def test_the_adversary_finds_a_clip_that_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.compute.contributions.bounded_on_grid", lambda vector, *_: vector)
-    monkeypatch.setattr(Contributions, "fault", lambda self, update: None)  # The aggregator would refuse all of them.
+    def as_it_is(vector: Vector, *_: float) -> Vector:
+        return vector
+
+    def no_fault(_: Contributions, update: Update) -> None:
+        """The aggregator would refuse all of them."""
+
+    monkeypatch.setattr("fogline.compute.contributions.bounded_on_grid", as_it_is)
+    monkeypatch.setattr(Contributions, "fault", no_fault)
     assert told_apart() > 100.0
 
 

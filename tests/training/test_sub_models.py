@@ -216,7 +216,9 @@ def test_a_nested_model_gives_what_the_smaller_one_gives_and_its_gradient_goes_t
     given = NestedModel(task, None, third)(module, batch)
     assert torch.allclose(given, part(batch.inputs))
     given.sum().backward()
-    moved = module[2].weight.grad.any(0)
+    gradient = cast("nn.Linear", module[2]).weight.grad
+    assert gradient is not None
+    moved = gradient.any(0)
     assert not moved[2:].any()
     assert moved[:2].any()
     own = smaller(half).untrained()
