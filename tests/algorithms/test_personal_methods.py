@@ -74,7 +74,13 @@ def task(new: bool = False) -> fogline.Task:
 
 
 def simulate(method: Algorithm, new: bool = False, **more: Any) -> Result:
-    settings = {"rounds": ROUNDS, "processes": 0, "progress": False, "chunk": 4, "engine": "loop"} | more
+    settings: dict[str, Any] = {
+        "rounds": ROUNDS,
+        "processes": 0,
+        "progress": False,
+        "chunk": 4,
+        "engine": "loop",
+    } | more
     return fogline.simulate(task(new), method, local=LOCAL, **settings)
 
 
