@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from fogline.algorithms.device import opened, run_cohort
 from fogline.algorithms.phases import train_in_phases
 from fogline.algorithms.private import private_names, with_home, with_weights
 from fogline.data import Examples, from_clients
+from fogline.params import Params
 from fogline.training import ClientJob, LocalTraining, Plan
 from fogline.training.context import DeviceContext, Draws, RoundContext
 from fogline.training.method import overrides
@@ -73,7 +75,7 @@ def task(new: bool = False) -> fogline.Task:
     return fogline.Task(Net, data)
 
 
-def simulate(method: Algorithm, new: bool = False, **more: Any) -> Result:
+def simulate(method: Algorithm | str, new: bool = False, **more: Any) -> Result:
     settings: dict[str, Any] = {
         "rounds": ROUNDS,
         "processes": 0,
@@ -139,6 +141,9 @@ class ByHand:
         shares = self.outputs(w, on).softmax(-1).log()
         rows = [-(taught[y].softmax(0) * shares[n]).sum() for n, y in enumerate(on.y.tolist()) if y in taught]
         return 0.8 * torch.stack([*rows, torch.zeros(())]).sum() / len(on.y)
+
+    def features(self, on: Examples) -> Tensor:
+        return torch.tanh(torch.from_numpy(on.array) @ self.weights[:12].view(3, 4).T + self.weights[12:BODY])
 
     def outputs(self, w: Tensor, on: Examples) -> Tensor:
         shapes = [p.shape for p in self.module.parameters()]
@@ -364,6 +369,67 @@ def test_the_common_model_and_the_devices_own_are_what_the_formulas_give(
         np.testing.assert_allclose(model, theirs, rtol=2e-4, atol=2e-6)
 
 
+BY_NEIGHBOURS = {"lam": 0.4, "neighbours": 3}
+
+
+def test_devices_are_judged_by_neighbours_and_the_common_model() -> None:
+    hand, losses = ByHand(), list[float]()
+    for _ in range(ROUNDS):
+        hand.weights = hand.mean([hand.descend(hand.weights, i) for i in DEVICES])
+    for i in DEVICES:
+        own, asked = examples(i, SIZES[i]), examples(i, 20)
+        known, met = hand.features(own), hand.features(asked)
+        shares = hand.outputs(hand.weights, asked).softmax(-1)
+        for n, truth in enumerate(asked.y):
+            apart = (known - met[n]).norm(dim=1)
+            near = apart.argsort()[:3]
+            votes = (-apart[near]).exp()
+            found = votes[torch.from_numpy(own.y)[near] == int(truth)].sum() / votes.sum()
+            losses.append(-math.log(0.4 * found + 0.6 * shares[n, truth] + 1e-12))
+    for tree in (Tree(), TREE):
+        result = simulate(make("knnper", **BY_NEIGHBOURS), tree=tree)
+        assert result.metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert result.common is not None
+
+
+def test_neighbours_of_numbers_give_their_mean() -> None:
+    known = Examples(np.zeros((3, 1), np.float32), np.array([1.0, 3.0, 50.0]))
+    places = {3: np.array([[0.0], [0.0], [9.0]]), 1: np.array([[0.0]])}
+    device: Any = SimpleNamespace(examples=known, model=None, features_at=lambda _, some: places[len(some.y)])
+    asked = Examples(np.zeros((1, 1), np.float32), np.zeros(1))
+    given = make("knnper", lam=0.25, neighbours=2).judged_outputs(np.array([[10.0]]), asked, device)
+    np.testing.assert_allclose(given, [[0.25 * 2 + 0.75 * 10]])
+
+
+class Judging(fogline.Task):
+    """Judges by itself."""
+
+    def evaluate(self, params: Params, examples: Examples) -> dict[str, float]:
+        return {"count": 1.0, "loss": 0.0}
+
+
+class Short(type(make("fedavg"))):  # type: ignore[misc]
+    """Leaves outputs out."""
+
+    def judged_outputs(self, outputs: Any, examples: Examples, device: DeviceContext) -> Any:
+        return outputs[1:]
+
+
+def test_who_cannot_judge_outputs_is_refused_and_wrong_ones_are_named() -> None:
+    settings: dict[str, Any] = {"processes": 0, "progress": False, "rounds": 1, "local": LOCAL}
+    with pytest.raises(JobError, match=r"KNNPer changes the outputs .* task 'model' judges whole models only"):
+        fogline.simulate(Judging(Net, task().data), make("knnper"), **settings)
+    with pytest.raises(CodeError, match=r"Short\.judged_outputs gives <float32 \(19, 3\)>; it must give <float32"):
+        simulate(Short(), evaluation={"where": "devices"})
+
+
+@pytest.mark.parametrize("name", ["perfedavg", "perfedavg_hf", "apfl", "fedala", "fedamp", "feddistill", "knnper"])
+def test_a_job_with_a_tree_finds_what_one_with_a_star_finds(name: str) -> None:
+    star, tree = (simulate(name, tree=shape) for shape in (Tree(), TREE))
+    assert star.job.evaluation.where == "devices"
+    assert tree.metrics["loss"] == pytest.approx(star.metrics["loss"], rel=1e-4)
+
+
 @pytest.mark.parametrize("name", ["ditto", "fedbabu"])
 def test_devices_judge_with_their_own_model_where_the_job_does_not_say_who_judges(name: str) -> None:
     (parameters, formula), hand = FORMULAS[name], ByHand()
@@ -451,4 +517,4 @@ def test_phases_are_refused_beside_a_local_round_and_where_single_examples_are_p
     with pytest.raises(ValueError, match="so that its phases would never be called"):
         check_method(Both)
     with pytest.raises(JobError, match="the method trains in phases, over which nobody accounts"):
-        simulate(make("fedbabu"), privacy={"unit": "example", "noise": 1.0})
+        simulate(Lost(), privacy={"unit": "example", "noise": 1.0})
