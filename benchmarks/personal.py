@@ -12,8 +12,8 @@ method has one setting for all populations (``METHODS``): nothing is chosen by t
   the seeds (``perfedavg_hf``, which runs on ``loop`` alone, has the first seed only). ``global`` is the common model of
   FedAvg, ``alone`` each device by itself with as many steps.
 - ``best``: of each population, and whether its mean and its worst decile are no worse than both (``best_over_both``).
-- ``behind``: how far each method's mean is behind the best: in points, or in per cent of the best RMSE. ``most_behind``:
-  the most of all populations; ``recommended`` is the method for which that is least.
+- ``behind``: how far each method's mean is behind the best: in points, or in per cent of the best RMSE.
+  ``most_behind``: the most of all populations; ``recommended`` is the method for which that is least.
 - ``seconds``: processor seconds of a round of a CNN on twenty devices, on ``loop``: FedAvg's, and each method's over
   that; ``gradients``: what a method computes of them over FedAvg's; ``most_over_gradients``: the largest quotient.
 """

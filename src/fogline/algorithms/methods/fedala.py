@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fogline.algorithms.base import ClientUpdate
+from fogline.algorithms.base import ClientUpdate, Weighted
 from fogline.algorithms.own_models import MODEL, PersonalModels
 from fogline.algorithms.registry import METHODS
 from fogline.parameters import bounded
@@ -25,7 +25,7 @@ class FedALA(PersonalModels):
     x in the others. W, in [0, 1] and 1 at first, learns on a share of the device's examples:
     ``W -= rate grad F_i * (x - x_i)`` (algorithm 1), ``first_passes`` over them when it begins (the paper goes on till
     the loss stands still), then one a round. A device is judged with where it would begin. The paper takes a share of
-    0.8 and rate 1. A gradient more for each batch of a pass; a model more on each device.
+    0.8 and rate 1. A gradient more for each batch of a pass; two models more on each device.
     """
 
     movement_only: ClassVar[bool] = True
@@ -41,34 +41,23 @@ class FedALA(PersonalModels):
     def prepare(self, device: DeviceContext) -> State:
         if MODEL not in device.local:
             return device.local
-        mix, top = self._mix(device), self._top(device)
-        apart, size = (device.model - device.local[MODEL])[top], device.plan.batch_size or device.examples.count
+        last, mix = device.local[MODEL], device.local.get(MIX, np.ones_like(device.model)).copy()
+        apart, top = device.model - last, device.spec.places(device.spec.last_layers(self.layers))
+        count = math.ceil(self.share * device.examples.count)
         for _ in range(1 if MIX in device.local else self.first_passes):
-            order = device.rng.permutation(device.examples.count)[: math.ceil(self.share * device.examples.count)]
-            for first in range(0, len(order), size):
-                batch = device.examples.part(order[first : first + size])
-                slope = device.gradient_at(self._merged(device, mix), batch)[top] * apart
-                mix = np.clip(mix - self.rate * slope, 0.0, 1.0)
+            order, size = device.rng.permutation(device.examples.count)[:count], device.plan.batch_size or count
+            for first in range(0, count, size):
+                slope = device.gradient_at(last + apart * mix, device.examples.part(order[first : first + size]))
+                mix[top] = np.clip(mix[top] - self.rate * (slope * apart)[top], 0.0, 1.0)
         return {**device.local, MIX: mix}
+
+    def own(self, device: DeviceContext) -> Vector:
+        last = device.local.get(MODEL, device.model)
+        return last + (device.model - last) * device.local.get(MIX, 1.0)
 
     def begin(self, device: DeviceContext) -> Vector:
         return self.own(device)
 
-    def own(self, device: DeviceContext) -> Vector:
-        return self._merged(device, self._mix(device)) if MODEL in device.local else device.model
-
     def report(self, device: DeviceContext) -> ClientUpdate:
-        moved = super().report(device)
-        terms = {"delta": moved.terms["delta"]._replace(vector=device.end - device.model)}
-        return ClientUpdate(terms, {**device.local, MODEL: device.end})
-
-    def _top(self, device: DeviceContext) -> Vector:
-        return device.spec.places(device.spec.last_layers(self.layers))
-
-    def _mix(self, device: DeviceContext) -> Vector:
-        return device.local.get(MIX, np.ones(len(self._top(device)), device.model.dtype))
-
-    def _merged(self, device: DeviceContext, mix: Vector) -> Vector:
-        merged, top = device.model.copy(), self._top(device)
-        merged[top] = device.local[MODEL][top] + (device.model - device.local[MODEL])[top] * mix
-        return merged
+        moved = Weighted(device.end - device.model, float(device.plan.samples))
+        return ClientUpdate({"delta": moved}, {**device.local, MODEL: device.end})

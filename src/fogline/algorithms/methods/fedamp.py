@@ -16,7 +16,7 @@ from fogline.training.context import DeviceContext
 from fogline.training.method import Array, Arrays
 
 OWN, CLOUD = "own-", "cloud-"
-"""How vectors are named that belong to one device: its model, and what the root makes of all for it."""
+"""How the names begin of a device's w and u."""
 
 
 @METHODS.add("fedamp")
@@ -28,8 +28,8 @@ class FedAMP(OwnModels):
     algorithm 1, with its A(x) = 1 - exp(-x / sigma)). If a device's a_ij add up to more than 1, they are scaled to 1.
     How far models are apart depends on their size and the rate, and so does a good sigma.
 
-    For few devices, such as sites: everything that is sent down has a vector for every device, the root keeps two
-    for each, and every device's aggregate is sent to all of them. A fog has no rounds of its own.
+    For few devices, such as sites: all of them are sent the u of every one, and the root keeps two models for each. A
+    fog has no rounds of its own.
     """
 
     alpha: float = bounded(1.0, gt=0)

@@ -37,10 +37,10 @@ class HessianFreePerFedAvg(PerFedAvg):
         module, rate, steps = device.module(device.start), device.plan.learning_rate, max(1, device.plan.steps // 4)
         weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
 
-        def gradient(at: Sequence[Any], factor: float, batch: LocalBatch, loss: Any) -> list[Any]:
-            """At the weights moved by a factor along a vector; they are put back."""
+        def gradient(along: Sequence[Any], factor: float, batch: LocalBatch, loss: Any) -> list[Any]:
+            """At the weights moved along a vector; they are put back."""
             before = [parameter.detach().clone() for parameter in weights]
-            _move(weights, at, factor)
+            _move(weights, along, factor)
             for parameter in weights:
                 parameter.grad = parameter.new_zeros(parameter.shape)
             loss(module(batch.inputs), batch).backward()
