@@ -395,7 +395,11 @@ def test_devices_are_judged_by_neighbours_and_the_common_model() -> None:
 def test_neighbours_of_numbers_give_their_mean() -> None:
     known = Examples(np.zeros((3, 1), np.float32), np.array([1.0, 3.0, 50.0]))
     places = {3: np.array([[0.0], [0.0], [9.0]]), 1: np.array([[0.0]])}
-    device: Any = SimpleNamespace(examples=known, model=None, features_at=lambda _, some: places[len(some.y)])
+
+    def features_at(weights: Any, some: Examples) -> Any:
+        return places[len(some.y)]
+
+    device: Any = SimpleNamespace(examples=known, model=None, features_at=features_at)
     asked = Examples(np.zeros((1, 1), np.float32), np.zeros(1))
     given = make("knnper", lam=0.25, neighbours=2).judged_outputs(np.array([[10.0]]), asked, device)
     np.testing.assert_allclose(given, [[0.25 * 2 + 0.75 * 10]])
@@ -517,4 +521,4 @@ def test_phases_are_refused_beside_a_local_round_and_where_single_examples_are_p
     with pytest.raises(ValueError, match="so that its phases would never be called"):
         check_method(Both)
     with pytest.raises(JobError, match="the method trains in phases, over which nobody accounts"):
-        simulate(Lost(), privacy={"unit": "example", "noise": 1.0})
+        simulate(Idle(), privacy={"unit": "example", "noise": 1.0})

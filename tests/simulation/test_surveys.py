@@ -18,7 +18,8 @@ from fogline.data import Examples, FederatedData
 from fogline.jobs.errors import check
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector
-from fogline.simulation.setup import probe, setting_of
+from fogline.simulation.setup import setting_of
+from fogline.simulation.sizing import probe
 from fogline.training import ClientJob, LocalMethod, LocalTraining
 from fogline.training.context import DeviceContext
 from fogline.training.task import Task

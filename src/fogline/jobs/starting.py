@@ -28,7 +28,8 @@ def first_model(job: Job, task: Task, file: str = "") -> Params:
         params = load(Path(file))
     except (OSError, ValueError) as error:
         hint = " (a version of a cloud's registry is for jobs that run there)" if "@" in file else ""
-        raise JobError(f"start: the model {file} cannot be read{hint}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise JobError(f"start: the model {file} cannot be read{hint}: {why}") from None
     if _tensors(params.spec) != _tensors(task.spec):
         raise JobError(f"start: {file} holds another model than task '{task.name}' trains; their tensors differ")
     return params if params.spec == task.spec else Params.from_arrays(task.spec, params.arrays())

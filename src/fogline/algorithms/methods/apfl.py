@@ -41,7 +41,7 @@ class APFL(PersonalModels):
 
     def phases(self, device: DeviceContext) -> Phases:
         steps, rate, w = max(1, device.plan.steps // 2), device.plan.learning_rate, device.start
-        v, alpha = device.local.get(MODEL, w), self._alpha(device)
+        v, alpha = super().own(device), self._alpha(device)
         if self.learns_alpha:
             slope = device.gradient_at(self._mixture(device, alpha), device.examples) @ (v - w)
             alpha = float(np.clip(alpha - rate * slope, LEAST, 1.0))
@@ -55,4 +55,4 @@ class APFL(PersonalModels):
         return float(device.local["alpha"][0]) if self.learns_alpha and "alpha" in device.local else self.alpha
 
     def _mixture(self, device: DeviceContext, alpha: float) -> Vector:
-        return device.model + alpha * (device.local.get(MODEL, device.model) - device.model)
+        return device.model + alpha * (super().own(device) - device.model)

@@ -41,7 +41,7 @@ class FedALA(PersonalModels):
     def prepare(self, device: DeviceContext) -> State:
         if MODEL not in device.local:
             return device.local
-        last, mix = device.local[MODEL], device.local.get(MIX, np.ones_like(device.model)).copy()
+        last, mix = device.local[MODEL], np.ones_like(device.model) * device.local.get(MIX, 1.0)
         apart, top = device.model - last, device.spec.places(device.spec.last_layers(self.layers))
         count = math.ceil(self.share * device.examples.count)
         for _ in range(1 if MIX in device.local else self.first_passes):
@@ -52,7 +52,7 @@ class FedALA(PersonalModels):
         return {**device.local, MIX: mix}
 
     def own(self, device: DeviceContext) -> Vector:
-        last = device.local.get(MODEL, device.model)
+        last = super().own(device)
         return last + (device.model - last) * device.local.get(MIX, 1.0)
 
     def begin(self, device: DeviceContext) -> Vector:

@@ -43,7 +43,8 @@ class FedAMP(OwnModels):
         return {name: vector for name, vector in state.items() if name.startswith(CLOUD)}
 
     def begin(self, device: DeviceContext) -> Vector:
-        return device.received.get(CLOUD + device.client, device.model)
+        model: Vector = device.model
+        return device.received.get(CLOUD + device.client, model)
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + self.lam / self.alpha * (weights - start)

@@ -15,12 +15,14 @@ from fogline.training.sub_models import ModelCutter, ReceivedHome, SubModel
 from fogline.training.torch.layout import named_tensors
 from fogline.training.torch.module import ModuleTask
 from fogline.training.torch.outputs.answers import several_of
-from fogline.training.torch.sub_models.axes import Axis, UncuttableError, is_free, narrow_size, ranges
+from fogline.training.torch.sub_models.axes import Axis, UncuttableError, is_free, narrow_size, ranges, size_of
 from fogline.training.torch.sub_models.depth import first_outputs
 from fogline.training.torch.sub_models.traced import WidthTable
 from fogline.training.torch.sub_models.tracing import trace
 from fogline.user_code.bugs import attempt
 
+GIVEN = ("out_features", "out_channels")
+"""What linear layers and convolutions call the width that they give."""
 Make = Callable[[], nn.Module]
 
 
@@ -39,11 +41,11 @@ class TorchCutter(ModelCutter):
     def spec(self) -> Spec:
         return self._task.spec
 
-    def narrow(self, width: float) -> SubModel:
+    def narrow(self, width: float, scaled: bool = False) -> SubModel:
         table, tensors = self._widths
         kept = {name: tuple(ranges(axis, width) for axis in axes) for name, axes in tensors.items()}
-        make = partial(narrowed, self._task.complete, table, kept, width)
-        return self._once(("narrow", width), make, kept, tells_buffers=width >= 1.0)
+        make = partial(narrowed, self._task.complete, table, kept, width, scaled)
+        return self._once(("narrow", width, scaled), make, kept, tells_buffers=width >= 1.0)
 
     @property
     def exits(self) -> int:
@@ -85,7 +87,7 @@ class TorchCutter(ModelCutter):
         # A forward pass, one back to the inputs and one to the weights cost about the same.
         trains = spec.trainable / whole.spec.trainable
         cost = task.cost if spec.floats < whole.spec.floats else whole.cost * (1.0 + 2.0 * trains) / 3.0
-        return SubModel(whole.spec, task, ModelRanges.of(sends), cost, spec.bytes, tells_buffers)
+        return SubModel(whole.spec, task, ModelRanges.of(sends), kept, cost, spec.bytes, tells_buffers)
 
     @cached_property
     def _widths(self) -> tuple[WidthTable, dict[str, list[Axis]]]:
@@ -106,7 +108,19 @@ class TorchCutter(ModelCutter):
         return table, tensors
 
 
-def narrowed(complete: Make, table: WidthTable, kept: Mapping[str, Axes], width: float) -> nn.Module:
+class Scaler:
+    """Divides what a layer gives in training."""
+
+    def __init__(self, width: float) -> None:
+        self._width = width
+
+    def __call__(self, layer: nn.Module, _: Any, outputs: Tensor) -> Tensor:
+        return outputs / self._width if layer.training else outputs
+
+
+def narrowed(
+    complete: Make, table: WidthTable, kept: Mapping[str, Axes], width: float, scaled: bool = False
+) -> nn.Module:
     """A module with the first of its units.
 
     Args:
@@ -114,6 +128,7 @@ def narrowed(complete: Make, table: WidthTable, kept: Mapping[str, Axes], width:
         table: what counts which axes.
         kept: the ranges of every tensor.
         width: the share of the units.
+        scaled: whether layers have a scaler.
     """
     module = complete()
     cut = {id(tensor): _within(tensor, kept.get(name, ())) for name, tensor in named_tensors(module).items()}
@@ -121,8 +136,11 @@ def narrowed(complete: Make, table: WidthTable, kept: Mapping[str, Axes], width:
         for key, tensor in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
             if id(tensor) in cut:  # Tied ones stay tied.
                 setattr(owner, key, cut[id(tensor)])
-    for layer, attribute, axes, form in table.cuts:
-        setattr(module.get_submodule(layer), attribute, form(tuple(narrow_size(axis, width) for axis in axes)))
+    for name, attribute, axes, form in table.cuts:
+        layer, sizes = module.get_submodule(name), tuple(narrow_size(axis, width) for axis in axes)
+        setattr(layer, attribute, form(sizes))
+        if scaled and attribute in GIVEN and sizes[0] < size_of(axes[0]):
+            layer.register_forward_hook(Scaler(width))
     return module
 
 
