@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from fogline.aggregation import Folded, Weight, is_per_number
+from fogline.data import Examples
 from fogline.parameters import Parametrised
 from fogline.params import Spec, State, Vector
 from fogline.settings import LocalSettings, Mode
@@ -199,6 +200,14 @@ class Algorithm(LocalMethod, Parametrised):
         """
         return device.model
 
+    def judged_outputs(self, outputs: Vector, examples: Examples, device: DeviceContext) -> Vector:
+        """The outputs (n, ..., classes) that a device is judged by, where models are judged on devices.
+
+        ``outputs`` are those of the model that is judged, which is ``device.model``, for ``examples``; what the device
+        trains on is ``device.examples``.
+        """
+        return outputs
+
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         """The next model of an aggregator, and its next state."""
         return model + folded.mean("delta"), state
@@ -244,6 +253,7 @@ DEVICE_HOOKS = (
     "local_round",
     "report",
     "judge",
+    "judged_outputs",
 )
 """What a method may override without a change to what its aggregators do."""
 SCALARS = ("staleness_weight",)

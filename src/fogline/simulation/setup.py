@@ -27,8 +27,8 @@ from fogline.jobs.exchanging import check_children, exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
     assign,
-    check_public,
     check_rounds,
+    check_task,
     examples_of,
     local_training,
     planner,
@@ -131,7 +131,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     job = with_judges(job, algorithm)
     task = task_to_judge(task, job)
     check_rounds(algorithm, job)
-    check_public(algorithm, task.data)
+    check_task(algorithm, task)
     task.seed = job.seed
     task.check()
     job = with_defaults(job, algorithm, task)

@@ -252,6 +252,19 @@ class Task(ABC):
         """Judge a model on examples, as sums (``count``, ``loss``, ``correct`` or ``squared_error``, …)."""
 
     @property
+    def judges_outputs(self) -> bool:
+        """Whether it can judge outputs that are not a model's own."""
+        return False
+
+    def sums_of_outputs(self, outputs: Array, y: Array) -> Sums:
+        """What :meth:`evaluate` gives for a model with those outputs (n, ...), the classes last.
+
+        Raises:
+            ValueError: it judges whole models only.
+        """
+        raise ValueError(f"task '{self.name}' judges models, and not outputs")
+
+    @property
     def threshold(self) -> float | None:
         """Above it, an output says the second of two classes; None where there is one output for each class."""
         return None

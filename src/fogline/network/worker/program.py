@@ -47,7 +47,7 @@ from fogline.jobs.exchanging import exchanges_of
 from fogline.jobs.job import asks
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_rounds, check_task, local_training, planner, with_defaults
 from fogline.jobs.protection import protection_of
 from fogline.jobs.protection_checks import check_privacy, check_private_model
 from fogline.jobs.reading import parse_job
@@ -255,7 +255,7 @@ class JobWorker:
         """What nodes must know, the first group, and what is frozen."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
-        check_public(self.algorithm, self.task.data)
+        check_task(self.algorithm, self.task)
         check_privacy(self.job, self.algorithm)
         check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)

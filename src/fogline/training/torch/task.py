@@ -295,6 +295,17 @@ class TorchTask(ModuleTask):
                 sums[name] = sums.get(name, 0.0) + value
         return sums
 
+    @property
+    def judges_outputs(self) -> bool:
+        """Not where the module computes its loss, or somebody's own ``evaluate`` judges."""
+        return self.loss != "model" and type(self).evaluate is TorchTask.evaluate
+
+    def sums_of_outputs(self, outputs: Array, y: Array) -> Sums:
+        """Sums over examples whose outputs (n, ...) are given, the classes last."""
+        judge = judge_classes if self.classifies else judge_numbers
+        with torch.inference_mode():
+            return judge(self.classes_back(self.array(outputs)), self.targets(y), self.loss_function, self.fit)
+
     def model_functions(self, job: ClientJob) -> JudgedModel:
         """The model with that device's buffers, as it is judged."""
         if self.keeps or self._functions is None or self._functions[0] != self.seed:
