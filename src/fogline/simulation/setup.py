@@ -18,6 +18,7 @@ from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import BUFFERS, Down
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
+from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.folding import finished
 from fogline.compute.groups import is_bug
@@ -140,6 +141,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_public(algorithm, task.data)
     task.seed = job.seed
     task.check()
+    task = with_trained(task, algorithm)
     job = with_defaults(job, algorithm, task)
     check_target(job.evaluation.target, task.headline)
     check_privacy(job, algorithm)
