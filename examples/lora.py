@@ -18,7 +18,7 @@ from fogline import Lora, Task, adapt, load, simulate
 from fogline.data import Examples, MissingDatasetError, from_clients
 from fogline.training.torch.models import small_transformer
 
-LENGTH, WIDTH, DEVICES, ROUNDS = 64, 64, 10, 10
+LENGTH, WIDTH, DEVICES, ROUNDS = 64, 64, 10, 6
 ADAPTERS = Lora(rank=4, alpha=8, names=("blocks.*",))
 
 SPOKEN = {
@@ -125,7 +125,7 @@ def base(steps: int) -> nn.Module:
     return model
 
 
-def task(pretraining: int = 400, adapted: bool = True) -> Task:
+def task(pretraining: int = 250, adapted: bool = True) -> Task:
     """Each role's next character; ``pretraining``: steps of the base."""
     train, test, _ = texts()
     data = from_clients("roles", train, test=test, classes=letters())
@@ -141,9 +141,9 @@ def perplexities(of: Task, params: object) -> dict[str, float]:
 
 def main() -> None:
     """Prints a table of methods, and one of roles."""
-    local = {"batch_size": 16, "steps": 10, "optimizer": "adam"}
+    local = {"batch_size": 16, "steps": 8, "optimizer": "adam"}
     before = perplexities(task(), task().initial(0))
-    print(f"base: perplexity {np.mean(list(before.values())):.2f}, mean over {len(before)} roles")
+    print(f"base: perplexity {np.mean(list(before.values())):.2f}, mean over {len(before)} roles", flush=True)
     after = dict[str, dict[str, float]]()
     for name, adapted, rate in (
         ("fedavg, all", False, 1e-3), ("fedit", True, 5e-3), ("ffalora", True, 5e-3), ("fedexlora", True, 5e-3),
@@ -161,10 +161,9 @@ def main() -> None:
         rows = result.history
         down, up = ((rows[-1][f"{way}/cloud"] - rows[0][f"{way}/cloud"]) / (ROUNDS - 1) / 1e6 for way in ("down", "up"))
         after[name] = perplexities(own, result.params)
-        print(
-            f"{name:12} {down:6.3f} MB down and {up:6.3f} MB up a round, {rows[0]['down/cloud'] / 1e6 - down:6.3f} MB once; "
-            f"perplexity {np.mean(list(after[name].values())):.2f}"
-        )
+        once, perplexity = rows[0]["down/cloud"] / 1e6 - down, np.mean(list(after[name].values()))
+        sent = f"{down:6.3f} MB down and {up:6.3f} MB up a round, {once:6.3f} MB once"
+        print(f"{name:12} {sent}; perplexity {perplexity:.2f}", flush=True)
     print("role".ljust(20), "base".rjust(12), *(name.rjust(12) for name in after))
     for role in before:
         print(role.ljust(20), f"{before[role]:12.2f}", *(f"{each[role]:12.2f}" for each in after.values()))

@@ -240,7 +240,7 @@ def backbone(
 
 
 def adapted(clients: int = 4) -> Task:
-    """A PyTorch module with low-rank adapters in its large layer: 4,096 numbers train beside 267,779 that are frozen."""
+    """A PyTorch module with low-rank adapters in its large layer: 4,096 numbers train."""
     from torch import nn
 
     from fogline import Lora, adapt

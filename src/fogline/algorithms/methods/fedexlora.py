@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, Moved
 from fogline.algorithms.low_rank import MovingBase, mean_product, sent_in, sent_part
@@ -27,13 +29,13 @@ class FedExLoRA(MovingBase):
             return model, state
         total = sum(one.share for one in whole)
         shares = [one.share / total for one in whole]
-        mean = sum(share * one.moved for share, one in zip(shares, whole, strict=True))
         moved, part = model.copy(), sent_part(spec)
+        mean = np.sum([share * one.moved for share, one in zip(shares, whole, strict=True)], axis=0)
         part.lay(part.cut(model) + mean, moved)
         for layer in low_rank_of(spec):
-            factors = [one.matrices(layer) for one in whole]
-            listed = [(share, b, a) for share, (b, a) in zip(shares, factors, strict=True)]
-            b, a = (sum(share * pair[place] for share, pair in zip(shares, factors, strict=True)) for place in (0, 1))
-            missed = mean_product(listed) - b @ a
+            factors = [(share, *one.matrices(layer)) for share, one in zip(shares, whole, strict=True)]
+            b = np.sum([share * db for share, db, _ in factors], axis=0)
+            a = np.sum([share * da for share, _, da in factors], axis=0)
+            missed = mean_product(factors) - b @ a
             moved[spec.slices[layer.weight]] += model[spec.slices[layer.scale]] * missed.ravel()
         return moved, state

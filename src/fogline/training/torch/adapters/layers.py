@@ -23,7 +23,7 @@ class LoraLayer(nn.Module):
 
     plain: ClassVar[type[nn.Module]]
     """What the layer is when its adapter is merged."""
-    weight: nn.Parameter
+    weight: Tensor
     lora_A: nn.Parameter  # noqa: N815 - as the paper calls them
     lora_B: nn.Parameter  # noqa: N815
     lora_scale: nn.Parameter
@@ -54,8 +54,8 @@ class LoraLayer(nn.Module):
         del self.lora_A, self.lora_B, self.lora_scale, self.lora_dropout
         self.__class__ = self.plain  # pyright: ignore[reportAttributeAccessIssue]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._base(x) + self.lora_scale.detach() * self._low(self._dropped(x))
+    def forward(self, input: Tensor) -> Tensor:
+        return self._base(input) + self.lora_scale.detach() * self._low(self._dropped(input))
 
     def _dropped(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.lora_dropout, self.training) if self.lora_dropout else x
