@@ -13,7 +13,7 @@ from fogline.data import PARTITIONERS
 from fogline.data.loaders.registry import LOADERS
 from fogline.lab import LINK_PRESETS
 from fogline.nodes.policies import POLICIES
-from fogline.plugins import Registry, nearest, suggest
+from fogline.plugins import Registry, first_sentence, nearest, suggest
 from fogline.simulation.profiles import DEVICE_PRESETS
 from fogline.training.backends import backends
 
@@ -136,3 +136,15 @@ assert "torch" not in sys.modules and "sklearn" not in sys.modules
 
 def test_backends_are_the_packages_of_the_training_room() -> None:
     assert backends() == ["sklearn", "torch"]
+
+
+def test_a_summary_is_a_whole_sentence() -> None:
+    def longer() -> None:
+        """Does something of which one has to tell so much (Somebody et al., 2020, in ``theirs``) that it takes
+        two lines. And then more.
+
+        Besides, this.
+        """
+
+    told = "Does something of which one has to tell so much (Somebody et al., 2020, in theirs) that it takes two lines."
+    assert first_sentence(longer) == told

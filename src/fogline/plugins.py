@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 ALIKE = 0.6
 """How alike a word must be to a known one to be taken for it, from 0 to 1."""
+SENTENCE_END = re.compile(r"(?<=[a-z0-9)\]]\.)\s+(?=[A-Z])")
 
 Thing = TypeVar("Thing")
 Added = TypeVar("Added", bound=Callable[..., Any])
@@ -66,7 +67,7 @@ class Registry(Mapping[str, Thing]):
 
         Args:
             name: what jobs and people call it.
-            summary: one line for people; empty takes the first line of the docstring.
+            summary: one line for people; empty takes the first sentence of the docstring.
 
         Raises:
             ValueError: another thing has that name.
@@ -85,7 +86,7 @@ class Registry(Mapping[str, Thing]):
             name: what jobs and people call it.
             thing: what is found under the name.
             source: the class or function that was decorated.
-            summary: one line for people; empty takes the first line of the source's docstring.
+            summary: one line for people; empty takes the first sentence of the source's docstring.
 
         Raises:
             ValueError: another thing has that name.
@@ -96,7 +97,7 @@ class Registry(Mapping[str, Thing]):
             raise ValueError(
                 f"There are two of {self.kind} '{name}': {':'.join(before.origin)} and {':'.join(origin)}."
             )
-        self._plugins[name] = Plugin(name, summary or first_line(source), thing, origin)
+        self._plugins[name] = Plugin(name, summary or first_sentence(source), thing, origin)
 
     def find(self, name: str) -> Plugin[Thing]:
         """The thing of that name; case, ``-`` and ``_`` do not matter.
@@ -214,7 +215,8 @@ def plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def first_line(thing: object) -> str:
-    """The first line of a docstring, for people: without marks."""
-    text = inspect.cleandoc(getattr(thing, "__doc__", None) or "")
-    return text.split("\n")[0].replace("``", "")
+def first_sentence(thing: object) -> str:
+    """The first sentence of a docstring, for people: in one line, without marks."""
+    paragraph = inspect.cleandoc(getattr(thing, "__doc__", None) or "").partition("\n\n")[0]
+    text = " ".join(paragraph.replace("``", "").split())
+    return SENTENCE_END.split(text, maxsplit=1)[0]

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 
 from fogline.aggregation import Partial, Update, fold_named
-from fogline.algorithms import AggregatorContext, Algorithm
+from fogline.algorithms import AggregatorContext, Algorithm, hooks
 from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
 from fogline.data import Examples
 from fogline.params import Entry, Params, SharedPart, Spec
-from fogline.training import Engine, LocalMethod
+from fogline.training import Engine, LocalMethod, Plan
+from fogline.training.context import WORK, Draws, RoundContext
 from fogline.training.home import Home
 from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalResult
+from fogline.training.method import overrides
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Quadratics:
     private: int = 0
     """How many of the numbers, the last ones, each device has of its own."""
     sealed: ClassVar[bool] = False
+    sub_models: ClassVar[None] = None
 
     @classmethod
     def make(cls, devices: int = 6, size: int = 3, seed: int = 0, same_steps: bool = False) -> Quadratics:
@@ -172,8 +175,10 @@ class Run:
 
     def device(self, i: int, down: Down) -> Update:
         p = self.problem
-        local = self.locals.get(i, {})
-        job = ClientJob(i, down.vector, down.counters, int(p.steps[i]), p.rate, 0, local, down.received)
+        local, plan = self.locals.get(i, {}), Plan(int(p.steps[i]), int(p.samples[i]), p.rate)
+        if overrides(self.method, "phases"):  # Who draws a number of steps makes those of the problem here.
+            plan = hooks.work(self.method, plan, RoundContext(f"client-{i}", self.moves, Draws(0, 0, WORK)))
+        job = ClientJob(i, down.vector, down.counters, plan.steps, p.rate, 0, local, down.received)
         (done,) = run_cohort(p.trainer(self.method), self.method, p, [job])  # type: ignore[arg-type]
         assert done.update is not None
         self.locals[i] = done.local

@@ -69,7 +69,13 @@ def task(new: bool = False) -> fogline.Task:
 
 
 def simulate(method: Algorithm, new: bool = False, **more: Any) -> Result:
-    settings = {"rounds": ROUNDS, "processes": 0, "progress": False, "chunk": 4, "engine": "loop"} | more
+    settings: dict[str, Any] = {
+        "rounds": ROUNDS,
+        "processes": 0,
+        "progress": False,
+        "chunk": 4,
+        "engine": "loop",
+    } | more
     return fogline.simulate(task(new), method, local=LOCAL, **settings)
 
 
@@ -327,4 +333,4 @@ def test_phases_are_refused_beside_a_local_round_and_where_single_examples_are_p
     with pytest.raises(ValueError, match="so that its phases would never be called"):
         check_method(Both)
     with pytest.raises(JobError, match="the method trains in phases, over which nobody accounts"):
-        simulate(make("fedbabu"), privacy={"unit": "example", "noise": 1.0})
+        simulate(Idle(), privacy={"unit": "example", "noise": 1.0})

@@ -56,9 +56,10 @@ def run(method: Algorithm, task: Task = TASK, tree: Tree | None = None, rounds: 
     return simulate(task, method, tree, rounds=rounds, local=local, engine="loop", processes=0, progress=False, **more)
 
 
-def test_each_number_moves_by_the_mean_over_those_who_have_it() -> None:
+@pytest.mark.parametrize("scaler", [False, True])
+def test_each_number_moves_by_the_mean_over_those_who_have_it(scaler: bool) -> None:
     """One step of full batches on two layers, with slices by hand."""
-    start, done = TASK.initial(0), run(make("heterofl", masked=False), shares=WEAK).params
+    start, done = TASK.initial(0), run(make("heterofl", masked=False, scaler=scaler), shares=WEAK).params
     sums, weights = np.zeros(start.vector.size), np.zeros(start.vector.size)
     for place, (name, size) in enumerate(SIZES.items()):
         units = 3 if name.startswith("weak") else 6
@@ -67,7 +68,8 @@ def test_each_number_moves_by_the_mean_over_those_who_have_it() -> None:
             start.view("2.weight")[:, :units], start.view("2.bias"),
         ))  # fmt: skip
         x, y = map(torch.as_tensor, DATA.at(place))
-        nn.functional.cross_entropy((x @ w1.T + b1).relu() @ w2.T + b2, y.long()).backward()
+        hidden = (x @ w1.T + b1) / (0.5 if scaler and units == 3 else 1.0)
+        nn.functional.cross_entropy(hidden.relu() @ w2.T + b2, y.long()).backward()
         at = 0
         for entry, tensor in zip(TASK.spec.entries, (w1, b1, w2, b2), strict=True):
             slot = np.zeros(entry.shape)
@@ -86,6 +88,16 @@ def test_with_whole_models_it_is_fedavg_to_the_bit(tree: Tree | None) -> None:
     wanted = run(FedAvg(), tree=tree, rounds=2).params.vector
     for shares in ({}, {"devices": {"*": 1.0}}, {"speed": 1.0}):
         assert np.array_equal(run(make("heterofl"), tree=tree, rounds=2, shares=shares).params.vector, wanted)
+
+
+@pytest.mark.parametrize("name", ["heterofl", "partial_layers"])
+def test_devices_that_step_together_come_to_what_each_comes_to(name: str) -> None:
+    local = {"learning_rate": 0.3, "steps": 3, "batch_size": 3}
+    one, other = (
+        simulate(TASK, name, rounds=1, local=local, engine=engine, processes=0, progress=False, shares=WEAK).params
+        for engine in ("loop", "stacked")
+    )
+    assert other.vector == pytest.approx(one.vector, abs=1e-6)
 
 
 METHODS = {
@@ -148,8 +160,22 @@ def test_ordered_dropout_without_a_smaller_width_is_plain_sgd() -> None:
     """The nested models are what the device trains: with one width that is the device's own, FjORD is HeteroFL."""
     shares = {"devices": {"*": 0.55}}
     fjord = run(make("fjord", widths=(0.5,)), rounds=2, shares=shares).params.vector
-    hetero = run(make("heterofl", widths=(0.5,), masked=False), rounds=2, shares=shares).params.vector
+    hetero = run(make("heterofl", widths=(0.5,), masked=False, scaler=False), rounds=2, shares=shares).params.vector
     assert fjord == pytest.approx(hetero, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["heterofl", "fjord", "partial_layers"])
+def test_what_is_frozen_is_cut_with_the_rest_and_stays(name: str) -> None:
+    def frozen() -> nn.Module:
+        module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+        module[0].requires_grad_(False)
+        return module
+
+    done = run(make(name), Task(frozen, DATA), shares={"devices": {"weak-*": 0.6}})
+    assert (done.counts, done.history[-1]["updates"]) == ({}, 4)
+    start = Task(frozen, DATA).initial(0)
+    assert np.array_equal(done.params.view("0.weight"), start.view("0.weight"))
+    assert (done.params.view("2.weight") != start.view("2.weight")).any()
 
 
 class Batchnorm(nn.Sequential):
@@ -184,8 +210,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_go_together_is_refused_before_the_run(name: str) -> None:
     given, why = REFUSED[name]
+    asked: dict[str, Any] = {"method": make("heterofl"), "shares": WEAK, **given}
     with pytest.raises(JobError) as caught:
-        run(given.pop("method", make("heterofl")), **({"shares": WEAK} | given))
+        run(**asked)
     assert why in str(caught.value)
 
 

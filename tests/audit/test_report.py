@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,8 +16,9 @@ import pytest
 from sklearn.linear_model import SGDClassifier
 
 import fogline
-from fogline import Job, Tier, Tree
+from fogline import Job, Privacy, Tier, Tree
 from fogline.audit import AuditSettings, Finding, LeakReport, audit_leaks
+from fogline.audit.leaks import facts_of
 from fogline.audit.page import page_of
 from fogline.audit.pictures import drawn, png
 from fogline.audit.verdict import verdict_of
@@ -39,6 +41,9 @@ def test_a_page_is_whole_by_itself(report: LeakReport) -> None:
     assert "&lt;b&gt;mine" in page
     for sentence in report.verdict:
         assert sentence.split("(")[0] in page.replace("&#x27;", "'").replace("&quot;", '"')
+    assert "counts as rebuilt" in page
+    unbuilt = replace(report, findings=tuple(one for one in report.findings if not one.rebuilt))
+    assert "counts as rebuilt" not in page_of(unbuilt)
     assert page.count("<figure") == sum(len(one.rebuilt) for one in report.findings) > 2
 
 
@@ -86,6 +91,10 @@ def test_a_verdict_says_who_learned_what_and_what_would_help() -> None:
     assert cloud == "The cloud got hints of whether an example was trained on."
     assert model == "Whoever gets the models learned nothing that a guess does not have."
     assert "secagg" in advice
+    noised = Job(tree=Tree(cloud=Tier(), fog=Tier()), privacy=Privacy())
+    assert 'with privacy.mechanism = "skellam"' in verdict_of(noised, findings)[-1]
+    of_sums = verdict_of(Job(), [Finding("labels", "cloud", "leaks", "", None, 4)])[0]
+    assert of_sums == "The cloud learned which labels several devices have together."
     assert "secagg" not in verdict_of(Job(tree=Tree(cloud=Tier(exchange="secagg"))), findings[:1])[-1]
 
 
@@ -116,3 +125,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
             main(["audit", "leaks", "job.toml", *arguments])
         assert ended.value.code == 2
         assert why in capsys.readouterr().err
+
+
+def test_the_facts_name_the_tier_that_adds_noise() -> None:
+    tree, data = Tree(cloud=Tier(), fog=Tier()), digits(4, 20)
+    assert facts_of(Job(tree=tree, privacy=Privacy()), data)["privacy"].startswith("gaussian at cloud:")
+    assert facts_of(Job(tree=tree, privacy=Privacy(unit="example")), data)["privacy"].startswith("gaussian at devices:")

@@ -15,14 +15,14 @@ from cyclopts import App
 
 from fogline.cli import main
 from fogline.cli.app import COMMANDS
-from fogline.cli.failures import JobFailedError, UsageError, reported
+from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError, reported
 from fogline.governance.errors import TokenError
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import AttackPlan
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
-from fogline.network.cloud.client import OperatorApiError
+from fogline.network.cloud.client import OperatorApiError, RequestRefusedError
 from fogline.network.transport.uplink import RefusedByParentError
 from fogline.nodes.policies.base import SelectionPolicyError
 from fogline.storage import StorageFullError
@@ -117,6 +117,8 @@ def test_bad_input_exits_with_2(
         (SelectionPolicyError("There is no policy 'x'"), 2, "fogline: There is no policy 'x'\n"),
         (JobFailedError("Job 1 failed"), 1, "fogline: Job 1 failed\n"),
         (RefusedByParentError("NAME was revoked"), 1, "fogline: NAME was revoked\n"),
+        (RequestRefusedError("There is no job 'x'"), 2, "fogline: There is no job 'x'\n"),
+        (RoundsLostError("6 of 10 rounds came to nothing"), 3, "fogline: 6 of 10 rounds came to nothing\n"),
         (OperatorApiError("The cloud does not answer"), 1, "fogline: The cloud does not answer\n"),
         (StorageFullError("The disk is full"), 1, "fogline: The disk is full\n"),
         (ConnectionError("Nobody answers at the door"), 1, "fogline: Nobody answers at the door\n"),

@@ -41,14 +41,18 @@ def kept(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plo
     paths: list[Path] = []
     runs = [run(result, seed, pooled=0.95 + seed / 100) for seed in (1, 2, 3)]
     for i, one in enumerate([*runs, run(result, 1, "scaffold")]):
-        folder = RunFolder.create(tmp_path / f"run-{i}", one.job)
-        for row in one.history:
-            folder.append(row)
-        for baseline in one.baselines.values():
-            folder.keep_baseline(baseline)
-        folder.finish(one)
-        paths.append(folder.path)
+        paths.append(keep(tmp_path / f"run-{i}", one))
     return paths
+
+
+def keep(path: Path, one: Result) -> Path:
+    """A finished run's folder."""
+    folder = RunFolder.create(path, one.job)
+    for row in one.history:
+        folder.append(row)
+    for baseline in one.baselines.values():
+        folder.keep_baseline(baseline)
+    return folder.finish(one)
 
 
 def compare(*arguments: Any) -> None:
@@ -63,6 +67,7 @@ def test_runs_that_differ_in_their_seed_are_one_line(kept: list[Path], capsys: p
     assert first.split()[:3] == ["1", "fedprox", "1–3"]
     assert f"{statistics.mean(finals):.2f} ± {statistics.stdev(finals):.2f}" in first
     assert "97.00 ± 1.00" in first
+    assert "rounds done" in lines[0]
     assert f"{40 * EVERY_ROUND / 1e6:.0f} MB" in first
     second = next(line for line in lines if line.startswith("2"))
     assert second.split()[:3] == ["2", "scaffold", "1"]
@@ -82,6 +87,27 @@ def test_what_differs_is_a_column_and_nothing_else(result: Result) -> None:
     both = [runs[1].history[3]["accuracy"], runs[2].history[3]["accuracy"]]
     assert means[1].mean == pytest.approx(statistics.mean(both))
     assert means[1].deviation == pytest.approx(statistics.stdev(both))
+
+
+def test_a_method_without_parameters_has_no_column_of_none(result: Result) -> None:
+    runs = [run(result, 0), run(result, 0)]
+    methods = Method(name="fedavg"), Method(name="fedprox", parameters={"mu": 0.1})
+    for one, method in zip(runs, methods, strict=True):
+        one.job = one.job.model_copy(update={"algorithm": method})
+    groups = groups_of([compared(one, str(i)) for i, one in enumerate(runs)])
+    assert [group.settings for group in groups] == [
+        {"algorithm": "fedavg", "algorithm.parameters.mu": None},
+        {"algorithm": "fedprox", "algorithm.parameters.mu": 0.1},
+    ]
+    assert [group.label for group in groups] == ["1 fedavg", "2 fedprox, mu 0.1"]
+
+
+def test_a_baseline_of_some_runs_says_of_how_many(
+    kept: list[Path], result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fourth = keep(tmp_path / "fourth", run(result, 4))
+    compare(*kept[:3], fourth, "--no-plot")
+    assert "97.00 ± 1.00 (3 of 4)" in capsys.readouterr().out
 
 
 def test_a_star_and_a_tree_differ_in_what_was_set(result: Result) -> None:
@@ -126,7 +152,7 @@ def test_the_plot_shows_a_curve_a_group(kept: list[Path], result: Result, capsys
     at = [100 * statistics.mean([runs[0].history[1]["accuracy"], runs[1].history[1]["accuracy"]])]
     assert rounds.lines[0].get_ydata()[0] == pytest.approx(at[0])
     assert sent.lines[0].get_xdata()[0] == pytest.approx(2 * EVERY_ROUND / 1e6)
-    assert [text.get_text() for text in final.get_yticklabels()] == ["1 fedprox", "2 scaffold"]
+    assert [text.get_text() for text in final.get_yticklabels()] == ["1", "2"]  # The legend has the rest.
     assert png(comparison_figure(groups)).startswith(b"\x89PNG")
 
 

@@ -24,6 +24,7 @@ from fogline.jobs.job import AttackPlan, JobNeeds, Method, Publish
 from fogline.jobs.shares import Shares
 from fogline.jobs.tree import Quarantine
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
+from fogline.stages import STAGES, Extent, LinkContext, make, pipeline
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -121,6 +122,26 @@ def test_the_table_of_methods_names_every_hook_and_examples_that_override_it() -
             own = [hook for hook in hooks if getattr(kind, hook, None) is not getattr(Algorithm, hook, None)]
             assert own, f"{example} overrides none of {hooks}"
     assert named - {"gradient_at", "private"} == set(HOOKS)
+
+
+def test_the_table_of_stages_is_what_they_say_of_themselves() -> None:
+    text = (ROOT / "docs" / "stages.md").read_text()
+    rows = re.findall(r"^\| `(.+?)` \| ([\d.]+) \| (yes|no) \| (yes|no) \|", text, re.MULTILINE)
+    assert {stage.partition("(")[0] for stage, *_ in rows} == set(STAGES)
+    million = {"delta": Extent(np.dtype(np.float32), 1_000_000)}
+    for stage, bits, bias, linear in rows:
+        made = make(stage)
+        assert 8 * made.size(million) / 1_000_000 == pytest.approx(float(bits), abs=0.006), stage
+        assert (bias == "no", linear == "yes") == (made.unbiased, made.linear), stage
+
+
+def test_the_stage_in_the_documents_is_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "stages.md").read_text(), re.DOTALL)
+    (tmp_path / "documented_stage.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    sent, vector = pipeline(("documented_stage:Shares",)), np.linspace(-2, 1, 50, dtype=np.float32)
+    received = sent.receive(sent.send({"delta": vector}, {}, LinkContext())[0])["delta"]
+    assert 0 < np.abs(received - vector).max() <= 0.0101
 
 
 def test_the_methods_in_the_documents_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

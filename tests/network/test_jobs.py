@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from fogline.cli.commands.jobs.watch import conclude
+from fogline.cli.failures import RoundsLostError
 from fogline.jobs import Tier, Tree
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.run_files import load_run
+from fogline.network.cloud import scheduler
 from fogline.network.cloud.records import Record
 from fogline.network.node.driver import ENTRIES
 from fogline.network.node.process import Listening
 from fogline.network.transport.messages import ParentAddress
+from fogline.network.worker.client import WorkerClient
 from fogline.network.worker.discretion import REQUEST, STEP, TRAINING
+from fogline.nodes.policies.rotation import turn_of
 from fogline.nodes.records import Accepted
 from fogline.params import Params
 from fogline.simulation.run import run
@@ -263,6 +270,50 @@ def test_a_job_that_is_stopped_keeps_what_it_has_learned(runner: asyncio.Runner,
         assert record.state == "stopped"
         assert 1 <= record.done < 500
         assert np.abs(made.model(record).vector).max() > 0
+
+    runner.run(work())
+
+
+def test_a_job_that_nobody_has_loaded_says_so_and_is_stopped_at_once(
+    runner: asyncio.Runner, clusters: dict[int, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that never comes to an end of loading: at the cloud, or at all nodes."""
+    made = clusters[0]
+
+    async def never(*_: object) -> Any:
+        await asyncio.Event().wait()
+
+    async def work(what: str, why: str) -> None:
+        record = await made.submit(job(fogs=0))
+        assert (await made.until(record, what)).level == logging.INFO
+        (record,) = await made.client.jobs(record.job)
+        assert (record.state, record.why) == ("running", why)
+        await made.client.stop(record.job)
+        assert (await made.finish(record)).state == "stopped"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scheduler, "prepare", never)
+        runner.run(work("loading", "the cloud loads it"))
+    monkeypatch.setattr(WorkerClient, "open", never)
+    runner.run(work("began", "0 of 4 devices have loaded it"))
+
+
+def test_a_job_of_which_rounds_came_to_nothing_says_so(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
+    """In two of three rounds no child, or too few of them, have their turn."""
+    made = clusters[0]
+    turns = [turn_of(f"client-{i}", 3) for i in range(4)]
+    counted = [i for i in range(5) if turns.count(i % 3) >= 3]
+    assert 0 < len(counted) < 5
+
+    async def work() -> None:
+        rotation = 'policy = "rotation"\npolicy_parameters = { period = 3 }\nquorum = 3\ndeadline = 0.2'
+        record = await made.finish(await made.submit(job(rounds=5, fogs=0, cloud=rotation)))
+        assert (record.state, record.lost) == ("finished", 5 - len(counted))
+        assert record.why.startswith(f"{record.lost} of 5 rounds came to nothing (")
+        result = load_run(made.folder / "cloud" / "runs" / record.job)
+        assert result.lost_rounds == record.lost
+        with pytest.raises(RoundsLostError, match="finished, but"):
+            conclude(record)
 
     runner.run(work())
 

@@ -139,6 +139,16 @@ def test_only_the_last_leg_of_a_lap_ends_a_round() -> None:
     assert finals == [False, True]
 
 
+def test_a_lap_with_too_few_legs_is_a_round_that_came_to_nothing() -> None:
+    root = Driver("ring", quorum=1.0, rounds=2).start("a", "b")
+    root.fire("deadline/0", after=50.0)
+    root.answer(next(iter(root.node.ledger.busy)))
+    assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (1, 1)
+    for _ in range(2):
+        root.answer(next(iter(root.node.ledger.busy)))
+    assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (2, 1)
+
+
 def test_a_lost_leg_takes_its_share_of_the_laps_time_and_the_lap_goes_on() -> None:
     root = Driver("ring").start("a", "b", "c", "d")
     assert root.timers == {"deadline/0": 25.0}

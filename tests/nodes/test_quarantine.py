@@ -90,13 +90,13 @@ def test_where_no_rule_is_asked_nothing_is_written() -> None:
 SCORES = st.lists(st.lists(st.floats(0.0, 1.0), min_size=6, max_size=6), min_size=1, max_size=30)
 
 
-@given(SCORES, st.floats(0.0, 0.95), st.floats(0.05, 0.95), st.integers(0, 4), st.integers(1, 5))
+@given(SCORES, st.floats(0.0, 0.95), st.floats(0.05, 0.95), st.integers(0, 4), st.integers(1, 5), st.integers(1, 7))
 def test_reputation_is_the_formula_and_no_more_are_cut_off_than_may_lie(
-    rounds: list[list[float]], memory: float, below: float, length: int, most: int
+    rounds: list[list[float]], memory: float, below: float, length: int, most: int, needed: int
 ) -> None:
-    reputation = Reputation(Quarantine(memory=memory, below=below, rounds=length, most=most))
+    reputation = Reputation(Quarantine(memory=memory, below=below, rounds=length, most=most), needed)
     expected = dict.fromkeys("abcdef", 1.0)
-    most = min(most, 2)  # Fewer than half.
+    most = max(0, min(most, 2, 6 - needed))  # Fewer than half, and enough are left for a round.
     for scores in rounds:
         out = set(reputation.barred)
         reputation.close_round()

@@ -58,6 +58,7 @@ def test_places_are_those_of_the_numbers_in_the_ranges(w: Axes, b: Axes) -> None
     [
         ("{", "cannot be read"),
         ("[1]", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
         ('{"w":[[[0,1.5]],null]}', "no two whole numbers"),
         ('{"w":[[[0,true]],null]}', "no two whole numbers"),
         ('{"other":[null]}', "'other', which is no entry"),

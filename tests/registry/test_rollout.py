@@ -181,6 +181,14 @@ def test_by_hand() -> None:
     assert cloud.last.state == "done"
 
 
+def test_a_version_does_not_supersede_itself() -> None:
+    cloud = Cloud().tell(Begin(served(2), RolloutPlan()))
+    cloud.tell(Begin(served(2), RolloutPlan(automatic=False)))
+    assert not any("supersedes" in note for note in cloud.notes)
+    cloud.tell(Begin(served(3), RolloutPlan()))
+    assert any("Version 3 of vibration supersedes" in note for note in cloud.notes)
+
+
 @pytest.mark.parametrize("event", [Pause(), Resume(), Abort(), Advance()])
 def test_commands_that_make_no_sense_are_refused(event: Event) -> None:
     with pytest.raises(RolloutError, match="nothing is being rolled out"):

@@ -311,3 +311,17 @@ def test_a_worker_that_is_killed_is_told() -> None:
     wrong = fogline.Task(linear, from_arrays("small", x, y, parts, classes=3), loss=loss)
     with pytest.raises(RuntimeError, match=r"ended in the middle of its work \(killed, or out of memory\)"):
         fogline.simulate(wrong, rounds=1, processes=2, progress=False, evaluation={"where": "devices"})
+
+
+def test_a_start_that_is_not_there_is_said_in_words() -> None:
+    with pytest.raises(fogline.JobError, match=r"the model no\.safetensors cannot be read: No such file or directory$"):
+        fogline.simulate(task(), rounds=1, start="no.safetensors", progress=False)
+
+
+def test_a_place_where_nobody_can_be_malicious_names_those_that_can() -> None:
+    for tree, right in (
+        (fogline.Tree(), "it must be 'devices'"),
+        (fogline.Tree(cloud=fogline.Tier(), fog=fogline.Tier()), "it must be 'fog' or 'devices'"),
+    ):
+        with pytest.raises(fogline.JobError, match=right):
+            fogline.simulate(task(), tree=tree, attack={"name": "sign_flip", "at": "cloud"}, progress=False)

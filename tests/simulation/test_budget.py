@@ -52,7 +52,7 @@ def test_what_is_only_counted_ends_nothing() -> None:
     assert len(result.history) == 3
     assert "no limit is set" in result.summary()
     unprotected = simulate(2, {"clip": 0.05, "noise": 0})
-    assert "ε = without bound" in unprotected.summary()
+    assert "no bound on ε" in unprotected.summary()
     assert "epsilon" not in fogline.simulate(numbers(20, 4), rounds=1, processes=0, progress=False).history[0]
 
 

@@ -11,13 +11,28 @@ from torch import nn
 
 import fogline
 from fogline.algorithms import ClientUpdate, Weighted
+from fogline.cli.commands.simulation import check_rounds
+from fogline.cli.failures import RoundsLostError
 from fogline.data import Examples, from_clients
 from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
+from fogline.monitoring.progress import Silent
+from fogline.nodes.policies.rotation import turn_of
 from fogline.simulation.run import run
 from fogline.training.context import DeviceContext
+
+
+class Told(Silent):
+    """Keeps what people should know."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
 
 LOOP = {"local": {"learning_rate": 0.5}, "processes": 0, "progress": False, "engine": "loop"}
 
@@ -121,6 +136,33 @@ def test_rounds_below_the_minimum_are_abandoned() -> None:
         fogline.simulate(task(2, wild=2), tree=fogline.Tree(minimum=3), rounds=2, **LOOP)
     result = fogline.simulate(task(3, wild=1), tree=fogline.Tree(minimum=3), rounds=2, **LOOP)
     assert [row["devices"] for row in result.history] == [3, 3]
+
+
+def test_rounds_that_came_to_nothing_are_told_and_end_with_a_status(tmp_path: Path) -> None:
+    """Nobody's turn comes in one round of three, which was known before."""
+    rotation = fogline.Tier(policy="rotation", policy_parameters={"period": 3}, deadline=5)
+    given = {"tree": fogline.Tree(cloud=rotation), "rounds": 7, "engine": "loop", "processes": 0}
+    told = Told()
+    with RunFolder.create(tmp_path / "run", Job.model_validate(given)) as kept:
+        result = run(Job.model_validate(given), task(2), kept, progress=told)
+        loaded = kept.load()
+    empty = set(range(3)) - {turn_of(f"good-{i}", 3) for i in range(2)}
+    counted = [i + 1 for i in range(7) if i % 3 not in empty]
+    assert [row["round"] for row in result.history] == counted
+    assert result.lost_rounds == loaded.lost_rounds == 7 - len(counted) > 0
+    assert f"{7 - len(counted)} of 7 rounds came to nothing" in loaded.summary()
+    assert any(f"Of every 3 rounds of cloud, {len(empty)} will come to nothing" in note for note in told.notes)
+    with pytest.raises(RoundsLostError, match=r"of 7 rounds came to nothing .*nobody could be asked") as ended:
+        check_rounds(loaded)
+    assert ended.value.exit_code == 3
+
+
+def test_a_run_that_was_ended_early_has_lost_no_round() -> None:
+    result = fogline.simulate(
+        task(1), rounds=5, on_round=lambda row, *_: fogline.STOP if row["round"] == 2 else None, **LOOP
+    )
+    assert (len(result.history), result.lost_rounds) == (2, 0)
+    check_rounds(result)
 
 
 def test_a_round_of_fewer_devices_than_any_before_is_told_once() -> None:

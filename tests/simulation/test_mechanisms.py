@@ -96,6 +96,7 @@ def test_people_read_whose_noise_it_is() -> None:
     assert "adds a share of noise (skellam), under masks" in promise_of(job("skellam", FOGS["skellam"]))
     assert "against everybody else, fog included" in promise_of(job("skellam", FOGS["skellam"]))
     assert "is in at most 4 releases" in promise_of(job("ftrl", STAR["ftrl"]))
+    assert "is in at most 1 release," in promise_of(job("ftrl", STAR["ftrl"], rounds=2))
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -111,6 +111,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"algorithm": Tells(), "tree": FOGS, "privacy": {"unit": "site"}},
         "It reports 'metric/size' beside its movement",
     ),
+    "a model of which part stays on devices": (
+        {"algorithm": "fedper"},
+        "FedPer keeps part of the model on each device, so that only devices can judge it, .* exclude each other",
+    ),
     "judging devices": ({"evaluation": {"where": "devices"}}, "evaluation.where is 'devices', but devices that judge"),
     "queries": ({"queries": "label_counts"}, "queries has 'label_counts', whose answers are sums of examples"),
     "losses": ({"tree": Tree(cloud=Tier(policy="oort"))}, "cloud.policy is 'oort', which selects by what is known"),

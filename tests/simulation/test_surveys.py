@@ -18,7 +18,8 @@ from fogline.data import Examples, FederatedData
 from fogline.jobs.errors import check
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector
-from fogline.simulation.setup import probe, setting_of
+from fogline.simulation.setup import setting_of
+from fogline.simulation.sizing import probe
 from fogline.training import ClientJob, LocalMethod, LocalTraining
 from fogline.training.context import DeviceContext
 from fogline.training.task import Task
@@ -334,3 +335,19 @@ def test_a_method_says_with_which_weights_a_device_is_judged() -> None:
         vector = judged.params.vector * 0.5 + shift
         sums.append(task.evaluate(Params(task.spec, vector, start.counters), data.judged(client)))
     assert judged.metrics["loss"] == pytest.approx(sum(s["loss"] for s in sums) / sum(s["count"] for s in sums))
+
+
+def test_where_devices_judge_another_model_they_judge_the_one_received_too() -> None:
+    """As FedAvg's devices find it, which received the same."""
+    plain, tuned = simulate(tree=TREE), simulate(tree=TREE, evaluation=DEVICES | {"fine_tune": {"epochs": 2}})
+    assert plain.common is None
+    assert not any(name.startswith("common/") for name in plain.history[-1])
+    assert tuned.common == plain.devices
+    assert tuned.devices is not None
+    assert tuned.devices.mean > tuned.common.mean
+    assert 0 < tuned.history[-1]["common/better"] <= 12
+    assert "With the common model" in tuned.summary()
+    alone = simulate(evaluation=DEVICES | {"fine_tune": {"epochs": 2, "learning_rate": 1e-9}})
+    assert alone.common is not None
+    assert alone.metrics["loss"] == pytest.approx(simulate().metrics["loss"], rel=1e-6)
+    assert alone.history[-1]["common/better"] == 12

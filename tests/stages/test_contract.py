@@ -81,6 +81,14 @@ def test_errors_keep_to_their_bound(text: str) -> None:
             assert np.mean(errors) <= 1.1 * stage.error(size) * square + 1e-12, (name, size)
 
 
+@pytest.mark.parametrize("text", [text for text in TEXTS if text != "fp16"])  # Which says from where to where it goes.
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_the_size_of_numbers_does_not_matter(text: str, size: float) -> None:
+    stage, vector = make(text), (size * shapes(3000)["normal"]).astype(np.float32)
+    off = through(stage, vector) / size - vector.astype(np.float64) / size
+    assert off @ off <= 1.1 * stage.error(3000) * 3000 * 1.1
+
+
 @pytest.mark.parametrize("text", [text for text in TEXTS if make(text).unbiased and not make(text).remembers])
 def test_what_is_called_unbiased_is(text: str) -> None:
     """The mean of many tries errs by as little as independent errors do."""

@@ -15,7 +15,7 @@ from fogline.compute.groups import Groups
 from fogline.compute.messages import Message
 from fogline.params import write_arrays
 from fogline.privacy.rotation import sylvester
-from fogline.stages import Extent, LinkContext, Stage, make, pipeline
+from fogline.stages import Extent, LinkContext, Stage, StageError, make, pipeline
 from fogline.stages.rotated_code import CENTROIDS, UNIT
 from tests.compute.test_refusals import good
 from tests.toy import SPEC
@@ -114,3 +114,9 @@ def test_what_half_precision_has_no_room_for_is_refused_in_a_sentence(tmp_path: 
         write_arrays(tmp_path / text, Message.of_update(update).encoded(sent, {}, LinkContext())[0])
         refusal = Groups(algorithms.make("fedavg"), SPEC).refusal(read_update(str(tmp_path / text), stages=sent))
         assert (refusal is None) if said is None else (said in str(refusal))
+
+
+@pytest.mark.parametrize("text", ["qsgd(levels=1, feedback=true)", "eden(bits=5)", "qsgd(levels=128)"])
+def test_settings_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(StageError, match=r"could grow without end|must be at least 1 and at most"):
+        make(text)

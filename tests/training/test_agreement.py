@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from tests.training.cohorts import (
     Sharp,
     Weighted,
     distance,
+    jobs_of,
     spoil,
     task_of,
     three_rounds,
@@ -59,6 +62,29 @@ def assert_engines_agree(task: TorchTask, method: type[LocalMethod], local: Loca
     reference = three_rounds(task, "loop", method(), local)
     for engine in FAST:
         assert distance(task, reference, three_rounds(task, engine, method(), local)) < TOLERANCE, engine
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [
+        (LocalMethod, "decay"), (Proximal, "plain"), (Normed, "nesterov"), (Sharp, "clip"), (Everything, "momentum"),
+        (LocalMethod, "adam"), (Contrastive, "adamw"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("known", [True, False], ids=["kernels", "autograd"])
+def test_only_what_is_named_trains(method: type[LocalMethod], setting: str, known: bool) -> None:
+    """The rest stays to the bit, whatever would move it: decay, momentum, a hook."""
+    task, local = task_of() if known else task_of(Branches), SETTINGS[setting]
+    names = [entry.name for entry in task.spec.entries]
+    only = frozenset(names[2:4])
+    jobs = [replace(job, only=only) for job in jobs_of(task, local)]
+    reference = task.build("loop", method(), local).train(jobs)
+    for engine in FAST:
+        done = task.build(engine, method(), local).train(jobs)
+        assert distance(task, reference, done) < TOLERANCE, engine
+        for trained in (*reference, *done):
+            moved = trained.end != jobs[0].start
+            assert {name for name in names if moved[task.spec.slices[name]].any()} == only
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+pytest.importorskip("peft")
+pytest.importorskip("transformers")
 
+import peft
+import transformers
 from torch import nn
 
 from fogline import Task, simulate

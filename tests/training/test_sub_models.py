@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from fogline import Task
 from fogline.data import from_clients
 from fogline.params import Params
+from fogline.training.context import LocalBatch
+from fogline.training.sub_models import SubModel
 from fogline.training.torch.sub_models.axes import UncuttableError, ranges
+from fogline.training.torch.sub_models.nested import NestedModel
 from fogline.training.torch.sub_models.tracing import trace
 
 
@@ -64,6 +67,11 @@ class Exits(nn.Module):
 def task_of(module: Callable[[], nn.Module], x: Any, classes: int = 3) -> Task:
     y = np.arange(len(x)) % classes
     return Task(module, from_clients("few", {"a": (x, y), "b": (x, y)}, classes=classes))
+
+
+def smaller(model: SubModel) -> Task:
+    """The task of a smaller model."""
+    return cast("Task", model.task)
 
 
 NUMBERS = np.random.default_rng(0).random((6, 4), np.float32)
@@ -117,7 +125,7 @@ def test_units_that_give_nothing_can_be_cut_off(module: Callable[[], nn.Module],
         places = small.ranges.trained(task.spec)
         lone.vector[places] = whole.vector[places]
         lone.view("norm.running_var")[:] = whole.view("norm.running_var")
-        one, other = task.evaluate(lone, task.data.at(0)), small.task.evaluate(small.cut(whole), task.data.at(0))  # type: ignore[attr-defined]
+        one, other = task.evaluate(lone, task.data.at(0)), smaller(small).evaluate(small.cut(whole), task.data.at(0))
         assert one == pytest.approx(other, rel=1e-5)
     assert small.ranges.spec(task.spec) == small.task.spec
     assert small.cost < task.cost
@@ -130,10 +138,10 @@ def test_a_shallow_model_has_the_first_outputs_in_the_order_of_the_whole() -> No
     assert [entry.name for entry in small.task.spec.entries] == [
         *("body1.0.weight", "body1.0.bias", "head1.weight", "head1.bias")
     ]
-    module, part = Exits(), small.task.untrained()  # type: ignore[attr-defined]
+    module, part = Exits(), smaller(small).untrained()
     task.layout.load(module, whole.vector, whole.counters)
     cut = small.cut(whole)
-    small.task.layout.load(part, cut.vector, cut.counters)  # type: ignore[attr-defined]
+    smaller(small).layout.load(part, cut.vector, cut.counters)
     x = torch.from_numpy(NUMBERS)
     (first,) = part(x)
     assert torch.equal(first, module(x)[0])
@@ -195,3 +203,23 @@ def test_what_cannot_be_cut_is_named(module: Callable[[], nn.Module], why: str) 
 def test_one_output_is_no_row_of_depths() -> None:
     with pytest.raises(ValueError, match="gives one output, and a shallower one wants an output at each depth"):
         _ = task_of(lambda: of(nn.Linear(4, 3)), NUMBERS).cutter().exits
+
+
+def test_a_nested_model_gives_what_the_smaller_one_gives_and_its_gradient_goes_to_the_whole() -> None:
+    task = task_of(lambda: of(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), NUMBERS)
+    half, third = task.cutter().narrow(0.5), task.cutter().narrow(0.3)
+    whole, module, part = task.initial(0), cast("nn.Sequential", task.untrained()), smaller(third).untrained()
+    cut = third.cut(whole)
+    task.layout.load(module, whole.vector, whole.counters)
+    smaller(third).layout.load(part, cut.vector, cut.counters)
+    batch = LocalBatch(torch.from_numpy(NUMBERS), torch.zeros(6, dtype=torch.long))
+    given = NestedModel(task, None, third)(module, batch)
+    assert torch.allclose(given, part(batch.inputs))
+    given.sum().backward()
+    moved = module[2].weight.grad.any(0)
+    assert not moved[2:].any()
+    assert moved[:2].any()
+    own = smaller(half).untrained()
+    cut = half.cut(whole)
+    smaller(half).layout.load(own, cut.vector, cut.counters)
+    assert torch.allclose(NestedModel(smaller(half), half, third)(own, batch), part(batch.inputs))

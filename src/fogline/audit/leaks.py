@@ -14,6 +14,7 @@ from fogline.audit.scene import AuditSettings, Scene
 from fogline.audit.verdict import verdict_of
 from fogline.data import FederatedData
 from fogline.jobs import Job
+from fogline.jobs.protection import DEVICES, protection_of
 from fogline.training.task import Task
 
 EVERYWHERE = "everywhere"
@@ -127,5 +128,7 @@ def facts_of(job: Job, data: FederatedData) -> dict[str, str]:
     }
     if job.privacy is not None:
         one = job.privacy
-        facts["privacy"] = f"{one.mechanism} at {one.at or 'the default'}: noise {one.noise:g}, clip {one.clip:g}"
+        protection = protection_of(job)
+        where = DEVICES if protection is None else protection.tier_of(protection.noise)
+        facts["privacy"] = f"{one.mechanism} at {where}: noise {one.noise:g}, clip {one.clip:g}"
     return {name: text or "none" for name, text in facts.items()}

@@ -35,6 +35,9 @@ figure div { display: flex; gap: 2px; }
 img, svg { width: 4rem; image-rendering: pixelated; background: var(--sheet); display: block; }
 img { height: auto; } svg { width: 6rem; } polyline { fill: none; stroke: currentColor; stroke-width: 1; }
 """
+REBUILDING = """An example counts as rebuilt where the result has at most half the squared error of the best that can be
+said without the update, the nearest of up to 256 other examples or their mean, and is as much nearer to it than to
+these. PSNR is in decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. """
 MEANS: dict[Outcome, str] = {  # The worst first.
     "leaks": "leaks",
     "hints": "hints",
@@ -50,6 +53,7 @@ def page_of(report: LeakReport) -> str:
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.facts.items())
     places = sorted(dict.fromkeys(one.place for one in report.findings), key=EVERYWHERE.__eq__)  # That comes last.
     sections = "".join(_section(place, [one for one in report.findings if one.place == place]) for place in places)
+    rebuilding = REBUILDING if any(one.rebuilt for one in report.findings) else ""
     name = escape(report.job.name)
     return f"""<!doctype html>
 <html lang="en">
@@ -68,10 +72,8 @@ What they saw was taken off the links of a simulation of the job.</p>
 <dl>{facts}</dl>
 {sections}
 <h2>How to read this</h2>
-<p>An example counts as rebuilt where the result has at most half the squared error of the best that can be said without
-the update, the nearest of up to 256 other examples or their mean, and is as much nearer to it than to these. PSNR is in
-decibels, SSIM is 1 for the same picture. Beside each original stands what was made of the update. Attacks that found
-nothing are no proof that there is nothing; those that came through are proof that there is.</p>
+<p>{rebuilding}Attacks that found nothing are no proof that there is nothing; those that came through are proof that
+there is.</p>
 </body>
 </html>
 """

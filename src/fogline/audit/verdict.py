@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fogline.audit.findings import Finding
 from fogline.audit.tap import MODEL
 from fogline.jobs import Job
+from fogline.jobs.protection import protection_of
 
 SAYS = {
     "labels": "which labels a device has",
@@ -17,6 +18,13 @@ SAYS = {
     "lira": "whether an example was trained on",
     "canary": "whether one example was there (epsilon of at least 1)",
 }
+OF_SUMS = {
+    "labels": "which labels several devices have together",
+    "first_layer": "whole examples, read off the first layer, but not whose",
+    "dlg": "whole examples, by search, but not whose",
+    "geiping": "whole examples, by search, but not whose",
+}
+"""The same where the updates of several devices are one: a sum does not tell whose something is."""
 
 
 def verdict_of(job: Job, findings: Sequence[Finding]) -> tuple[str, ...]:
@@ -42,7 +50,8 @@ def _told(findings: Sequence[Finding]) -> dict[str, list[int | None]]:
     """What was learned, and in which trials."""
     told: dict[str, list[int | None]] = {}
     for one in findings:
-        trials = told.setdefault(SAYS.get(one.attack, one.attack), [])
+        says = SAYS.get(one.attack, one.attack)
+        trials = told.setdefault(says if one.devices == 1 else OF_SUMS.get(one.attack, says), [])
         if one.examples not in trials:
             trials.append(one.examples)
     return told
@@ -67,8 +76,18 @@ def _advice(job: Job, findings: Sequence[Finding]) -> str:
     sums = any(one.outcome == "leaks" and one.devices > 1 for one in findings)
     if alone and not any(tier.exchange for tier in job.tree.tiers.values()):
         noise = "noise that devices add" if job.privacy is None else "more noise"
-        return f'Against who sees single updates: exchange = "secagg" in the last tier, or {noise}.'
+        return f'Against who sees single updates: exchange = "secagg" in the last tier{_with(job)}, or {noise}.'
     if sums:
         noise = "noise, by a table [privacy]" if job.privacy is None else "more noise"
         return f"Against who sees sums or models: {noise}; larger cohorts help too."
     return ""
+
+
+def _with(job: Job) -> str:
+    """What the exchange wants beside it."""
+    protection = protection_of(job)
+    if protection is None or protection.mechanism.in_exchange:
+        return ""
+    if protection.privacy.unit == "site":
+        return " without [privacy], whose noise for sites does not go with it"
+    return ' with privacy.mechanism = "skellam" (without privacy.at and privacy.quantile)'

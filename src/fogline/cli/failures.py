@@ -21,6 +21,12 @@ class JobFailedError(FoglineError, RuntimeError):
     """A job that was followed has failed; the text is a sentence."""
 
 
+class RoundsLostError(FoglineError, RuntimeError):
+    """A run is over, and fewer of its rounds counted than were asked for; the text is a sentence."""
+
+    exit_code = 3
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run; the text says how to go on."""
 
@@ -33,7 +39,8 @@ def reported(debug: bool) -> Generator[None]:
         debug: let the traceback through instead.
 
     Raises:
-        SystemExit: with the error's own status, 1 for any other error, and 130 after Ctrl-C.
+        SystemExit: with the error's own status (3 for rounds that were lost), 1 for any other error, and 130 after
+            Ctrl-C.
     """
     try:
         yield

@@ -25,7 +25,7 @@ from fogline.storage import StorageFullError
 
 T = TypeVar("T")
 Addresses = tuple[str, str, str]
-"""Where a node listens, its door, and how others reach it."""
+"""Where a node listens, its enrolment endpoint, and how others reach it."""
 RESTART = Backoff(first=1.0, longest=60.0)
 """Before a start is tried again."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -53,7 +53,9 @@ async def keep_up(
                 up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
                 tell(StatusChange("ready", who=up.address, why=up.enrolment))
                 if not attached:
-                    where = f" listens at {up.address}, its door is at {up.enrolment}" if up.address else " runs"
+                    where = (
+                        f" listens at {up.address}, its enrolment endpoint at {up.enrolment}" if up.address else " runs"
+                    )
                     print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
                 await until_told(up, attached)
             return

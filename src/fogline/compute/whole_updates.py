@@ -28,14 +28,18 @@ class WholeUpdates:
     movement: str
 
     def of(self, value: Update | Partial) -> Update | Partial:
-        """The value, with a weight for each number where it is an update of a smaller model.
+        """The same for what may be a partial result: that is of the whole model already."""
+        return value if isinstance(value, Partial) else self.of_update(value)
+
+    def of_update(self, value: Update) -> Update:
+        """The update, with a weight for each number where it is of a smaller model.
 
         Raises:
             UnusableUpdateError: it is not of the numbers that it says.
         """
-        if isinstance(value, Partial) or value.ranges is None:
-            return value
         ranges = value.ranges
+        if ranges is None:
+            return value
         try:
             ranges.check(self.spec)
         except ValueError as error:

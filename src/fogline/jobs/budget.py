@@ -152,6 +152,8 @@ def why_fewer(asked: Job, job: Job) -> str:
 def in_words(privacy: Privacy, epsilon: float) -> str:
     """What was given away, for people."""
     of = "no limit is set" if privacy.epsilon is None else f"of {privacy.epsilon:g} allowed"
+    if not math.isfinite(epsilon):
+        return f"{WHOSE[privacy.unit]}, no bound on ε at δ = {privacy.delta:g}, {of}"
     return f"{WHOSE[privacy.unit]}, ε = {_figure(epsilon)} at δ = {privacy.delta:g}, {of}"
 
 
@@ -169,7 +171,7 @@ def _privacy_of(job: Job) -> Privacy:
 def _figure(epsilon: float) -> str:
     """ε rounded up, so that what is said is still true."""
     if not math.isfinite(epsilon):
-        return "without bound"
+        return "∞"
     if epsilon == 0:
         return "0"
     digit = 10.0 ** (math.floor(math.log10(epsilon)) - 2)

@@ -106,7 +106,11 @@ def _not_hidden(job: Job, protection: Protection) -> str:
     most = releases_of(job, protection)
     if most is not None:
         most = -(-most // protection.separation)
-    often = "as many releases as its aggregators move their models" if most is None else f"at most {most} releases"
+    often = (
+        "as many releases as its aggregators move their models"
+        if most is None
+        else f"at most {most} release{'s' * (most != 1)}"
+    )
     return (
         "Not hidden is who takes part, when, how quickly, and that one fails. "
         f"A {protection.privacy.unit} {'gives' if protection.local else 'is in'} {often}, and each counts. "

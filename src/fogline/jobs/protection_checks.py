@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
 from fogline.algorithms import Algorithm
+from fogline.algorithms.private import where_kept
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.protection import Protection, protection_of
@@ -81,7 +82,7 @@ def _amiss(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[s
     if protection.mechanism.distributed:
         yield from _amiss_in_shares(job, protection)
     yield from _amiss_in_method(algorithm)
-    yield from _amiss_beside(job, protection)
+    yield from _amiss_beside(job, algorithm, protection)
     for depth in protection.sums:
         yield from _amiss_in_sums(job, algorithm, protection, depth)
 
@@ -156,8 +157,15 @@ def _amiss_in_method(algorithm: Algorithm) -> Iterator[str]:
         )
 
 
-def _amiss_beside(job: Job, protection: Protection) -> Iterator[str]:
+def _amiss_beside(job: Job, algorithm: Algorithm, protection: Protection) -> Iterator[str]:
     """What leaves devices beside the training."""
+    kept = where_kept(algorithm)
+    if kept is not None:
+        yield (
+            f"{kept}, so that only devices can judge it, and they tell sums of their examples, without noise: it and "
+            "[privacy] exclude each other; leave [privacy] out, or take a method whose whole model the cloud has, such "
+            "as 'fedavg'"
+        )
     if job.evaluation.on_devices:
         yield (
             f"evaluation.where is '{job.evaluation.where}', but devices that judge tell sums of their examples, "
@@ -198,9 +206,10 @@ def _amiss_in_sums(job: Job, algorithm: Algorithm, protection: Protection, depth
             "rounds of a tier's own; leave privacy.at out"
         )
     if tier.exchange and not protection.mechanism.in_exchange:
+        other = ", or take 'skellam', whose noise is in whole numbers too" if unit == "device" else ""
         yield (
-            f"{name}.exchange is '{tier.exchange}', which rounds what each {unit} gives, and "
-            f"'{protection.privacy.mechanism}' is for sums that are exact; leave one of them out"
+            f"{name}.exchange is '{tier.exchange}', which rounds what each {unit} gives, and privacy.mechanism "
+            f"'{protection.privacy.mechanism}' is for sums that are exact; leave one of them out{other}"
         )
     if tier.uplink:
         yield (

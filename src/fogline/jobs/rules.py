@@ -64,6 +64,7 @@ def check_enough(tree: Tree, rules: Mapping[str, Rule], children: Mapping[str, i
         if not known:
             continue
         most = min(known)
+        _check_quarantined(tree, name, rule, children.get(name))
         if most < rule.least:
             raise JobError(
                 f"{name}.rule is {rule_said(tree, name)}, which needs {rule.least} updates, but a round of {name} has "
@@ -99,6 +100,30 @@ def _check_names(job: Job, name: str, algorithm: Algorithm) -> None:
             f"{name}.rule is {rule_said(job.tree, name)}, which compares updates, and with {type(algorithm).__name__} "
             f"each device sends under a name of its own; leave {name}.rule out"
         )
+
+
+def _check_quarantined(tree: Tree, name: str, rule: Rule, children: int | None) -> None:
+    """Whoever may be in quarantine is fewer than half, and leaves enough for a round to count."""
+    tier = tree.tiers[name]
+    if tier.quarantine is None or children is None:
+        return
+    most, half = tier.quarantine.most, (children - 1) // 2
+    if isinstance(most, int) and most > half:
+        raise JobError(
+            f"{name}.quarantine.most is {most}, but fewer than half may be in quarantine, and an aggregator of {name} "
+            f"has {children} children; {_at_most(half)}"
+        )
+    kept, wanted = children - tier.quarantine.most_of(children), tier.reports_wanted(rule.least)
+    if kept < wanted <= children:
+        raise JobError(
+            f"{name}.quarantine may leave {kept} of the {children} children of an aggregator of {name}, and a round "
+            f"needs {wanted} ({name}.rule is {_named(tree, name)}); {_at_most(children - wanted)}, or count on "
+            "fewer that lie"
+        )
+
+
+def _at_most(most: int) -> str:
+    return f"set most to {most}" if most > 0 else "leave quarantine out"
 
 
 def _named(tree: Tree, name: str) -> str:

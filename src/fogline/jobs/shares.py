@@ -34,11 +34,6 @@ class Shares(StrictModel):
         """Whether it says that some device has less than the whole model."""
         return bool(self.devices) or self.speed is not None or self.memory is not None
 
-    @property
-    def everybody(self) -> bool:
-        """Whether it names a share for every device there can be."""
-        return "*" in self.devices
-
     def of(self, client: str, speed: float | None, memory: float | None) -> float:
         """The share of a device.
 

@@ -29,7 +29,8 @@ def first_model(job: Job, task: Task, file: str = "") -> Params:
         params = load(Path(file))
     except (OSError, ValueError) as error:
         hint = " (a version of a cloud's registry is for jobs that run there)" if "@" in file else ""
-        raise JobError(f"start: the model {file} cannot be read{hint}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise JobError(f"start: the model {file} cannot be read{hint}: {why}") from None
     try:
         return _with_adapters(params, task, job.seed).laid_out(task.spec)
     except ValueError as error:

@@ -70,6 +70,11 @@ CountOrShare = Annotated[
     Field(union_mode="left_to_right"),
     Demand("a count of at least 1, or a share above 0 and at most 1"),
 ]
+CountOrFewerThanHalf = Annotated[
+    Count | Annotated[float, Field(gt=0, lt=0.5)],
+    Field(union_mode="left_to_right"),
+    Demand("a count of at least 1, or a share above 0 and below 0.5"),
+]
 
 
 def _texts(stages: Any) -> Any:
@@ -118,7 +123,7 @@ class Quarantine(StrictModel):
     """Reputation under which a child is not asked."""
     memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """How much of a reputation stays from round to round."""
-    most: CountOrShare = 0.25
+    most: CountOrFewerThanHalf = 0.25
     """Children that may be in quarantine at a time, a count, or a share of those that were judged, rounded down, at
     least one: as many as may lie. It is always fewer than half."""
     rounds: NonNegativeInt = 10
@@ -200,6 +205,14 @@ class Tier(StrictModel):
     def quorum_of(self, cohort: int) -> int:
         """Reports needed of a cohort of that size."""
         return amount_of(self.quorum, cohort)
+
+    def reports_wanted(self, least: int) -> int:
+        """Reports without which no round counts, however few children there are.
+
+        Args:
+            least: what the tier's rule needs.
+        """
+        return max(self.quorum_of(max(self.cohort_of(0), least)), least)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fogline.algorithms import Algorithm
-from fogline.algorithms.sub_models import has_sub_models
+from fogline.algorithms.sub_models import check_sub_models, has_sub_models, sub_model_of
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.rules import rules_of
+from fogline.jobs.shares import Shares
+from fogline.training.task import Task
 
 
 def check_shares(job: Job, algorithm: Algorithm) -> None:
@@ -46,3 +48,14 @@ def check_shares(job: Job, algorithm: Algorithm) -> None:
             f"privacy.unit is '{job.privacy.unit}', whose noise is for updates in which every number weighs the same, "
             "and with shares a number is in some of them only; take unit = 'example', or leave shares out"
         )
+
+
+def check_named(task: Task, algorithm: Algorithm, shares: Shares) -> None:
+    """Refuse shares by name of which the model has no part, where devices are not known yet.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    models = [sub_model_of(task, algorithm, share) for share in shares.devices.values()]
+    if "*" in shares.devices:  # All that there can be are named.
+        check_sub_models(task, models)

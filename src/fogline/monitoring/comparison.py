@@ -19,8 +19,6 @@ ELSEWHERE = ("name", "seed", "engine", "chunk", "engine_compared", "engines_refu
 SHOWN_ONLY = ("checkpoint_every", "evaluation", "needs", "publish")
 """Tables that say what is kept, judged and published, and change no model. When a run ends by what it reaches is looked
 at besides."""
-LABEL = 40
-"""Characters of a group's label."""
 ENDING = ("target", "stop_at_target", "patience")
 
 
@@ -90,10 +88,10 @@ class Group:
 
     @property
     def label(self) -> str:
-        """Its number and what sets it apart, short."""
-        parts = [str(v) if key == "algorithm" else f"{key.rpartition('.')[2]} {v}" for key, v in self.settings.items()]
-        text = ", ".join(parts) or self.name
-        return f"{self.number} {text if len(text) <= LABEL else text[: LABEL - 1] + '…'}"
+        """Its number and what sets it apart."""
+        given = {key: value for key, value in self.settings.items() if value is not None}
+        parts = [str(v) if key == "algorithm" else f"{key.rpartition('.')[2]} {v}" for key, v in given.items()]
+        return f"{self.number} {', '.join(parts) or self.name}"
 
     def mean(self, figure: Callable[[ComparedRun], float | None]) -> MeanOverSeeds | None:
         """A figure over the runs that have it."""
@@ -198,7 +196,7 @@ def _flat(job: Job) -> dict[str, Any]:
 
 
 def _flatten(key: str, value: Any, into: dict[str, Any]) -> None:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         for name, inner in value.items():
             _flatten(f"{key}.{name}", inner, into)
     else:

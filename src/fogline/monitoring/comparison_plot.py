@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from fogline.monitoring.comparison import Group, MeanOverSeeds, bytes_of, curve
 from fogline.monitoring.human import axis_label, is_share
-from fogline.monitoring.plots import COLOURS, GREY, bytes_scale, count_rounds, grid, legend
+from fogline.monitoring.plots import COLOURS, GREY, bytes_scale, count_rounds, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 STYLES = ("-", "--", ":")
 MARKS = ("D", "s", "^", "v")
+WIDEST = 180
+"""Characters of a line of the legend."""
 
 
 def comparison_figure(groups: Sequence[Group]) -> Figure:
@@ -27,7 +30,7 @@ def comparison_figure(groups: Sequence[Group]) -> Figure:
         ImportError: matplotlib is not installed (``pip install fogline[plots]``).
     """
     first = groups[0].runs[0]
-    height = 3.8 + 0.25 * len(groups)
+    height = 3.8 + 0.4 * len(groups)
     figure, ((rounds, sent, final),) = grid(f"{first.headline} of {_plural(groups)}", 1, 3, (14.0, height))
     label = axis_label(first.headline, first.unit)
     most = max((run.bytes or 0.0 for group in groups for run in group.runs), default=0.0)
@@ -40,8 +43,10 @@ def comparison_figure(groups: Sequence[Group]) -> Figure:
         ax.set_ylabel(label)
         ax.set_xlim(left=0)
     count_rounds(rounds)
-    if rounds.lines:
-        legend(rounds)
+    if rounds.lines:  # Below the figure: labels of runs that differ in much are long.
+        handles, labels = rounds.get_legend_handles_labels()
+        told = [fill(label, WIDEST) for label in labels]
+        figure.legend(handles, told, loc="outside lower left", frameon=False, fontsize=8, handlelength=1.6)
     _final(final, groups)
     final.set_xlabel(f"{label}, final model")
     return figure
@@ -100,7 +105,7 @@ def _final(ax: Axes, groups: Sequence[Group]) -> None:
         for i, name in enumerate(names):
             mark = MARKS[i % len(MARKS)]
             _bar(ax, group.mean(lambda run, name=name: run.baselines.get(name)), place, scale, GREY, mark, name)
-    ax.set_yticks(range(len(groups)), [group.label for group in groups])
+    ax.set_yticks(range(len(groups)), [str(group.number) for group in groups])
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.grid(axis="x", color="#e5e7eb", linewidth=0.8)
     if names:

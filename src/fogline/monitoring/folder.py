@@ -207,6 +207,7 @@ class RunFolder(RunFiles):
             "higher_is_better": result.higher_is_better,
             "malicious": result.malicious,
             "cut_off": result.cut_off,
+            "lost_rounds": result.lost_rounds,
         }
         write_json(self.result_file, facts)
         if find_spec("matplotlib") is not None:

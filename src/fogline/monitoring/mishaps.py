@@ -65,6 +65,17 @@ class Mishaps:
         return " ".join(parts)
 
 
+def lost_in_words(lost: int, rounds: int, why: str = "") -> str:
+    """That rounds of those that were asked for came to nothing, for people.
+
+    Args:
+        lost: how many.
+        rounds: that were asked for.
+        why: the reasons of rounds that were abandoned, on any tier.
+    """
+    return f"{lost:,} of {rounds:,} rounds came to nothing" + (f" ({why})" if why else "")
+
+
 class RunError(FoglineError, RuntimeError):
     """A run in which no round counted, so that nothing was learned; the text says why.
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from fogline.jobs import Job
 from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds, traffic
+from fogline.monitoring.mishaps import lost_in_words
 from fogline.monitoring.result import Result, Row
 from fogline.monitoring.table import BOOKKEEPING, to_html
 
@@ -145,7 +146,10 @@ class Live:
         shown = "" if value is None else human_metric(name, value, result.units.get(name, ""))
         metric = f": {escape(name)} {escape(shown)}" if shown else ""
         rounds = _plural(len(result.history), "round")
-        self._print(f"[green]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
+        if result.lost_rounds:
+            rounds = f"{rounds}, {lost_in_words(result.lost_rounds, result.job.rounds)},"
+        colour = "yellow" if result.lost_rounds else "green"
+        self._print(f"[{colour}]Done[/] after {rounds} in {human_seconds(result.wall)}{metric}")
 
     def close(self) -> None:
         """Take the panel away and end the thread."""

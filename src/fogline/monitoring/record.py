@@ -141,6 +141,9 @@ class RunRecord:
     """In a simulation with an attack: who made it."""
     cut_off: dict[str, str] = field(default_factory=dict)
     """Nodes that were in quarantine, and why."""
+    lost_rounds: int = 0
+    """Rounds of the root that came to nothing: fewer counted than the job asked for. One that was ended before all its
+    rounds has none of those that it did not begin."""
 
     def value(self) -> float | None:
         """The headline metric: on the test set, or, if there is none, on the devices that never trained."""

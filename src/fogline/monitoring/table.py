@@ -25,6 +25,7 @@ from fogline.monitoring.human import (
     human_seconds,
     traffic,
 )
+from fogline.monitoring.mishaps import lost_in_words
 from fogline.monitoring.record import Baseline, RunRecord, Spread, last_reported
 
 WIDTH = 100
@@ -118,6 +119,8 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     for query, sums in result.queries.items():
         yield "Query", f"{escape(query)}: {_answer(sums)}"
     last = result.history[-1] if result.history else {}
+    if result.lost_rounds:
+        yield "Rounds", f"[yellow]{lost_in_words(result.lost_rounds, result.job.rounds)}[/]"
     if reported := last_reported(result.history):
         yield "Reports say", ", ".join(f"{escape(name)} {value:.4g}" for name, value in reported.items())
     if result.job.privacy is not None and "epsilon" in last:
@@ -137,14 +140,22 @@ def _lines(result: RunRecord) -> Iterator[tuple[str, str]]:
     yield from _target(result)
     if result.job.attack is not None and result.malicious:
         yield "Attack", f"{escape(result.job.attack.name)} by {_listed(result.malicious)}"
-    for i, (who, why) in enumerate(result.cut_off.items()):
-        yield "In quarantine" if i == 0 else "", f"{escape(who)}: {escape(why)}"
+    for i, (why, names) in enumerate(_by_reason(result.cut_off).items()):
+        yield "In quarantine" if i == 0 else "", f"{_listed(names)}: {escape(why)}"
     surplus = result.counts.get(SURPLUS, 0)
     if surplus:
         yield "Over-selection", f"{surplus:,} updates came when their round had enough"
     yield from _mishaps(result.counts, result.reasons)
     if result.folder is not None:
         yield "Run folder", escape(str(result.folder))
+
+
+def _by_reason(cut_off: Mapping[str, str]) -> dict[str, list[str]]:
+    """Nodes by why they are in quarantine."""
+    reasons: dict[str, list[str]] = {}
+    for who, why in cut_off.items():
+        reasons.setdefault(why, []).append(who)
+    return reasons
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -92,6 +92,8 @@ class Ledger:
         self.answered = False
         """Whether the parent's request has its report."""
         self.rounds_done = 0
+        self.rounds_lost = 0
+        """Of them, those that came to nothing."""
         self.samples = 0
         self.asks: dict[int, OpenRequest] = {}
         self.busy: dict[str, int] = {}
@@ -111,7 +113,7 @@ class Ledger:
         self.up: ChildExchange | None = None
         """With the parent, at whose end there is the report."""
         terms = role.tier.quarantine
-        self.reputation = None if terms is None else Reputation(terms)
+        self.reputation = None if terms is None else Reputation(terms, role.tier.reports_wanted(role.least))
         """Of the children, where some may be in quarantine."""
         self.dropped: Counter[str] = Counter()
         """Updates that will not count, by reason."""
@@ -132,6 +134,11 @@ class Ledger:
     def working(self) -> bool:
         """Whether it has something to do for its parent (or, at the root, for the job)."""
         return not self.ended and self.assigned is not None and not self.answered
+
+    @property
+    def hops_needed(self) -> int:
+        """Ring mode: hops that a ring needs to count as a round; 0 in others."""
+        return self._role.tier.quorum_of(self.hops) if self._role.mode == "ring" else 0
 
     @property
     def model(self) -> Key:
@@ -337,6 +344,7 @@ class Ledger:
         lane.open, lane.fresh, lane.spoiled = False, 0, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
+        self.rounds_lost += record.final and not (record.met and self.hops_met >= self.hops_needed)
         if self.reputation is not None:
             self.reputation.close_round()
         if record.final:
@@ -356,7 +364,8 @@ class Ledger:
     def _assign(self, record: records.Assigned) -> None:
         self._give_up()
         self.assigned, self.answered = record, False
-        self.rounds_done, self.samples, self.ring_order, self.hops_met = 0, 0, [], 0
+        self.rounds_done = self.rounds_lost = self.samples = self.hops_met = 0
+        self.ring_order = []
         for lane in self.lanes:
             self._begin_exchange(lane.index, self.next_task)
             if record.keep_since == math.inf:

@@ -70,5 +70,5 @@ class Quorum:
         if self._role.mode != "ring":
             return ""
         met, hops = self._ledger.hops_met + self._ledger.lanes[0].fresh, self._ledger.hops
-        quorum = self._role.tier.quorum_of(hops)
+        quorum = self._ledger.hops_needed
         return f"{met} of {hops} hops, the quorum is {quorum}" if met < quorum else ""

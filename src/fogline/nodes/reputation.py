@@ -28,10 +28,12 @@ class Reputation:
 
     Args:
         terms: of the tier.
+        needed: children that a round needs to count. So many are never in quarantine, of those that were judged.
     """
 
-    def __init__(self, terms: Quarantine) -> None:
+    def __init__(self, terms: Quarantine, needed: int = 1) -> None:
         self._terms = terms
+        self._needed = needed
         self.of: dict[str, float] = {}
         """By child; one that was never judged has 1."""
         self.barred: dict[str, int] = {}
@@ -48,7 +50,8 @@ class Reputation:
         """Take over how much of each child's update was used in a round."""
         memory, below = self._terms.memory, self._terms.below
         judged = [(score, self.of.get(child, 1.0), child) for child, score in scores if child not in self.barred]
-        most = self._terms.most_of(len(self.of.keys() | {child for *_, child in judged}))
+        known = len(self.of.keys() | {child for *_, child in judged})
+        most = min(self._terms.most_of(known), known - self._needed)
         room = max(0, most - len(self.barred) - len(self.trial))
         others = sorted(one for one in judged if one[-1] not in self.trial)
         suspects = self.trial | {child for *_, child in others[:room]}

@@ -67,7 +67,7 @@ class ModelRanges:
                 name: tuple(None if axis is None else tuple(_range(*ends) for ends in axis) for axis in axes)
                 for name, axes in told.items()
             }
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"The ranges of a sub-model cannot be read: {error}.") from error
 
     def check(self, spec: Spec) -> None:

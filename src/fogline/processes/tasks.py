@@ -50,7 +50,22 @@ class Tasks:
             log.error("%s: a task failed", self._owner, exc_info=task.exception())
 
 
-async def first_of(one: asyncio.Task[Any], other: asyncio.Task[None] | None) -> None:
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:
+    """Do work, or leave off where nobody needs it any more. What it raised is raised.
+
+    Args:
+        stop: set when nobody does.
+        work: is cancelled then.
+    """
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await first_of(working, stopped)
+    finally:
+        working.cancel()
+        stopped.cancel()
+
+
+async def first_of(one: asyncio.Task[Any], other: asyncio.Task[Any] | None) -> None:
     """Wait until one of two is over; what it raised is raised."""
     done, _ = await asyncio.wait(
         [task for task in (one, other) if task is not None], return_when=asyncio.FIRST_COMPLETED

@@ -102,7 +102,8 @@ def _begin(rollout: Rollout, event: events.Begin, now: float) -> RolloutStep:
     # Nodes of a ring go from one version to the newer, and not back in between; but never all of them at once.
     stays = rollout.running and rollout.mode == event.plan.mode == "live" and rollout.width < 1
     following = replace(rollout, new=event.new, plan=event.plan, mode=event.plan.mode)
-    note = f"Version {event.new.version} of {rollout.model} supersedes {rollout.name}." if rollout.running else None
+    newer = rollout.running and rollout.new != event.new  # Else it is the same, to be rolled out in another way.
+    note = f"Version {event.new.version} of {rollout.model} supersedes {rollout.name}." if newer else None
     return _start(following, now, stays, note)
 
 

@@ -198,8 +198,9 @@ def _nodes_at(job: Job, clients: Sequence[str]) -> list[str]:
         return list(clients)
     names = job.tree.names
     if at not in names[1:]:
-        below = ", ".join(f"'{name}'" for name in (*names[1:], DEVICES))
-        raise JobError(f"attack.at is '{at}', where nobody can be malicious; it must be one of {below}")
+        *below, last = (f"'{name}'" for name in (*names[1:], DEVICES))
+        right = f"{', '.join(below)} or {last}" if below else last
+        raise JobError(f"attack.at is '{at}', where nobody can be malicious; it must be {right}")
     return job.tree.nodes(at)
 
 

@@ -255,6 +255,7 @@ class Recorder:
             higher_is_better=task.higher_is_better,
             malicious=() if self.setting.adversary is None else self.setting.adversary.nodes,
             cut_off=dict(traffic.mishaps.cut_off),
+            lost_rounds=self.simulator.rounds_lost,
         )
 
     def _held_out(self) -> dict[str, float]:

@@ -40,11 +40,12 @@ from fogline.simulation.setup import (
     Setting,
     cohort_size,
     hello_of,
-    probe,
     setting_of,
     simulator_of,
 )
+from fogline.simulation.sizing import probe
 from fogline.simulation.survey import Surveys
+from fogline.simulation.turns import too_few_turns
 from fogline.simulation.witness import RunWitness
 from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
@@ -294,6 +295,8 @@ def run(
             show.note(promise)
         if fewer := why_fewer(asked, job):
             show.note(fewer)
+        for warning in too_few_turns(job.tree, setting.rules, list(task.data.clients), setting.homes):
+            show.note(warning)
         executor = stack.enter_context(_executor_of(setting, show))
         job = setting.job
         recorder = Recorder(setting, executor, [show.round], show.note, on_round)

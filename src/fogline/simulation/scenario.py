@@ -21,6 +21,17 @@ class LinkSizes(NamedTuple):
     """What a child sends."""
 
 
+class Portion(NamedTuple):
+    """What a device's smaller model costs."""
+
+    cost: float
+    """MFLOP to train on one example."""
+    down: int
+    """Bytes of what it gets of a model."""
+    up: int
+    """Bytes of its update."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How many bytes each kind of message takes on a link."""
@@ -37,21 +48,12 @@ class Sizes:
     """The model's frozen entries, which go to a node once, with the first model that it gets."""
     staged: Mapping[str, LinkSizes] = field(default_factory=dict[str, LinkSizes])
     """Of tiers whose links have stages, the whole of it by the tier's name."""
+    portions: Mapping[int, Portion] = field(default_factory=dict[int, Portion])
+    """Of devices that have a smaller model than the whole one, by client."""
 
     def of(self, tier: str, child: int) -> LinkSizes:
         """Between a tier and its children. ``child``: bytes of what one sends where there is no stage."""
         return self.staged.get(tier) or LinkSizes(self.down, child)
-
-
-class Portion(NamedTuple):
-    """What a device's smaller model costs."""
-
-    cost: float
-    """MFLOP to train on one example."""
-    down: int
-    """Bytes of what it gets of a model."""
-    up: int
-    """Bytes of its update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,6 @@ class Scenario:
     """Bytes of what travels."""
     cost: float
     """MFLOP to train on one example."""
-    portions: Mapping[int, Portion] = field(default_factory=dict[int, Portion])
-    """Of devices that have a smaller model than the whole one, by client."""
     prefetch: bool = False
     """Whether training in flight joins a cohort that has to be computed anyway (async tiers)."""
     eager: Collection[str] = ()

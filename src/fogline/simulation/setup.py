@@ -5,25 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
-from fogline.aggregation import Partial, UnusableUpdateError, Update, is_per_number
 from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms import group as groups
-from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.checks import check_method
-from fogline.algorithms.device import LocalRound, run_cohort
-from fogline.algorithms.group import BUFFERS, Down
+from fogline.algorithms.device import LocalRound
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
 from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
-from fogline.compute.folding import finished
-from fogline.compute.groups import is_bug
 from fogline.compute.links import NodeLinks, check_links, links_of
-from fogline.compute.messages import Message
 from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
@@ -55,22 +49,22 @@ from fogline.nodes.messages import Hello, model_key
 from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
-from fogline.params import Params, frozen_of, to_bytes
+from fogline.params import Params
 from fogline.simulation.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
-from fogline.simulation.protecting import computes_of, first_given, giver_of
-from fogline.simulation.scenario import LinkSizes, Portion, Scenario, Sizes
+from fogline.simulation.protecting import computes_of, giver_of
+from fogline.simulation.scenario import Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.simulation.witness import RunWitness
-from fogline.training.local import ClientJob, LocalTraining
+from fogline.training.local import LocalTraining
 from fogline.training.method import overrides
 from fogline.training.sub_models import SubModel
 from fogline.training.task import Task
-from fogline.user_code.bugs import CodeError, attempt
+from fogline.user_code.bugs import attempt
 
 One = TypeVar("One")
 Other = TypeVar("Other")
@@ -320,7 +314,6 @@ def simulator_of(
         fleet=fleet,
         links=setting.links,
         plan=planner(job, task.data, algorithm, setting.share),
-        portions=_portions(setting),
         sizes=sizes,
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),
@@ -396,107 +389,3 @@ def hello_of(setting: Setting, detailed: bool) -> Callable[[int], Hello]:
         return Hello(1, samples[client], train + travel)
 
     return hello
-
-
-def _portions(setting: Setting) -> dict[int, Portion]:
-    """What smaller models cost, by client of those that have one; bytes are seen on the first device of each kind."""
-    if not setting.shares:
-        return {}
-    first: dict[SubModel, Portion] = {}
-    portions: dict[int, Portion] = {}
-    sends = setting.stages[-1].sends
-    for client in range(len(setting.homes)):
-        model = setting.sub_model(client)
-        if model is None:
-            continue
-        if model not in first:
-            update = _first_update(setting, client)
-            # A device that fails sends nothing; the run will say so.
-            up = 0 if update is None else Message.of_update(update).size(sends) if sends else update.nbytes
-            first[model] = Portion(model.cost, model.received, up)
-        portions[client] = first[model]
-    return portions
-
-
-def _first_update(setting: Setting, client: int) -> Update | None:
-    """What a device sends after one step; None where it fails."""
-    task, algorithm, initial = setting.task, setting.algorithm, setting.shared
-    engine, share = task.build(next(iter(task.engines())), algorithm, setting.local), setting.share(client)
-    rate = setting.local.learning_rate
-    job = ClientJob(client, initial.vector, initial.counters, 1, rate, 0, share=share)
-    return run_cohort(engine, algorithm, task, [job])[0].update
-
-
-def probe(setting: Setting) -> Sizes:
-    """Bytes of what travels, seen on one device's first step, as if it had the whole model."""
-    task, algorithm, initial = setting.task, setting.algorithm, setting.shared
-    update = _first_update(replace(setting, shares=()), 0)
-    base = task.shared.bytes
-    frozen = frozen_of(setting.initial)
-    plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)))
-    if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
-        return _of_plain_method(setting, plain)
-    update = first_given(setting.job, algorithm, update)
-    _check_weights(setting.rules, update)
-    rule = next(iter(setting.rules.values()))
-    fold, update.child = rule.fold(), rule.trusted
-    # A device that has no say stands for others that have: their updates are as long.
-    update.weights |= {name: 1.0 for name, weight in update.weights.items() if not is_per_number(weight) and not weight}
-    try:
-        fold.add(update)
-    except UnusableUpdateError:  # So will it here.
-        return _of_plain_method(setting, plain)
-    partial = fold.partial()
-    plain = replace(plain, update=update.nbytes, partial=partial.nbytes)
-    for _ in range(rule.least):
-        fold.merge(partial)
-    facts = AggregatorContext(len(setting.homes), 0)
-    try:
-        folded = finished(rule, fold.finish)
-        group = groups.move(algorithm, task.shared, groups.root(initial), folded, facts, inside=False)
-    except UnusableUpdateError:  # Nothing that a rule can combine, as large as it is.
-        return _of_plain_method(setting, plain)
-    except CodeError as error:
-        if not is_bug(error, rule.least + 1):  # The numbers of this device are to blame.
-            return _of_plain_method(setting, plain)
-        error.at(f"{setting.job.tree.names[0]}, round 1")
-        raise
-    down = groups.send_down(algorithm, group)
-    plain = replace(plain, down=base + down.extras)
-    return replace(plain, staged=_staged(setting, plain, down, update, partial))
-
-
-def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:
-    """Sizes where what the method sends cannot be seen: a movement, and buffers."""
-    initial, trained = setting.shared, setting.task.shared.trainable
-    update = Update({"delta": initial.vector[:trained]}, {"delta": 1.0}, initial.counters)
-    if initial.vector.size > trained:
-        update.vectors[BUFFERS], update.weights[BUFFERS] = initial.vector[trained:], 1.0
-    partial = Partial(dict(update.vectors), update.weights, update.counters, 1)
-    down = Down(initial.vector, initial.counters)
-    return replace(plain, staged=_staged(setting, plain, down, update, partial))
-
-
-def _staged(setting: Setting, plain: Sizes, down: Down, update: Update, partial: Partial) -> dict[str, LinkSizes]:
-    """Bytes on the links that have stages in one direction at least."""
-    staged: dict[str, LinkSizes] = {}
-    for depth, tier in enumerate(setting.job.tree.names):
-        links, child = setting.stages[depth], partial if setting.stages[depth + 1].merges else update
-        if not links.takes and not links.gives:
-            continue
-        model = Message.of_model(down, setting.task.shared.trainable)
-        staged[tier] = LinkSizes(
-            model.size(links.gives) if links.gives else plain.down,
-            Message.of_update(child).size(links.takes) if links.takes else child.nbytes,
-        )
-    return staged
-
-
-def _check_weights(rules: Mapping[str, Rule], update: Update) -> None:
-    each = [name for name, weight in update.weights.items() if is_per_number(weight)]
-    for tier, rule in rules.items():
-        if each and rule.needs_all:
-            raise JobError(
-                f"{tier}.rule takes one weight for all of a vector, but the method gives '{each[0]}' a weight for each "
-                "number; set the rule to 'mean'"
-            )

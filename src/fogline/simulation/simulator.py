@@ -87,9 +87,8 @@ class Simulator:
         self._sizes = sizes
         self._updates = {tier: sizes.of(tier, sizes.update).up for tier in scenario.tiers.values()}
         """Bytes of a device's update, by the tier above it."""
-        self._portions = scenario.portions
-        downs = [sizes.of(tier, 0).down for tier in scenario.tiers.values()]
-        downs += [portion.down for portion in scenario.portions.values()]
+        self._portions = sizes.portions
+        downs = [sizes.of(t, 0).down for t in scenario.tiers.values()] + [p.down for p in sizes.portions.values()]
         self._receipts_first = sizes.control <= min(downs)
         """Whether a receipt is there before the request that is sent after it."""
         self._cost = scenario.cost
@@ -187,6 +186,11 @@ class Simulator:
     def halt(self) -> None:
         """End the job, as an operator would."""
         self._handle(self._seats[self.root], Halt())
+
+    @property
+    def rounds_lost(self) -> int:
+        """Rounds of the root that came to nothing."""
+        return self._aggregators[self.root].ledger.rounds_lost
 
     def refused(self, child: str, why: str) -> None:
         """An update could not be folded."""
@@ -322,8 +326,7 @@ class Simulator:
 
     def _seat(self, name: str, parent: Seat) -> Seat:
         """The seat of a device that begins to work."""
-        client = self._index[name]
-        portion = self._portions.get(client)
+        portion = self._portions.get(client := self._index[name])
         report = self._updates[parent.tier] if portion is None else portion.up
         self._seats[name] = seat = Seat(name, Device(name, parent.name), client, report, parent)
         return seat
@@ -371,13 +374,10 @@ class Simulator:
             self._send_down(seat, self._seats.get(name) or self._seat(name, seat), step, size)
 
     def _ask(self, seat: Seat, name: str, work: Work) -> None:
-        to, model, under_way = self._seats.get(name), work.model, self._under_way
-        if to is None:
-            to = self._seat(name, seat)
+        to, model, under_way = self._seats.get(name) or self._seat(name, seat), work.model, self._under_way
         to.asked += 1
         under_way[model] = under_way.get(model, 0) + 1
-        portion = self._portions.get(to.client)
-        down = seat.down if portion is None else portion.down
+        down = portion.down if (portion := self._portions.get(to.client)) else seat.down
         if not self._sizes.frozen:
             self._send_down(seat, to, work, down)
             return
@@ -482,8 +482,8 @@ class Simulator:
         client, fleet, now, numbers = seat.client, self._fleet, self.now, self.numbers
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt)
-        portion = self._portions.get(client)
-        seconds = fleet.train_seconds(client, plan.examples, self._cost if portion is None else portion.cost)
+        cost = portion.cost if (portion := self._portions.get(client)) else self._cost
+        seconds = fleet.train_seconds(client, plan.examples, cost)
         if fleet.loses:
             left = math.inf if fleet.always_available else fleet.next_away(client, now) - now
             self.traffic.joules += min(seconds, left) * self._watts[client]

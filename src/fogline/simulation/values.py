@@ -304,7 +304,7 @@ class LazyValues:
             if self._staged is not None and update is not None:
                 update, is_copy = self._staged.from_device(training.client, update, training.plan.seed), True
             if self._whole is not None and update is not None:
-                update, is_copy = self._whole.of(update), is_copy or update.ranges is not None
+                update, is_copy = self._whole.of_update(update), is_copy or update.ranges is not None
             training.settle(update)
             consumer = training.consumer
             if consumer is not None and consumer.awaits(training):

@@ -13,7 +13,7 @@ from fogline.stages.vector_code import VectorCode
 
 @STAGES.add("bf16")
 class Bf16(VectorCode):
-    """Sixteen bits a number, eight of them significant, to the nearest; with the range of float32 (bfloat16)."""
+    """Sixteen bits a number, eight of them significant, with the range of float32 (bfloat16)."""
 
     def encode(self, vector: Vector, rng: np.random.Generator) -> Named:
         with np.errstate(over="ignore"):

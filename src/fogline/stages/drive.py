@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.stages.registry import STAGES
-from fogline.stages.rotated_code import RotatedCode, Rows
+from fogline.stages.rotated_code import RotatedCode, Rows, squares
 
 
 @STAGES.add("drive")
 class Drive(RotatedCode):
-    """One bit a number: a random rotation, signs, and for each block the scale of the least error (DRIVE: Vargaftik et
-    al., NeurIPS 2021, arXiv 2105.08339), with error feedback.
+    """One bit a number: signs after a random rotation, with error feedback.
 
-    What comes out is too short on average; ``eden(bits=1)`` has the same signs with the scale that is right on average.
+    Each block has the scale of the least error (DRIVE: Vargaftik et al., NeurIPS 2021, arXiv 2105.08339). What comes
+    out is too short on average; ``eden(bits=1)`` has the same signs with the scale that is right on average.
     """
 
     feedback = True
@@ -27,7 +27,7 @@ class Drive(RotatedCode):
         return 1
 
     def scales(self, turned: Rows, rounded: Rows) -> npt.NDArray[Any]:
-        return np.einsum("ij,ij->i", turned, rounded) / np.einsum("ij,ij->i", rounded, rounded)
+        return np.einsum("ij,ij->i", turned, rounded) / squares(rounded)
 
     def error(self, count: int) -> float:
         """In the limit of wide blocks."""

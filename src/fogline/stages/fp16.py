@@ -13,7 +13,7 @@ from fogline.stages.vector_code import VectorCode
 
 @STAGES.add("fp16")
 class Fp16(VectorCode):
-    """Sixteen bits a number, eleven of them significant, to the nearest (IEEE 754 binary16).
+    """Sixteen bits a number, eleven of them significant, up to 65,504 (IEEE 754 binary16).
 
     A number beyond 65,504 does not come out finite, and the receiver refuses what it is in; ``bf16`` has room for it.
     """

@@ -10,7 +10,7 @@ BLOCK, LARGEST = 128, 7
 
 @STAGES.add("int4")
 class Int4(BlockCode):
-    """Four bits a number: as ``int8``, with 15 steps in place of 255, and a scale for every 128."""
+    """Four bits a number: blocks of 128 with a scale each, in 15 steps, rounded at random as ``int8``."""
 
     @property
     def block_size(self) -> int:

@@ -13,11 +13,10 @@ from fogline.stages.registry import STAGES
 
 @STAGES.add("qsgd")
 class Qsgd(BlockCode):
-    """A bucket's L2 norm, and each number as one of ``levels`` steps of it, rounded at random (QSGD: Alistarh et al.,
-    NeurIPS 2017, arXiv 1610.02132).
+    """Each number as one of ``levels`` steps of its bucket's L2 norm, rounded at random.
 
-    Numbers take a fixed number of bits, as many as ``2 levels + 1`` codes need, where the paper has Elias codes: so the
-    size is known beforehand.
+    QSGD: Alistarh et al., NeurIPS 2017 (arXiv 1610.02132). Numbers take a fixed number of bits, as many as ``2 levels +
+    1`` codes need, where the paper has Elias codes: so the size is known beforehand.
     """
 
     levels: int = bounded(15, ge=1, le=127)

@@ -56,18 +56,16 @@ class RotatedCode(VectorCode):
                 turned = sylvester(sylvester(rows * first) * second)
                 code = _code(turned, self.width)
                 codes[piece.codes] = code.reshape(-1)
-                scales[piece.blocks] = self.scales(turned, np.take(_table(self.width), code)) / piece.width
+                scales[piece.blocks] = self.scales(turned, np.take(_table(self.width), code))
         return {"codes": bits.pack(codes, self.width), "scales": scales, "seed": seed}
 
     def decode(self, parts: Named, extent: Extent) -> Vector:
-        codes, vector = (
-            bits.unpack(parts["codes"], _coded(extent.count), self.width),
-            np.empty(extent.count, extent.dtype),
-        )
+        codes = bits.unpack(parts["codes"], _coded(extent.count), self.width)
+        vector = np.empty(extent.count, extent.dtype)
         for piece, (first, second) in zip(_pieces(extent.count), _signs(parts["seed"], extent.count), strict=True):
             rows = np.take(_table(self.width), codes[piece.codes]).reshape(-1, piece.width)
             rows = sylvester(sylvester(rows) * second) * first
-            rows *= parts["scales"][piece.blocks, None] * np.float32(1 / piece.width)
+            rows *= parts["scales"][piece.blocks, None]
             vector[piece.numbers] = rows.reshape(-1)[: vector[piece.numbers].size]
         return vector
 
@@ -103,12 +101,16 @@ def _coded(size: int) -> int:
     return size - rest + (max(NARROWEST, 1 << (rest - 1).bit_length()) if rest else 0)
 
 
-def _signs(seed: npt.NDArray[np.int64], size: int) -> Iterator[Rows]:
-    """Of each piece, (2, blocks, width): those before the first transform, and those before the second."""
+def _signs(seed: npt.NDArray[np.int64], size: int) -> Iterator[tuple[Rows, Rows]]:
+    """Of each piece, (blocks, width): those before the first transform, and those before the second.
+
+    The latter are divided by the width, so that the two transforms keep the norm.
+    """
     source = np.random.Generator(np.random.PCG64(int(seed.view(np.uint64)[0])))
     for piece in _pieces(size):
-        drawn = np.frombuffer(source.bytes((piece.codes.stop - piece.codes.start) // 4), np.uint8)
-        yield np.take(SIGNS, drawn, axis=0).reshape(2, -1, piece.width)
+        drawn = np.frombuffer(source.bytes((piece.codes.stop - piece.codes.start) // 4), np.uint8).reshape(2, -1)
+        first, second = np.take(SIGNS, drawn[0], axis=0), np.take(SIGNS / piece.width, drawn[1], axis=0)
+        yield first.reshape(-1, piece.width), second.reshape(-1, piece.width)
 
 
 def _code(turned: Rows, width: int) -> npt.NDArray[np.uint8]:
@@ -116,11 +118,16 @@ def _code(turned: Rows, width: int) -> npt.NDArray[np.uint8]:
     code = np.signbit(turned).astype(np.uint8) << np.uint8(width - 1)
     centroids = np.array(CENTROIDS[width], np.float32)
     if centroids.size > 1:
-        steps = np.sqrt(np.einsum("ij,ij->i", turned, turned) / turned.shape[1]) / np.float32(UNIT)
+        steps = np.sqrt(squares(turned) / turned.shape[1]) / UNIT
         magnitudes = np.abs(turned)
         for between in (centroids[1:] + centroids[:-1]) / 2:
-            code += magnitudes > (between * steps)[:, None]
+            code += (magnitudes > (between * steps).astype(np.float32)[:, None]).view(np.uint8)
     return code
+
+
+def squares(rows: Rows) -> npt.NDArray[np.float64]:
+    """The square of each row's L2 norm, (blocks,); in double precision, where the smallest numbers have one."""
+    return np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
 
 
 @cache

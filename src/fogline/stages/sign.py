@@ -16,10 +16,10 @@ BLOCK = 1024
 
 @STAGES.add("sign")
 class Sign(VectorCode):
-    """One bit a number: its sign, times the mean magnitude of its block of 1,024, with error feedback (Karimireddy et
-    al., ICML 2019, arXiv 1901.09847, algorithm 1).
+    """One bit a number: its sign, times the mean magnitude of its block of 1,024, with error feedback.
 
-    Without feedback what is small against its block comes out too large again and again.
+    Algorithm 1 of Karimireddy et al., ICML 2019 (arXiv 1901.09847). Without feedback what is small against its block
+    comes out too large again and again.
     """
 
     feedback = True

@@ -57,10 +57,10 @@ class VectorCode(Stage):
         return self.feedback
 
     def check(self) -> None:
-        if self.feedback and self.error(_BILLION) >= 1:
+        if self.feedback and not self.error(_BILLION) < 1:
             raise StageError(
-                "with feedback what is remembered could grow without end, since the code may lose more than all there "
-                "is; leave feedback out, or take more bits"
+                "with feedback what is remembered could grow without end, since the code promises no error below all "
+                "there is; leave feedback out, or take more bits"
             )
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:

@@ -9,14 +9,14 @@ who have it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
 from fogline.params import Params, SharedPart, Spec
-from fogline.params.ranges import ModelRanges, places_of
+from fogline.params.ranges import Axes, ModelRanges, places_of
 from fogline.training.home import Home, seen
 from fogline.training.local import ClientJob
 
@@ -41,6 +41,7 @@ class SubModel:
         whole: the layout of the whole model.
         task: the smaller model, on the same data.
         ranges: the numbers of the model that a device with it trains, and sends.
+        kept: of entries of which it has not everything, the ranges that it has, of frozen ones too.
         cost: MFLOP to train on one example.
         received: bytes of what comes down to a device that has it.
         share: of the numbers of the whole model that train, those that train here.
@@ -50,6 +51,7 @@ class SubModel:
     whole: Spec
     task: SmallerTask
     ranges: ModelRanges
+    kept: Mapping[str, Axes]
     cost: float
     received: int
     share: float
@@ -59,8 +61,8 @@ class SubModel:
 
     def __post_init__(self) -> None:
         entries = self.task.spec.entries
-        self._floats = places_of(self.whole, (e for e in entries if e.is_float), self.ranges.entries)
-        self._counters = places_of(self.whole, (e for e in entries if not e.is_float), self.ranges.entries)
+        self._floats = places_of(self.whole, (e for e in entries if e.is_float), self.kept)
+        self._counters = places_of(self.whole, (e for e in entries if not e.is_float), self.kept)
 
     @property
     def is_cut(self) -> bool:
@@ -117,8 +119,13 @@ class ModelCutter(ABC):
         """The layout of the whole model."""
 
     @abstractmethod
-    def narrow(self, width: float) -> SubModel:
+    def narrow(self, width: float, scaled: bool = False) -> SubModel:
         """Every layer between input and output has the first ``width`` of its units, rounded up; 0 < width <= 1.
+
+        Args:
+            width: of the units.
+            scaled: whether what linear layers and convolutions give is divided by it in training, where they are
+                narrower: then what comes next gets as much as in the whole model.
 
         Raises:
             ValueError: a layer cannot be made narrower; one sentence that names it.

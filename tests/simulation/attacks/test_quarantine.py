@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fogline.jobs import JobError, Tier, Tree
+from fogline.jobs.reading import parse_job
 from fogline.jobs.tree import Quarantine
 from fogline.monitoring.folder import RunFolder
 from fogline.simulation.run import run
@@ -32,7 +33,9 @@ def test_who_attacks_is_cut_off_and_nobody_else(rule: str | list[str]) -> None:
     assert result.history[0]["devices"] == 12
     assert result.history[-1]["devices"] == 9
     assert result.counts["quarantined"] == 3
-    assert all(f"{name}: after" in result.summary() for name in result.malicious)
+    told = " ".join(result.summary().split())
+    assert all(name in told.partition("In quarantine")[2] for name in result.malicious)
+    assert told.count("it is not asked until the end") <= len(set(result.cut_off.values())) + 1  # Not once for each.
 
 
 def test_without_an_attack_nobody_is(tmp_path: Path) -> None:
@@ -43,7 +46,7 @@ def test_without_an_attack_nobody_is(tmp_path: Path) -> None:
 
 def test_a_malicious_fog_is_cut_off_by_the_cloud_and_a_malicious_device_by_its_fog() -> None:
     one, data = Quarantine(memory=0.5, most=1, rounds=0), toy_data(30)
-    tree = Tree(cloud=Tier(rule="multi_krum(f=1)", quarantine=one), fog=Tier(count=5, rule="median"))
+    tree = Tree(cloud=Tier(rule="multi_krum(f=1)", quarantine=one), fog=Tier(count=6, rule="median"))
     result = toy(tree, {**ATTACK, "at": "fog", "malicious": 1}, data, rounds=5)
     assert set(result.cut_off) == set(result.malicious)
     tree = Tree(cloud=Tier(rule="median"), fog=Tier(count=5, rule="trimmed_mean(0.2)", quarantine=one))
@@ -77,3 +80,22 @@ def test_a_run_that_goes_on_knows_who_was_cut_off(tmp_path: Path) -> None:
 def test_a_rule_that_does_not_say_whom_it_leaves_out_is_refused(rule: str | None) -> None:
     with pytest.raises(JobError, match=r"cloud\.quarantine goes by whose updates the tier's rule leaves out, and"):
         toy(Tree(cloud=Tier(rule=rule, quarantine=Quarantine())))
+
+
+@pytest.mark.parametrize(
+    ("rule", "most", "why"),
+    [
+        ("multi_krum(f=4)", 3, "may leave 9 of the 12 children of an aggregator of cloud, and a round needs 11"),
+        ("multi_krum(f=4)", 3, r"set most to 1, or count on fewer that lie"),
+        ("bulyan(f=2)", 0.25, r"a round needs 11 \(cloud\.rule is 'bulyan\(f=2\)'\); set most to 1"),
+        ("trimmed_mean(0.25)", 6, "fewer than half may be in quarantine, and an .* has 12 children; set most to 5"),
+    ],
+)
+def test_quarantine_that_starves_its_own_rule_is_refused(rule: str, most: float, why: str) -> None:
+    with pytest.raises(JobError, match=why):
+        toy(Tree(cloud=Tier(rule=rule, quarantine=Quarantine(most=most))))
+
+
+def test_a_share_of_half_or_more_is_refused() -> None:
+    with pytest.raises(JobError, match=r"most is 0\.9; it must be a count of at least 1, or a share above 0 and below"):
+        parse_job("[tree.cloud]", ["cloud.rule=median", "cloud.quarantine={ most = 0.9 }"])

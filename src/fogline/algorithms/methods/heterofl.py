@@ -29,15 +29,20 @@ class HeteroFL(FedAvg):
 
     Batch normalisation is static: a smaller model normalises by its batch, and its running statistics go nowhere. The
     paper has devices measure those of the finished model; here they are the mean of those of the devices that have
-    the whole model, of which there must be one. The paper's scaler (outputs divided by r in training) is left out.
+    the whole model, of which there must be one.
+
+    Scaler: in training, what a linear layer or a convolution of a smaller model gives is divided by r, so that the next
+    layer gets as much as it does in the whole model, which is judged.
 
     Args:
         widths: of the smaller models, the widest first.
         masked: whether the cross entropy is masked.
+        scaler: whether layers of a smaller model are scaled.
     """
 
     widths: tuple[float, ...] = (0.5, 0.25, 0.125, 0.0625)
     masked: bool = True
+    scaler: bool = True
 
     alike: ClassVar[bool] = False
 
@@ -45,7 +50,7 @@ class HeteroFL(FedAvg):
         return self.masked
 
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
-        return (model.narrow(width) for width in self.widths)
+        return (model.narrow(width, self.scaler) for width in self.widths)
 
     def prepare(self, device: DeviceContext) -> State:
         return {"present": self._present(device)} if self.masked else device.local

@@ -71,7 +71,7 @@ def run(
     listen
         Address for members.
     door
-        Address for nodes that have no certificate yet and join with a token.
+        Address of the enrolment endpoint: for nodes that have no certificate yet and join with a token.
     public
         HOST:PORT by which others reach the first address; by default as it listens.
     store

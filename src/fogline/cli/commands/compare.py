@@ -107,7 +107,7 @@ def _listing(groups: list[Group], hint: str) -> Listing:
         row = [str(group.number), *[escape(group.name)] * named]
         row += [escape(_text(value)) for value in group.settings.values()]
         row += [_seeds(group), _metric(first, group.mean(lambda one: one.value))]
-        row += [_metric(first, group.mean(lambda one, name=name: one.baselines.get(name))) for name in baselines]
+        row += [_baseline(group, name) for name in baselines]
         row += [_to_target(group)] * has_target
         row += [DASH if (mean := group.mean(figure)) is None else human(mean.mean) for _, figure, human in costs]
         listing.add(_facts(group, baselines), *row)
@@ -119,7 +119,7 @@ def _last(key: str) -> Figure:
 
 
 COSTS: tuple[tuple[str, Figure, Callable[[float], str]], ...] = (
-    ("rounds", _last("round"), lambda value: f"{value:.4g}"),
+    ("rounds done", _last("round"), lambda value: f"{value:.4g}"),
     ("bytes", lambda run: run.bytes, human_bytes),
     ("time", _last("seconds"), human_seconds),
     ("energy", _last("joules"), human_joules),
@@ -134,6 +134,13 @@ def _metric(run: ComparedRun, mean: MeanOverSeeds | None) -> str:
     share = is_share(run.headline)
     told, apart = (f"{100 * n:.2f}" if share else f"{n:.4g}" for n in (mean.mean, mean.deviation))
     return told if mean.count == 1 else f"{told} ± {apart}"
+
+
+def _baseline(group: Group, name: str) -> str:
+    """The mean of a baseline, and over how many runs where not all have it."""
+    mean = group.mean(lambda one: one.baselines.get(name))
+    told = _metric(group.runs[0], mean)
+    return told if mean is None or mean.count == len(group.runs) else f"{told} ({mean.count} of {len(group.runs)})"
 
 
 def _target_column(groups: list[Group]) -> str:

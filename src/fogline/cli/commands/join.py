@@ -46,7 +46,7 @@ def join(
     Parameters
     ----------
     url
-        A door, as NAME@HOST:PORT, or HOST:PORT where the node behind it is called cloud.
+        The enrolment endpoint of a node, as NAME@HOST:PORT, or HOST:PORT where the node behind it is called cloud.
     token
         The token; @FILE reads it from a file, and - from standard input, so that it stands in no history.
     name

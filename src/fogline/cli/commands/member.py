@@ -47,7 +47,7 @@ def run_fog(
     listen
         Address for members below it.
     door
-        Address for nodes that join with a token.
+        Address of the enrolment endpoint: for nodes that join with a token.
     public
         HOST:PORT by which others reach the first address; by default as it listens.
     parent

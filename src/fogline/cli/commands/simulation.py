@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from fogline.cli.failures import Interrupted
+from fogline.cli.failures import Interrupted, RoundsLostError
 from fogline.cli.options import COMMON, CommonOptions, Flag, Many, Several
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
@@ -16,6 +16,7 @@ from fogline.jobs.loading import load_task
 from fogline.jobs.reading import read_job
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import FolderError, RunFolder
+from fogline.monitoring.mishaps import lost_in_words
 from fogline.monitoring.progress import Live, Silent
 from fogline.monitoring.result import Result
 from fogline.monitoring.run_files import RunFiles, load_run
@@ -97,6 +98,7 @@ def simulate(
     except KeyboardInterrupt:
         raise Interrupted(_how_to_go_on(kept, wanted)) from None
     print_result(result)
+    check_rounds(result)
 
 
 def show(run: Path, /, *, options: CommonOptions = COMMON) -> None:
@@ -139,6 +141,18 @@ def print_result(result: Result, first: Sequence[tuple[str, str]] = ()) -> None:
     console.print()
     for why, command in [*first, *next_steps(result)]:
         console.print(f"[dim]{why}:[/] {command}", highlight=False, soft_wrap=True)
+
+
+def check_rounds(result: Result) -> None:
+    """Whether every round that a finished run was to make counted.
+
+    Raises:
+        RoundsLostError: some came to nothing.
+    """
+    if result.lost_rounds:
+        why = result.reasons.get("abandoned", "")
+        words = lost_in_words(result.lost_rounds, result.job.rounds, f"first: {why}" if why else "")
+        raise RoundsLostError(f"{words}; the model is that of the rounds that counted.")
 
 
 def _job_of(file: Path | None, overrides: Sequence[str]) -> tuple[Job, Path]:

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import msgspec
 
-from fogline.errors import FoglineError
+from fogline.errors import FoglineError, InputError
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.identity.identity import Identity
 from fogline.governance.signatures.signers import Signer
@@ -43,9 +43,16 @@ from fogline.processes.messages import decoder, encode
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.storage import open_blobs
 
+WRONG = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
+"""What the cloud says of a request that it understands, and refuses."""
+
 
 class OperatorApiError(FoglineError, RuntimeError):
     """The cloud refused, or does not answer; the text is a sentence."""
+
+
+class RequestRefusedError(InputError, OperatorApiError):
+    """The cloud cannot do what was asked for: there is no such thing, or it makes no sense."""
 
 
 class Client:
@@ -222,7 +229,8 @@ def _sentence(error: grpc.aio.AioRpcError) -> OperatorApiError:
         return OperatorApiError(
             f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?"
         )
-    return OperatorApiError(error.details() or str(error.code()))
+    kind = RequestRefusedError if error.code() in WRONG else OperatorApiError
+    return kind(error.details() or str(error.code()))
 
 
 def _short(error: grpc.aio.AioRpcError) -> str:

@@ -20,11 +20,11 @@ from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
-from fogline.monitoring.mishaps import Mishaps
+from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
-from fogline.network.cloud.records import JobState, Record, Stop
+from fogline.network.cloud.records import MILESTONES, JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.frozen import FROZEN
@@ -52,20 +52,6 @@ from fogline.storage import BlobRef, StorageError
 
 UNFIT = (NotAllowedError, WorkerError, ValueError, StorageError, OSError)
 """What keeps a job from beginning."""
-MILESTONES = (
-    "began",
-    "round",
-    "failed",
-    "not judged",
-    "not answered",
-    "not kept",
-    "published",
-    "not published",
-    "fewer devices",
-    "budget",
-    "privacy",
-)
-"""Lines of a log that count nothing."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +130,8 @@ class JobRun:
         self._enough = False
         """Whether its model is as good as the job wanted."""
         self._failure: str | None = None
+        self._lost = 0
+        """Rounds that came to nothing."""
 
     async def recount(self) -> None:
         """Count what was told before a restart."""
@@ -174,6 +162,13 @@ class JobRun:
         if self._participation.survey is not None:
             self._participation.survey.give_up("the job was stopped")
         return self._record
+
+    @property
+    def readiness(self) -> str:
+        """How many devices have loaded it, for people."""
+        ready = sum(hello.devices for hello in self._participation.children.values())
+        devices = sum(node.up and node.role == "device" for node in self._means.job_store.nodes.values())
+        return f"{ready} of {max(ready, devices)} devices have loaded it"
 
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
@@ -210,7 +205,7 @@ class JobRun:
         if group is not None and self._last is None and not self._models:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
             self._last = group
-        self._failure = why
+        self._failure, self._lost = why, self._participation.rounds_lost
         self._over = True
         self._there.set()
 
@@ -352,7 +347,9 @@ class JobRun:
         if self._job.privacy is not None and self._history and "epsilon" in self._history[-1]:
             self._note("privacy", in_words(self._job.privacy, self._history[-1]["epsilon"]))
         self._participation.conclude()
-        return msgspec.structs.replace(self._record, state=state, why=why or "")
+        lost = self._lost
+        why = why or (lost_in_words(lost, self._job.rounds, self._mishaps.told("abandoned")) if lost else "")
+        return msgspec.structs.replace(self._record, state=state, why=why, lost=lost)
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
         """The result, in the run's folder: what it was judged, or why it could not be written."""
@@ -362,8 +359,8 @@ class JobRun:
             path = self._means.node.value_store.path(group)
             judged, sums = self._sums
             sums = sums if judged == group.digest else b""
-            counts = dict(mishaps.counts)
-            asked = Conclude(folder, path, counts, mishaps.reasons, wall, sums, self._queries, mishaps.cut_off)
+            counts, reasons, queries, lost = dict(mishaps.counts), mishaps.reasons, self._queries, self._lost
+            asked = Conclude(folder, path, counts, reasons, wall, sums, queries, mishaps.cut_off, lost)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
             return None, f"the result could not be written: {error}"
@@ -420,7 +417,7 @@ async def prepare(means: Means, record: Record) -> JobRun:
     )
     try:
         return await _described(means, record, asked, announcement, code, judge)
-    except UNFIT:
+    except (*UNFIT, asyncio.CancelledError):
         await judge.close()
         raise
 

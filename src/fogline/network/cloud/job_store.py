@@ -164,7 +164,9 @@ class JobStore:
     ) -> None:
         """A line more in a job's log; without a node it is the cloud's own."""
         record = self._records.get(job)
-        round_ = 0 if record is None else record.done + (record.state == "running" and row is None)
+        round_ = 0 if record is None else record.done
+        if record is not None and record.state == "running" and row is None and record.done < record.rounds:
+            round_ += 1  # It is told during the next one; after the last there is none.
         line = LogLine(time.time(), node or self._owner, what, child, why, row, round_)
         with logs.about(job, round_):
             log.log(line.level, "%s", line.text)

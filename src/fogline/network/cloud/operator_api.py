@@ -115,7 +115,9 @@ class OperatorApi:
         )
 
     async def _jobs(self, asked: Name, _: Subject) -> list[Record]:
-        return [self._scheduler.job_store.record(asked.name)] if asked.name else self._scheduler.job_store.records()
+        store = self._scheduler.job_store
+        records = [store.record(asked.name)] if asked.name else store.records()
+        return [self._scheduler.shown(record) for record in records]
 
     async def _stop(self, asked: Stopping, by: Subject) -> Record:
         check_own(by, "Operator/Stop", self._scheduler.job_store.record(asked.name))

@@ -34,6 +34,8 @@ class Record(msgspec.Struct, frozen=True):
     wait: float = 60.0
     rounds: int = 0
     done: int = 0
+    lost: int = 0
+    """Rounds that came to nothing, of a job that is over."""
     why: str = ""
     stop: Stop = ""
     headline: str = ""
@@ -46,8 +48,23 @@ class Record(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
-GOOD = ("began", "budget", "privacy", "round", "published", "finished", "stopped")
+GOOD = ("loading", "began", "budget", "privacy", "round", "published", "finished", "stopped")
 """Lines of a job's log that tell of nothing wrong."""
+MILESTONES = (
+    "loading",
+    "began",
+    "round",
+    "failed",
+    "not judged",
+    "not answered",
+    "not kept",
+    "published",
+    "not published",
+    "fewer devices",
+    "budget",
+    "privacy",
+)
+"""Lines of a log that count nothing."""
 
 
 class NodeInfo(msgspec.Struct, frozen=True):

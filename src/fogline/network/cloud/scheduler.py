@@ -20,6 +20,7 @@ from fogline.processes.tasks import Tasks
 from fogline.registry import rollout_events as rollouts
 
 log = logging.getLogger("fogline.network")
+TOO_EARLY = "stopped before it began"
 
 
 class JobScheduler:
@@ -38,6 +39,8 @@ class JobScheduler:
         self._restores = restores
         self._parallel = parallel
         self._job_runs: dict[str, JobRun] = {}
+        self._preparing: dict[str, asyncio.Task[JobRun]] = {}
+        """Jobs that the cloud loads for the first time, so that nothing of theirs is anywhere else yet."""
         self._tasks = Tasks(self.node.name)
 
     async def load(self) -> None:
@@ -98,12 +101,22 @@ class JobScheduler:
         """
         record = self.job_store.record(job)
         if record.state == "queued":
-            await self.job_store.put(msgspec.structs.replace(record, state="stopped", why="stopped before it began"))
+            await self.job_store.put(msgspec.structs.replace(record, state="stopped", why=TOO_EARLY))
         elif record.state == "running" and record.job in self._job_runs:
             await self._job_runs[record.job].stop(how)
         elif record.state == "running":
             await self.job_store.put(msgspec.structs.replace(record, stop=how))
+            if record.job in self._preparing:
+                self._preparing[record.job].cancel()
         return self.job_store.record(record.job)
+
+    def shown(self, record: Record) -> Record:
+        """The record as people see it: of a job whose first round is not over, with what it waits for."""
+        if record.state != "running" or record.done:
+            return record
+        job_run = self._job_runs.get(record.job)
+        why = "the cloud loads it" if job_run is None else job_run.readiness
+        return msgspec.structs.replace(record, why=why)
 
     def result(self, job: str) -> Path:
         """The folder of a job's run.
@@ -142,15 +155,20 @@ class JobScheduler:
         queue = sorted(self.job_store.records("queued"), key=lambda record: -record.priority)
         for record in queue[: max(0, free)]:
             self.job_store.mark(msgspec.structs.replace(record, state="running"))
-            self._tasks.spawn(self._run(record))
+            self._tasks.spawn(self._run(record, fresh=True))
 
-    async def _run(self, record: Record) -> None:
-        """A job from its beginning to its end."""
+    async def _run(self, record: Record, fresh: bool = False) -> None:
+        """A job from its beginning to its end. ``fresh``: it did not run before the cloud was restarted."""
         job = record.job
+        self.job_store.note(job, "loading")
         try:
-            job_run = await prepare(self._means, record)
+            job_run = await (self._prepared(record) if fresh else prepare(self._means, record))
         except UNFIT as error:
             await self._over(msgspec.structs.replace(record, state="failed", why=str(error)))
+            return
+        if job_run is None:
+            record = self.job_store.record(job)
+            await self._over(msgspec.structs.replace(record, state="stopped", why=TOO_EARLY))
             return
         self._job_runs[job] = job_run
         if stop := self.job_store.record(job).stop:  # Perhaps meanwhile.
@@ -159,6 +177,16 @@ class JobScheduler:
         ended = await job_run.follow()
         del self._job_runs[job]
         await self._over(ended)
+
+    async def _prepared(self, record: Record) -> JobRun | None:
+        """A job that is loaded; None if it was stopped before."""
+        preparing = self._preparing[record.job] = asyncio.create_task(prepare(self._means, record))
+        try:
+            await asyncio.wait((preparing,))
+        finally:
+            del self._preparing[record.job]
+            preparing.cancel()
+        return None if preparing.cancelled() else preparing.result()
 
     async def _over(self, record: Record) -> None:
         self.job_store.note(record.job, record.state, record.why)  # First: who watches leaves when the job has ended.

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
@@ -34,7 +36,7 @@ from fogline.nodes.effects import Count, Examine, Train
 from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFired
 from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
-from fogline.processes.tasks import Tasks, first_of
+from fogline.processes.tasks import Tasks, first_of, until
 from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
@@ -105,8 +107,8 @@ class JobParticipation:
         self._make = make
         self._root = root
         self._leaf = leaf
-        self._samples, self._ranges = samples, ranges
-        self._trains = trains
+        self._own = Hello(samples=samples, trains=trains, ranges=ranges)
+        """What a device says of itself, but for how many examples it has where nobody is to know."""
         self._surveyor = surveyor
         self._driver: Driver | None = None
         self.survey: SurveyPart | None = None
@@ -118,7 +120,7 @@ class JobParticipation:
         self._waited = asyncio.Event()
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
-        self._halted = False
+        self._halting = asyncio.Event()
         self._failure: str | None = None
         self._loading: asyncio.Task[None] | None = None
         self._empty: asyncio.TimerHandle | None = None
@@ -160,7 +162,7 @@ class JobParticipation:
         fresh = driver.fresh
         survey = await self._begin_survey()
         self._driver = driver
-        if self._halted:
+        if self._halting.is_set():
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
@@ -221,7 +223,7 @@ class JobParticipation:
     async def _ready(self) -> None:
         """Have the job loaded before anybody waits for this node: a round begins with those who are ready."""
         if self._root is not None:
-            await self.worker_client.open()
+            await until(self._halting, self.worker_client.open())
         else:
             await self.worker_client.load(self.refuse)
 
@@ -274,13 +276,8 @@ class JobParticipation:
             self._hello = Hello(devices=devices, task=driver.machine.task, asked=self._asked)
         else:
             tells = self.announcement.hellos and (self._charging is None or not self._charging.hides_size)
-            self._hello = Hello(
-                samples=self._samples if tells else 0,
-                task=driver.machine.task,
-                asked=self._asked,
-                trains=self._trains,
-                ranges=self._ranges,
-            )
+            samples, task = self._own.samples if tells else 0, driver.machine.task
+            self._hello = msgspec.structs.replace(self._own, samples=samples, task=task, asked=self._asked)
         if self._empty is not None:
             self._empty.cancel()
             self._empty = None
@@ -391,7 +388,8 @@ class JobParticipation:
 
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""
-        self._halted, self._failure = True, self._failure or why
+        self._failure = self._failure or why
+        self._halting.set()
         if self._driver is not None:
             self._driver.put(Halt())
 
@@ -501,3 +499,8 @@ class JobParticipation:
         if driver is None or not driver.moves:
             return None
         return driver.values.get(cast("Aggregator", driver.machine).ledger.model + GROUP)
+
+    @property
+    def rounds_lost(self) -> int:
+        """At the root, while it takes part: rounds that came to nothing."""
+        return 0 if self._driver is None else cast("Aggregator", self._driver.machine).ledger.rounds_lost

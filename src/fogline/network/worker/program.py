@@ -23,7 +23,7 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
-from fogline.algorithms.sub_models import check_sub_models, sub_model_of, task_of, with_sub_models
+from fogline.algorithms.sub_models import sub_model_of, task_of, with_sub_models
 from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
@@ -54,7 +54,7 @@ from fogline.jobs.protection_checks import check_privacy, check_private_model
 from fogline.jobs.reading import parse_job
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
-from fogline.jobs.unequal import check_shares
+from fogline.jobs.unequal import check_named, check_shares
 from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.history import check_target
 from fogline.network.worker.requests import (
@@ -261,9 +261,7 @@ class JobWorker:
         check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)
         check_shares(self.job, self.algorithm)
-        named = [sub_model_of(self.task, self.algorithm, share) for share in self.job.shares.devices.values()]
-        if named and self.job.shares.everybody:
-            check_sub_models(self.task, named)
+        check_named(self.task, self.algorithm, self.job.shares)
         for tier in self.job.tree.tiers.values():
             policy_of(tier)
         check_publishing(self.job, self.algorithm)
@@ -348,12 +346,6 @@ class JobWorker:
             job = replace(job, secret=fresh_secret())
         return run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
 
-    def cut_model(self, request: CutModel) -> ModelWritten:
-        """The part of a model that a device gets."""
-        part = model_part(read_model(request.model), self.spec, ModelRanges(request.ranges))
-        write(request.part, part)
-        return ModelWritten()
-
     @property
     def name(self) -> str:
         """Whose examples lie here, by the name of a client of the task's data."""
@@ -433,6 +425,7 @@ class JobWorker:
                 queries=request.queries,
                 higher_is_better=task.higher_is_better,
                 cut_off=request.cut_off,
+                lost_rounds=request.lost_rounds,
             )
         )
         return Evaluated(metrics)
@@ -446,8 +439,9 @@ class JobWorker:
                 return self.exchange(self.opened.depth).left_out(request, combine)
             case Sift():
                 return self.groups.sift(request)
-            case CutModel():
-                return self.cut_model(request)
+            case CutModel(model=model, part=part, ranges=ranges):
+                write(part, model_part(read_model(model), self.spec, ModelRanges(ranges)))
+                return ModelWritten()
             case Evaluate():
                 return self.judge(request)
             case ModelToJudge():

@@ -117,6 +117,8 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     """What devices answered."""
     cut_off: dict[str, str] = {}
     """Nodes that were in quarantine, and why."""
+    lost_rounds: int = 0
+    """Rounds that came to nothing."""
 
 
 class Base(msgspec.Struct, frozen=True):

@@ -137,7 +137,7 @@ class ModuleTask(Task):
         """A twin with another model on the same data."""
         twin = copy.copy(self)
         for name in [name for name in vars(twin) if isinstance(getattr(type(self), name, None), cached_property)]:
-            del twin.__dict__[name]  # What was found out of this model.
+            vars(twin).pop(name)  # What was found out of this model.
         twin._make, twin._judged, twin.home, twin.sub_models = make, None, None, None
         return twin
 

@@ -46,7 +46,7 @@ def submit(
     planned
         Before the first round, wait for the devices of all clients that the task's data names.
     wait
-        Follow the job, and exit with 1 if it fails.
+        Follow the job, and exit with 1 if it fails, with 3 if rounds were lost.
     """
     checked = read_job(job, set)
     key = SigningKey.load(operator_folder(operator.folder) / SIGNING)

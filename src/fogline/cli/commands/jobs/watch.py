@@ -8,7 +8,7 @@ import logging
 from rich.console import Console
 
 from fogline.cli.connection import asked, cloud_of
-from fogline.cli.failures import JobFailedError, UsageError
+from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError
 from fogline.cli.listing import print_json_line
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
 from fogline.jobs import Job
@@ -21,7 +21,7 @@ from fogline.network.cloud.records import ENDED, LogLine, Record
 
 
 def watch(job: str = "", /, *, operator: OperatorOptions = OPERATOR) -> None:
-    """Follow a job until it is over; exit with 1 if it fails.
+    """Follow a job until it is over; exit with 1 if it fails, and with 3 if rounds were lost.
 
     Parameters
     ----------
@@ -100,9 +100,12 @@ def conclude(record: Record) -> None:
 
     Raises:
         JobFailedError: it failed.
+        RoundsLostError: it finished, and fewer rounds counted than were asked for.
     """
     if record.state == "failed":
         raise JobFailedError(f"Job {record.job} failed after {record.done} of {record.rounds} rounds: {record.why}")
+    if record.state == "finished" and record.lost:
+        raise RoundsLostError(f"Job {record.job} {record.state}, but {record.why}.")
     why = f": {record.why}" if record.why else ""
     print(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fogline.cli.bundling import bundle_of_job
-from fogline.cli.commands.simulation import print_result
+from fogline.cli.commands.simulation import check_rounds, print_result
 from fogline.cli.commands.up.children import ChildProcess, Children
 from fogline.cli.commands.up.display import Display
 from fogline.cli.commands.up.fork_server import ForkServerProcess
@@ -53,6 +53,7 @@ def run_up(file: Path, options: UpOptions) -> None:
         UsageError: the options make no sense.
         JobFailedError: it failed.
         Interrupted: Ctrl-C.
+        RoundsLostError: fewer rounds counted than were asked for.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     job = job_of(file, options)
@@ -81,6 +82,7 @@ def run_up(file: Path, options: UpOptions) -> None:
     print_result(result, [same] if run.repeats else [])
     for line in run.served:
         print(line)
+    check_rounds(result)
 
 
 def repeats(made: StartPlan, result: Result, state: TreeState) -> bool:

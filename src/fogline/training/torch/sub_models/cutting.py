@@ -16,12 +16,14 @@ from fogline.training.sub_models import ModelCutter, ReceivedHome, SubModel
 from fogline.training.torch.layout import named_tensors
 from fogline.training.torch.module import ModuleTask
 from fogline.training.torch.outputs.answers import several_of
-from fogline.training.torch.sub_models.axes import Axis, UncuttableError, is_free, narrow_size, ranges
+from fogline.training.torch.sub_models.axes import Axis, UncuttableError, is_free, narrow_size, ranges, size_of
 from fogline.training.torch.sub_models.depth import first_outputs
 from fogline.training.torch.sub_models.traced import WidthTable
 from fogline.training.torch.sub_models.tracing import trace
 from fogline.user_code.bugs import attempt
 
+GIVEN = ("out_features", "out_channels")
+"""What linear layers and convolutions call the width that they give."""
 Make = Callable[[], nn.Module]
 
 
@@ -40,11 +42,11 @@ class TorchCutter(ModelCutter):
     def spec(self) -> Spec:
         return self._task.spec
 
-    def narrow(self, width: float) -> SubModel:
+    def narrow(self, width: float, scaled: bool = False) -> SubModel:
         table, tensors = self._widths
         kept = {name: tuple(ranges(axis, width) for axis in axes) for name, axes in tensors.items()}
-        make = partial(narrowed, self._task.complete, table, kept, width)
-        return self._once(("narrow", width), make, kept, tells_buffers=width >= 1.0)
+        make = partial(narrowed, self._task.complete, table, kept, width, scaled)
+        return self._once(("narrow", width, scaled), make, kept, tells_buffers=width >= 1.0)
 
     @property
     def exits(self) -> int:
@@ -109,7 +111,7 @@ class TorchCutter(ModelCutter):
         frozen = {entry.name for entry in whole.spec.entries if entry.role == "frozen"}
         received = sum(entry.bytes for entry in spec.entries if entry.name not in frozen)
         part = trains if share is None else share
-        return SubModel(whole.spec, task, ModelRanges.of(sends), cost, received, part, tells_buffers)
+        return SubModel(whole.spec, task, ModelRanges.of(sends), kept, cost, received, part, tells_buffers)
 
     @cached_property
     def _widths(self) -> tuple[WidthTable, dict[str, list[Axis]]]:
@@ -130,7 +132,19 @@ class TorchCutter(ModelCutter):
         return table, tensors
 
 
-def narrowed(complete: Make, table: WidthTable, kept: Mapping[str, Axes], width: float) -> nn.Module:
+class Scaler:
+    """Divides what a layer gives in training."""
+
+    def __init__(self, width: float) -> None:
+        self._width = width
+
+    def __call__(self, layer: nn.Module, _: Any, outputs: Tensor) -> Tensor:
+        return outputs / self._width if layer.training else outputs
+
+
+def narrowed(
+    complete: Make, table: WidthTable, kept: Mapping[str, Axes], width: float, scaled: bool = False
+) -> nn.Module:
     """A module with the first of its units.
 
     Args:
@@ -138,10 +152,14 @@ def narrowed(complete: Make, table: WidthTable, kept: Mapping[str, Axes], width:
         table: what counts which axes.
         kept: the ranges of every tensor.
         width: the share of the units.
+        scaled: whether layers have a scaler.
     """
     module = within_ranges(complete, kept)
-    for layer, attribute, axes, form in table.cuts:
-        setattr(module.get_submodule(layer), attribute, form(tuple(narrow_size(axis, width) for axis in axes)))
+    for name, attribute, axes, form in table.cuts:
+        layer, sizes = module.get_submodule(name), tuple(narrow_size(axis, width) for axis in axes)
+        setattr(layer, attribute, form(sizes))
+        if scaled and attribute in GIVEN and sizes[0] < size_of(axes[0]):
+            layer.register_forward_hook(Scaler(width))
     return module
 
 

@@ -41,7 +41,9 @@ def first_outputs(module: nn.Module, exits: int) -> fx.GraphModule:
 
 def _in_order(graph: nn.Module, module: nn.Module) -> None:
     """Layers and parameters in the order of the module."""
-    for kept, whole in ((graph._modules, module._modules), (graph._parameters, module._parameters)):
+    modules = graph._modules, module._modules  # pyright: ignore[reportPrivateUsage] - there is no other way to sort them
+    parameters = graph._parameters, module._parameters  # pyright: ignore[reportPrivateUsage]
+    for kept, whole in (modules, parameters):
         ordered = {name: kept[name] for name in whole if name in kept}
         kept.clear()
         cast("dict[str, Any]", kept).update(ordered)

@@ -131,7 +131,7 @@ def _recurrent(table: WidthTable, name: str, layer: nn.RNNBase, args: Any, kwarg
 def _attention(table: WidthTable, name: str, layer: nn.MultiheadAttention, args: Any, kwargs: Any, result: Any) -> Any:
     names = ("query", "key", "value")
     query, key, value = [*args, *(kwargs[name] for name in names[len(args) :])][:3]
-    if layer.in_proj_weight is None or layer.bias_k is not None:
+    if {layer.kdim, layer.vdim} != {layer.embed_dim} or layer.bias_k is not None:
         raise UncuttableError("keys and values of other widths, or with a bias of their own, are not followed")
     outside = join(join(query.axes[-1], key.axes[-1]), value.axes[-1])
     whole, heads = _in_parts(outside, layer.num_heads), layer.num_heads
