@@ -114,7 +114,11 @@ def test_fedit_averages_factors_and_so_not_what_devices_learned(start: Started) 
 
 
 def test_ffa_averages_what_devices_learned_and_leaves_a_alone(start: Started) -> None:
-    done = run("ffalora", start=start[1]).params.arrays()
+    result = run("ffalora", start=start[1])
+    done, test = result.params.arrays(), task().data.test
+    assert test is not None
+    judged = task().metrics(task().evaluate(result.params, test))  # By the task as it was made: A trains there.
+    assert judged["loss"] == pytest.approx(result.metrics["loss"], rel=1e-5)
     ends = {client: alone(client, start[0], still="lora_A") for client in SIZES}
     assert_near(products(done), mean(SIZES, {client: products(end) for client, end in ends.items()}))
     assert all(np.array_equal(done[name], array) for name, array in start[0].arrays().items() if "lora_B" not in name)

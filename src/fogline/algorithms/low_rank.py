@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from fogline.aggregation import Folded
-from fogline.algorithms.base import ClientUpdate, Weighted
-from fogline.algorithms.methods.fedavg import FedAvg
+from fogline.algorithms.base import Algorithm, ClientUpdate, Weighted
 from fogline.params import Spec, Vector
 from fogline.params.low_rank import LowRank, at_rank, held_names, low_rank_of
 from fogline.params.shared_part import Pick
@@ -22,7 +21,7 @@ FACTORS = "factors-"
 """Prefix of the names under which devices send their factors, each under one of its own."""
 
 
-class LowRankMethod(FedAvg):
+class LowRankMethod(Algorithm):
     """A method for models with low-rank adapters."""
 
     def trained_of(self, spec: Spec) -> Collection[str]:

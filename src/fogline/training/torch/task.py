@@ -290,6 +290,7 @@ class TorchTask(ModuleTask):
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Sums over examples (or over the targets of sequences)."""
         module = (self.untrained() if self.keeps else self._judge).eval()
+        params = params.laid_out(self.spec)  # A method may have had other entries train.
         self.layout.load(module, params.vector, params.counters)
         judge = judge_classes if self.classifies else judge_numbers
         sums: Sums = {}
