@@ -98,10 +98,11 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
     assert "being stopped" in terminal.ok("jobs", "stop")
     assert watching.wait() == 0
     lines = terminal.ok("jobs", "logs", job).splitlines()
-    assert re.fullmatch(rf"{WHEN} INFO job={job} round=1 cloud: began", lines[0]), lines[0]
-    assert re.match(rf"{WHEN} INFO job={job} round=1 cloud: round 1 of 100000, ", lines[1]), lines[1]
+    for line, what in zip(lines, ("loading", "began"), strict=False):
+        assert re.fullmatch(rf"{WHEN} INFO job={job} round=1 cloud: {what}", line), line
+    assert re.match(rf"{WHEN} INFO job={job} round=1 cloud: round 1 of 100000, ", lines[2]), lines[2]
     told = [json.loads(line) for line in terminal.ok("jobs", "logs", job, "--json").splitlines()]
-    assert [line["what"] for line in told[:2]] == ["began", "round"]
+    assert [line["what"] for line in told[:3]] == ["loading", "began", "round"]
     nodes = {node["name"]: node for node in json.loads(terminal.ok("nodes", "list", "--json"))}
     assert nodes["client-0"] | {"up": True, "role": "device", "parent": "cloud"} == nodes["client-0"]
     models = json.loads(terminal.ok("models", "list", "--json"))

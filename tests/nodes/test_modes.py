@@ -142,9 +142,7 @@ def test_only_the_last_leg_of_a_lap_ends_a_round() -> None:
 def test_a_lap_with_too_few_legs_is_a_round_that_came_to_nothing() -> None:
     root = Driver("ring", quorum=1.0, rounds=2).start("a", "b")
     root.fire("deadline/0", after=50.0)
-    root.answer(next(iter(root.node.ledger.busy)))
-    assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (1, 1)
-    for _ in range(2):
+    for _ in range(3):
         root.answer(next(iter(root.node.ledger.busy)))
     assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (2, 1)
 

@@ -69,6 +69,15 @@ def test_a_round_below_its_quorum_is_abandoned_and_what_came_is_carried() -> Non
         root.answer(child)
     assert root.folded == [("a", 0), ("a", 0), ("b", 0), ("c", 0), ("d", 0)]
     assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (2, 1)
+    root.fire("deadline/0", after=100.0)
+    assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (3, 2)
+
+
+def test_rounds_after_the_last_that_counted_are_not_lost_where_the_job_was_ended() -> None:
+    root = Driver(rounds=9).start("a").answer("a")
+    root.fire("deadline/0", after=100.0)
+    root.give(Halt())
+    assert (root.node.ledger.rounds_done, root.node.ledger.rounds_lost) == (2, 0)
 
 
 def test_where_devices_are_protected_a_round_that_does_not_count_leaves_nothing_to_the_next() -> None:

@@ -92,8 +92,8 @@ class Ledger:
         self.answered = False
         """Whether the parent's request has its report."""
         self.rounds_done = 0
-        self.rounds_lost = 0
-        """Of them, those that came to nothing."""
+        self.rounds_counted = self.last_counted = 0
+        """Of them, those that did not come to nothing; and which was the last, from 1."""
         self.samples = 0
         self.asks: dict[int, OpenRequest] = {}
         self.busy: dict[str, int] = {}
@@ -134,6 +134,13 @@ class Ledger:
     def working(self) -> bool:
         """Whether it has something to do for its parent (or, at the root, for the job)."""
         return not self.ended and self.assigned is not None and not self.answered
+
+    @property
+    def rounds_lost(self) -> int:
+        """Rounds that came to nothing. Where not all were made, without those after the last that counted: the job was
+        ended during them, or because of them."""
+        over = self.rounds_done if self.rounds_done >= self._role.rounds else self.last_counted
+        return over - self.rounds_counted
 
     @property
     def hops_needed(self) -> int:
@@ -344,7 +351,8 @@ class Ledger:
         lane.open, lane.fresh, lane.spoiled = False, 0, 0
         self._release(lane, record.keep_since, surplus)
         self.rounds_done += record.final
-        self.rounds_lost += record.final and not (record.met and self.hops_met >= self.hops_needed)
+        if record.final and record.met and self.hops_met >= self.hops_needed:
+            self.rounds_counted, self.last_counted = self.rounds_counted + 1, self.rounds_done
         if self.reputation is not None:
             self.reputation.close_round()
         if record.final:
@@ -364,7 +372,7 @@ class Ledger:
     def _assign(self, record: records.Assigned) -> None:
         self._give_up()
         self.assigned, self.answered = record, False
-        self.rounds_done = self.rounds_lost = self.samples = self.hops_met = 0
+        self.rounds_done = self.rounds_counted = self.last_counted = self.samples = self.hops_met = 0
         self.ring_order = []
         for lane in self.lanes:
             self._begin_exchange(lane.index, self.next_task)
