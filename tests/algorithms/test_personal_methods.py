@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,12 +25,16 @@ from fogline.algorithms.device import opened, run_cohort
 from fogline.algorithms.phases import train_in_phases
 from fogline.algorithms.private import private_names, with_home, with_weights
 from fogline.data import Examples, from_clients
+from fogline.params import Params
 from fogline.training import ClientJob, LocalTraining, Plan
 from fogline.training.context import DeviceContext, Draws, RoundContext
+from fogline.training.method import overrides
 from fogline.training.phase import Phases, TrainingPhase
 from fogline.user_code.bugs import CodeError
 
 STEPS, RATE, ROUNDS, CLASSES = 3, 0.2, 3, 3
+ALPHA = 0.15
+"""Per-FedAvg's."""
 LOCAL: dict[str, Any] = {"batch_size": None, "steps": STEPS, "learning_rate": RATE}
 SIZES = (9, 6, 12, 5)
 TREE = Tree(cloud=Tier(), fog=Tier(count=2))
@@ -68,7 +75,7 @@ def task(new: bool = False) -> fogline.Task:
     return fogline.Task(Net, data)
 
 
-def simulate(method: Algorithm, new: bool = False, **more: Any) -> Result:
+def simulate(method: Algorithm | str, new: bool = False, **more: Any) -> Result:
     settings: dict[str, Any] = {
         "rounds": ROUNDS,
         "processes": 0,
@@ -120,11 +127,29 @@ class ByHand:
     weights: Tensor = field(default_factory=lambda: torch.from_numpy(task().initial(0).vector.copy()))
 
     def loss(self, w: Tensor, on: Examples, prior: Tensor | float = 0.0) -> Tensor:
+        return nn.functional.cross_entropy(self.outputs(w, on) + prior, torch.from_numpy(on.y))
+
+    def fit(self, w: Tensor, client: int) -> Tensor:
+        return self.loss(w, examples(client, SIZES[client]))
+
+    def gradient(self, w: Tensor, client: int) -> Tensor:
+        leaf = w.clone().requires_grad_()
+        return torch.autograd.grad(self.fit(leaf, client), leaf)[0]
+
+    def distilled(self, w: Tensor, on: Examples, taught: dict[int, Tensor]) -> Tensor:
+        """The cross-entropy with what is taught of each class."""
+        shares = self.outputs(w, on).softmax(-1).log()
+        rows = [-(taught[y].softmax(0) * shares[n]).sum() for n, y in enumerate(on.y.tolist()) if y in taught]
+        return 0.8 * torch.stack([*rows, torch.zeros(())]).sum() / len(on.y)
+
+    def features(self, on: Examples) -> Tensor:
+        return torch.tanh(torch.from_numpy(on.array) @ self.weights[:12].view(3, 4).T + self.weights[12:BODY])
+
+    def outputs(self, w: Tensor, on: Examples) -> Tensor:
         shapes = [p.shape for p in self.module.parameters()]
         names = [name for name, _ in self.module.named_parameters()]
         parts = [part.view(s) for part, s in zip(w.split([s.numel() for s in shapes]), shapes, strict=True)]
-        outputs = functional_call(self.module, dict(zip(names, parts, strict=True)), (torch.from_numpy(on.array),))
-        return nn.functional.cross_entropy(outputs + prior, torch.from_numpy(on.y))
+        return functional_call(self.module, dict(zip(names, parts, strict=True)), (torch.from_numpy(on.array),))
 
     def descend(
         self,
@@ -134,10 +159,12 @@ class ByHand:
         pull: Callable[[Tensor], Tensor] = torch.zeros_like,
         only: slice = slice(None),
         prior: Tensor | float = 0.0,
+        taught: dict[int, Tensor] | None = None,
     ) -> Tensor:
+        on = examples(client, SIZES[client])
         for _ in range(steps):
             leaf = w.clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.loss(leaf, examples(client, SIZES[client]), prior), leaf)
+            (gradient,) = torch.autograd.grad(self.loss(leaf, on, prior) + self.distilled(leaf, on, taught or {}), leaf)
             w = w.clone()
             w[only] -= RATE * (gradient + pull(w))[only]
         return w
@@ -222,6 +249,92 @@ def fedrod(hand: ByHand) -> list[Tensor]:
     return [whole(i) for i in DEVICES]
 
 
+def perfedavg(hand: ByHand) -> list[Tensor]:
+    x = hand.weights
+    for _ in range(ROUNDS):
+        ends = [x for _ in DEVICES]
+        for _ in range(STEPS):
+            ends = [w - RATE * hand.gradient(w - ALPHA * hand.gradient(w, i), i) for i, w in enumerate(ends)]
+        x = hand.mean(ends)
+    hand.weights = x
+    return [x - ALPHA * hand.gradient(x, i) for i in DEVICES]
+
+
+def perfedavg_hf(hand: ByHand) -> list[Tensor]:
+    """With the derivative of ``f_i(w - alpha grad f_i(w))``."""
+    x = hand.weights
+    for _ in range(ROUNDS):
+        ends = list[Tensor]()
+        for i in DEVICES:
+            w = x
+            for _ in range(STEPS):
+                leaf = w.clone().requires_grad_()
+                (slope,) = torch.autograd.grad(hand.fit(leaf, i), leaf, create_graph=True)
+                w = w - RATE * torch.autograd.grad(hand.fit(leaf - ALPHA * slope, i), leaf)[0]
+            ends.append(w)
+        x = hand.mean(ends)
+    hand.weights = x
+    return [x - ALPHA * hand.gradient(x, i) for i in DEVICES]
+
+
+def apfl(hand: ByHand, learns: bool = False) -> list[Tensor]:
+    x, own, alphas = hand.weights, [hand.weights for _ in DEVICES], [0.6 for _ in DEVICES]
+    for _ in range(ROUNDS):
+        for i in DEVICES:
+            if learns:
+                slope = (own[i] - x) @ hand.gradient(alphas[i] * own[i] + (1 - alphas[i]) * x, i)
+                alphas[i] = min(1.0, max(0.05, alphas[i] - RATE * slope.item()))
+            for _ in range(STEPS):
+                mixture = alphas[i] * own[i] + (1 - alphas[i]) * x
+                own[i] = own[i] - RATE * alphas[i] * hand.gradient(mixture, i)
+        x = hand.mean([hand.descend(x, i) for i in DEVICES])
+    hand.weights = x
+    return [a * v + (1 - a) * x for a, v in zip(alphas, own, strict=True)]
+
+
+def fedala(hand: ByHand) -> list[Tensor]:
+    x, own = hand.weights, list[Tensor]()
+    mixes = [torch.cat([torch.ones(BODY), torch.ones(len(x) - BODY)]) for _ in DEVICES]
+    for r in range(ROUNDS):
+        starts = [x for _ in DEVICES]
+        for i in DEVICES if own else ():
+            for _ in range(3 if r == 1 else 1):
+                at = own[i] + (x - own[i]) * mixes[i]
+                mixes[i][HEAD] = (mixes[i] - 1.5 * hand.gradient(at, i) * (x - own[i]))[HEAD].clamp(0, 1)
+            starts[i] = own[i] + (x - own[i]) * mixes[i]
+        own = [hand.descend(w, i) for i, w in enumerate(starts)]
+        x = hand.mean(own)
+    hand.weights = x
+    return [w + (x - w) * mix for w, mix in zip(own, mixes, strict=True)]
+
+
+def fedamp(hand: ByHand) -> list[Tensor]:
+    own = [hand.weights for _ in DEVICES]
+    clouds = own
+    for _ in range(ROUNDS):
+        own = [hand.descend(u, i, pull=lambda w, u=u: 0.5 / 0.3 * (w - u)) for i, u in enumerate(clouds)]
+        clouds = list[Tensor]()
+        for i, w in enumerate(own):
+            pulls = {j: 0.3 * math.exp(-((w - v) ** 2).sum().item() / 2) / 2 for j, v in enumerate(own) if j != i}
+            clouds.append((1 - sum(pulls.values())) * w + sum(pull * own[j] for j, pull in pulls.items()))
+    return own
+
+
+def feddistill(hand: ByHand) -> list[Tensor]:
+    own, taught = [hand.weights for _ in DEVICES], dict[int, Tensor]()
+    for _ in range(ROUNDS):
+        own = [hand.descend(w, i, taught=taught) for i, w in enumerate(own)]
+        rows = [hand.outputs(w, examples(i, SIZES[i])) for i, w in enumerate(own)]
+        labels = [torch.from_numpy(examples(i, SIZES[i]).y) for i in DEVICES]
+        means = [{c: out[y == c].mean(0) for c in y.unique().tolist()} for out, y in zip(rows, labels, strict=True)]
+        taught = {
+            c: torch.stack([of[c] for of in means if c in of]).mean(0)
+            for c in range(CLASSES)
+            if any(c in m for m in means)
+        }
+    return own
+
+
 FORMULAS: dict[str, tuple[dict[str, Any], Callable[[ByHand], list[Tensor]]]] = {
     "ditto": ({"lam": 0.7}, ditto),
     "pfedme": ({"lam": 2.0, "inner_steps": 4, "rate": 0.1, "beta": 0.5}, pfedme),
@@ -229,6 +342,13 @@ FORMULAS: dict[str, tuple[dict[str, Any], Callable[[ByHand], list[Tensor]]]] = {
     "lgfedavg": ({}, lgfedavg),
     "fedbabu": ({}, fedbabu),
     "fedrod": ({}, fedrod),
+    "perfedavg": ({"alpha": ALPHA}, perfedavg),
+    "perfedavg_hf": ({"alpha": ALPHA, "delta": 0.02}, perfedavg_hf),
+    "apfl": ({"alpha": 0.6}, apfl),
+    "apfl, alpha learned": ({"alpha": 0.6, "learns_alpha": True}, partial(apfl, learns=True)),
+    "fedala": ({"layers": 1, "share": 1.0, "rate": 1.5, "first_passes": 3}, fedala),
+    "fedamp": ({"alpha": 0.3, "sigma": 2.0, "lam": 0.5}, fedamp),
+    "feddistill": ({"lam": 0.8}, feddistill),
 }
 
 
@@ -239,11 +359,79 @@ def test_the_common_model_and_the_devices_own_are_what_the_formulas_give(
     name: str, engine: str, groups_of: list[list[int]]
 ) -> None:
     (parameters, formula), hand = FORMULAS[name], ByHand()
+    method = make(name.split(",")[0], **parameters)
+    if overrides(method, "local_round") and engine != "loop":
+        pytest.skip("trains in plain PyTorch")
     own = formula(hand)
-    common, models = learned(make(name, **parameters), engine, groups_of)
+    common, models = learned(method, engine, groups_of)
     np.testing.assert_allclose(common, hand.weights, rtol=2e-4, atol=2e-6)
     for model, theirs in zip(models, own, strict=True):
         np.testing.assert_allclose(model, theirs, rtol=2e-4, atol=2e-6)
+
+
+BY_NEIGHBOURS = {"lam": 0.4, "neighbours": 3}
+
+
+def test_devices_are_judged_by_neighbours_and_the_common_model() -> None:
+    hand, losses = ByHand(), list[float]()
+    for _ in range(ROUNDS):
+        hand.weights = hand.mean([hand.descend(hand.weights, i) for i in DEVICES])
+    for i in DEVICES:
+        own, asked = examples(i, SIZES[i]), examples(i, 20)
+        known, met = hand.features(own), hand.features(asked)
+        shares = hand.outputs(hand.weights, asked).softmax(-1)
+        for n, truth in enumerate(asked.y):
+            apart = (known - met[n]).norm(dim=1)
+            near = apart.argsort()[:3]
+            votes = (-apart[near]).exp()
+            found = votes[torch.from_numpy(own.y)[near] == int(truth)].sum() / votes.sum()
+            losses.append(-math.log(0.4 * found + 0.6 * shares[n, truth] + 1e-12))
+    for tree in (Tree(), TREE):
+        result = simulate(make("knnper", **BY_NEIGHBOURS), tree=tree)
+        assert result.metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert result.common is not None
+
+
+def test_neighbours_of_numbers_give_their_mean() -> None:
+    known = Examples(np.zeros((3, 1), np.float32), np.array([1.0, 3.0, 50.0]))
+    places = {3: np.array([[0.0], [0.0], [9.0]]), 1: np.array([[0.0]])}
+
+    def features_at(weights: Any, some: Examples) -> Any:
+        return places[len(some.y)]
+
+    device: Any = SimpleNamespace(examples=known, model=None, features_at=features_at)
+    asked = Examples(np.zeros((1, 1), np.float32), np.zeros(1))
+    given = make("knnper", lam=0.25, neighbours=2).judged_outputs(np.array([[10.0]]), asked, device)
+    np.testing.assert_allclose(given, [[0.25 * 2 + 0.75 * 10]])
+
+
+class Judging(fogline.Task):
+    """Judges by itself."""
+
+    def evaluate(self, params: Params, examples: Examples) -> dict[str, float]:
+        return {"count": 1.0, "loss": 0.0}
+
+
+class Short(type(make("fedavg"))):  # type: ignore[misc]
+    """Leaves outputs out."""
+
+    def judged_outputs(self, outputs: Any, examples: Examples, device: DeviceContext) -> Any:
+        return outputs[1:]
+
+
+def test_who_cannot_judge_outputs_is_refused_and_wrong_ones_are_named() -> None:
+    settings: dict[str, Any] = {"processes": 0, "progress": False, "rounds": 1, "local": LOCAL}
+    with pytest.raises(JobError, match=r"KNNPer changes the outputs .* task 'model' judges whole models only"):
+        fogline.simulate(Judging(Net, task().data), make("knnper"), **settings)
+    with pytest.raises(CodeError, match=r"Short\.judged_outputs gives <float32 \(19, 3\)>; it must give <float32"):
+        simulate(Short(), evaluation={"where": "devices"})
+
+
+@pytest.mark.parametrize("name", ["perfedavg", "perfedavg_hf", "apfl", "fedala", "fedamp", "feddistill", "knnper"])
+def test_a_job_with_a_tree_finds_what_one_with_a_star_finds(name: str) -> None:
+    star, tree = (simulate(name, tree=shape) for shape in (Tree(), TREE))
+    assert star.job.evaluation.where == "devices"
+    assert tree.metrics["loss"] == pytest.approx(star.metrics["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ditto", "fedbabu"])

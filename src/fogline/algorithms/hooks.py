@@ -19,7 +19,8 @@ import numpy.typing as npt
 from fogline.aggregation import Folded, Weight, fault, is_per_number
 from fogline.aggregation.sweep import bound
 from fogline.aggregation.update import MissingTermError
-from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, ClientUpdate, Weighted
+from fogline.algorithms.base import METRIC, AggregatorContext, Algorithm, ClientUpdate, Weighted, shown
+from fogline.data import Examples
 from fogline.params import State, Vector
 from fogline.plugins import nearest
 from fogline.training.context import DeviceContext, RoundContext
@@ -104,6 +105,16 @@ def next_phase(
 def judge(method: Algorithm, device: DeviceContext) -> Vector:
     """The weights (P,) that a device is judged with."""
     return _model(method, "judge", call(method, "judge", device), device.model)
+
+
+def judged_outputs(
+    method: Algorithm, outputs: npt.NDArray[Any], examples: Examples, device: DeviceContext
+) -> npt.NDArray[Any]:
+    """The outputs that a device is judged by, of the shape of the model's."""
+    given = call(method, "judged_outputs", outputs, examples, device)
+    if not isinstance(given, np.ndarray) or given.shape != outputs.shape:
+        raise wrong(method, "judged_outputs", f"gives {shown(given)}; it must give {shown(outputs)}")
+    return given.astype(outputs.dtype)
 
 
 def report(method: Algorithm, device: DeviceContext) -> ClientUpdate:

@@ -19,7 +19,8 @@ class PersonalModels(Algorithm):
 
     def own(self, device: DeviceContext) -> Vector:
         """The device's model, (P,)."""
-        return device.local.get(MODEL, device.model)
+        received: Vector = device.model
+        return device.local.get(MODEL, received)
 
     def judge(self, device: DeviceContext) -> Vector:
         return self.own(device)

@@ -28,7 +28,7 @@ from fogline.monitoring.record import Spread
 from fogline.nodes.messages import Kind
 from fogline.params import Params, Spec, State
 from fogline.training.context import DeviceContext
-from fogline.training.figures import metrics_of, sums_of
+from fogline.training.figures import metrics_of, sums_of, sums_of_outputs
 from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, is_numeric
@@ -82,8 +82,13 @@ def judged_key(round_: int) -> str:
 
 def judges_common(algorithm: Algorithm, evaluation: Evaluation) -> bool:
     """Whether a device judges the model received beside the one that it is judged with: where there are two."""
-    two = evaluation.fine_tune is not None or type(algorithm).judge is not Algorithm.judge
-    return two and where_kept(algorithm) is None
+    another = type(algorithm).judge is not Algorithm.judge or changes_outputs(algorithm)
+    return (another or evaluation.fine_tune is not None) and where_kept(algorithm) is None
+
+
+def changes_outputs(algorithm: Algorithm) -> bool:
+    """Whether devices are judged by other outputs than those of a model."""
+    return type(algorithm).judged_outputs is not Algorithm.judged_outputs
 
 
 class UnansweredError(ValueError):
@@ -158,7 +163,11 @@ class Examiner:
             examples = self._task.data.judged(client)
         except ValueError as error:
             raise UnansweredError(str(error)) from error
-        sums = self._judged(client, examples, *self._model_of(question, client, down, local))
+        judged = self._model_of(question, client, down, local)
+        if changes_outputs(self._algorithm) and client in self._task.data.clients:
+            sums = self._judged_by_outputs(client, examples, judged)
+        else:
+            sums = self._judged(client, examples, judged.start, judged.counters)
         found = {f"{METRIC}{name}": value for name, value in sums.items()} | self._shares(client, sums)
         if judges_common(self._algorithm, self._job.evaluation) and client in self._task.data.clients:
             received = opened(self._task, ClientJob(0, down.vector, down.counters, 0, 0.0, 0))
@@ -173,7 +182,15 @@ class Examiner:
         return {f"{COMMON}{name}": value for name, value in spread_sums(figures[1]).items()} | {BETTER: float(better)}
 
     def _judged(self, client: str, examples: Examples, vector: np.ndarray, counters: np.ndarray) -> Sums:
-        sums = sums_of(self._task, Params(self._task.spec, vector, counters), examples)
+        return self._checked(client, sums_of(self._task, Params(self._task.spec, vector, counters), examples))
+
+    def _judged_by_outputs(self, client: str, examples: Examples, judged: ClientJob) -> Sums:
+        device = DeviceContext(self._task, judged)
+        outputs = device.outputs_at(device.model, examples)
+        changed = hooks.judged_outputs(self._algorithm, outputs, examples, device)
+        return self._checked(client, sums_of_outputs(self._task, changed, examples))
+
+    def _checked(self, client: str, sums: Sums) -> Sums:
         if not sums.get("count", 1.0):
             raise UnansweredError(f"none of the targets of client '{client}' has a truth")
         bad = next((name for name, value in sums.items() if not math.isfinite(value)), None)
@@ -198,8 +215,9 @@ class Examiner:
             raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
         return figure
 
-    def _model_of(self, question: Question, client: str, down: Down, local: State) -> tuple[np.ndarray, np.ndarray]:
-        """What a device is judged with: the model received, what its method says, or that after some training.
+    def _model_of(self, question: Question, client: str, down: Down, local: State) -> ClientJob:
+        """A device's job whose start is what it is judged with: the model received, what its method says, or that after
+        some training.
 
         A device that never trains has nothing that a method could go by.
         """
@@ -214,11 +232,11 @@ class Examiner:
             return self._fine_tuned(question, asked)
         whole = opened(task, asked)
         if not trains or type(self._algorithm).judge is Algorithm.judge:
-            return whole.start, whole.counters
+            return whole
         judged = hooks.judge(self._algorithm, DeviceContext(task, whole))
-        return with_weights(task, whole.start, judged), whole.counters
+        return replace(whole, start=with_weights(task, whole.start, judged))
 
-    def _fine_tuned(self, question: Question, asked: ClientJob) -> tuple[np.ndarray, np.ndarray]:
+    def _fine_tuned(self, question: Question, asked: ClientJob) -> ClientJob:
         """The device's model after some training from the one received, as its method trains."""
         fine_tune, task, job = self._job.evaluation.fine_tune, self._task, self._job
         assert fine_tune is not None
@@ -232,7 +250,7 @@ class Examiner:
         done, _ = train_in_phases(self._engine(asked), self._algorithm, task, [ready], [None], "fine_tune")[0]
         if done.failure is not None:
             raise UnansweredError(done.failure)
-        return done.end, done.counters
+        return replace(ready, start=done.end, counters=done.counters, model=None)
 
 
 def answers_of(

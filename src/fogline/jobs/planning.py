@@ -154,15 +154,19 @@ def _check_mode(name: str, tier: Tier, mode: Mode) -> None:
         )
 
 
-def check_public(algorithm: Algorithm, data: FederatedData) -> None:
-    """Refuse data without a public part where the method wants one.
+def check_task(algorithm: Algorithm, task: Task) -> None:
+    """Refuse a task that has not what the method wants.
 
     Raises:
-        JobError: there is none.
+        JobError: its data has no public part, or it cannot judge outputs that the method changes.
     """
+    name, data = type(algorithm).__name__, task.data
     if algorithm.needs_public and data.public is None:
+        raise JobError(f"{name} wants public examples, and the data set '{data.name}' has none; {NO_PUBLIC}.")
+    if type(algorithm).judged_outputs is not Algorithm.judged_outputs and not task.judges_outputs:
         raise JobError(
-            f"{type(algorithm).__name__} wants public examples, and the data set '{data.name}' has none; {NO_PUBLIC}."
+            f"{name} changes the outputs that devices are judged by, and task '{task.name}' judges whole models only: "
+            "it wants a PyTorch task with a loss of outputs and targets, and without an evaluate of its own."
         )
 
 

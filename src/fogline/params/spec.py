@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 Role = Literal["trained", "buffer", "frozen"]
 """What an entry is for: ``trained``: steps change it, and methods average it; ``buffer``: the model itself changes it
@@ -169,8 +170,18 @@ class Spec:
     @property
     def last_layer(self) -> list[str]:
         """Names of the entries of the last layer that trains; those of a layer differ behind the last dot only."""
-        trained = [entry.name for entry in self.entries if entry.trainable]
-        return [entry.name for entry in self.entries if trained and layer_of(entry.name) == layer_of(trained[-1])]
+        return self.last_layers(1)
+
+    def last_layers(self, count: int) -> list[str]:
+        """Names of the entries of so many of the last layers that train."""
+        layers = list(dict.fromkeys(layer_of(entry.name) for entry in self.entries if entry.trainable))
+        return [entry.name for entry in self.entries if layer_of(entry.name) in layers[-count:]]
+
+    def places(self, names: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Places (n,) of what trains of those entries in the vector."""
+        asked, trained = set(names), [entry.name for entry in self.entries if entry.trainable]
+        found = [np.arange(self.trainable)[self.slices[name]] for name in trained if name in asked]
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
     @cached_property
     def digest(self) -> str:

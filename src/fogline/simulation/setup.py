@@ -15,6 +15,7 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
+from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.queries import check_query
@@ -27,8 +28,8 @@ from fogline.jobs.exchanging import check_children, exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
     assign,
-    check_public,
     check_rounds,
+    check_task,
     examples_of,
     local_training,
     planner,
@@ -131,9 +132,10 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     job = with_judges(job, algorithm)
     task = task_to_judge(task, job)
     check_rounds(algorithm, job)
-    check_public(algorithm, task.data)
+    check_task(algorithm, task)
     task.seed = job.seed
     task.check()
+    task = with_trained(task, algorithm)
     job = with_defaults(job, algorithm, task)
     check_target(job.evaluation.target, task.headline)
     check_privacy(job, algorithm)

@@ -13,6 +13,7 @@ from typing import Any, cast
 from fogline.data import Examples
 from fogline.params import Params
 from fogline.training.hook_calls import a
+from fogline.training.method import Array
 from fogline.training.metrics import Sums
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, line_of_definition, sure
@@ -25,6 +26,15 @@ def sums_of(task: Task, params: Params, examples: Examples) -> Sums:
         CodeError: it gives something else than numbers by name.
     """
     return _numbers(task, "evaluate", task.evaluate(params, examples))
+
+
+def sums_of_outputs(task: Task, outputs: Array, examples: Examples) -> Sums:
+    """The same for outputs (n, ...) that are not a model's own.
+
+    Raises:
+        CodeError: the task gives something else than numbers by name.
+    """
+    return _numbers(task, "sums_of_outputs", task.sums_of_outputs(outputs, examples.y))
 
 
 def sums_on_test(task: Task, params: Params, examples: Examples) -> Sums:

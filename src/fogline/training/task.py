@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -223,6 +223,18 @@ class Task(ABC):
         twin.home = home
         return twin
 
+    def trains_only(self, names: Collection[str]) -> Self:
+        """A twin of whose model the entries of these names train, and all others are frozen.
+
+        Raises:
+            ValueError: tasks of this kind have none.
+        """
+        raise ValueError(f"frozen entries are asked for, which a {type(self).__name__} does not have")
+
+    def served(self, params: Params) -> tuple[Self, Params]:
+        """The task and one of its models as they are served: without adapters that can be merged."""
+        return self, params
+
     def cutter(self) -> ModelCutter:
         """Makes smaller models of this one.
 
@@ -250,6 +262,19 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Judge a model on examples, as sums (``count``, ``loss``, ``correct`` or ``squared_error``, …)."""
+
+    @property
+    def judges_outputs(self) -> bool:
+        """Whether it can judge outputs that are not a model's own."""
+        return False
+
+    def sums_of_outputs(self, outputs: Array, y: Array) -> Sums:
+        """What :meth:`evaluate` gives for a model with those outputs (n, ...), the classes last.
+
+        Raises:
+            ValueError: it judges whole models only.
+        """
+        raise ValueError(f"task '{self.name}' judges models, and not outputs")
 
     @property
     def threshold(self) -> float | None:

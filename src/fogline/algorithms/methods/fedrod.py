@@ -36,12 +36,13 @@ class FedRoD(PersonalModels):
         return plan.replace(steps=2 * plan.steps)
 
     def own(self, device: DeviceContext) -> Vector:
-        model, head = device.model.copy(), _head(device.spec)
+        model, head = device.model.copy(), device.spec.places(device.spec.last_layer)
         model[head] += device.local.get("head", 0.0)
         return model
 
     def phases(self, device: DeviceContext) -> Phases:
-        steps, head, names = max(1, device.plan.steps // 2), _head(device.spec), device.spec.last_layer
+        steps, names = max(1, device.plan.steps // 2), device.spec.last_layer
+        head = device.spec.places(names)
         counts = label_counts(device.examples.y, _classes(device.spec), "FedRoD")
         personal = yield TrainingPhase(self.own(device), steps, only=names, local={})
         prior = np.log(np.maximum(counts, SELDOM)).astype(device.start.dtype)
@@ -54,8 +55,3 @@ class FedRoD(PersonalModels):
 
 def _classes(spec: Spec) -> int:
     return next(entry.shape[0] for entry in spec.entries if entry.name in spec.last_layer)
-
-
-def _head(spec: Spec) -> Vector:
-    """Places (n,) of the last layer's numbers in the vector."""
-    return np.concatenate([np.arange(spec.trainable)[spec.slices[name]] for name in spec.last_layer])

@@ -24,6 +24,7 @@ from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import sub_model_of, task_of, with_sub_models
+from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -47,7 +48,7 @@ from fogline.jobs.exchanging import exchanges_of
 from fogline.jobs.job import asks
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
-from fogline.jobs.planning import assign, check_public, check_rounds, local_training, planner, with_defaults
+from fogline.jobs.planning import assign, check_rounds, check_task, local_training, planner, with_defaults
 from fogline.jobs.protection import protection_of
 from fogline.jobs.protection_checks import check_privacy, check_private_model
 from fogline.jobs.reading import parse_job
@@ -122,7 +123,8 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        task = with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+        task = with_trained(task_to_judge(task, self.job), self.algorithm)
+        task = with_home(task, self.algorithm, lambda: self.first)
         return with_sub_models(sealed(task, self.job), self.algorithm)
 
     @cached_property
@@ -160,8 +162,7 @@ class JobWorker:
         if self._engine is None:
             local, task, job = local_training(self.job), self.task, first
             if self.sub_model is not None and first.share < 1.0:
-                whole = [job] if task.home is None else task.home.opened([job])
-                task, (job,) = task_of(self.sub_model), self.sub_model.opened(whole)
+                task, (job,) = task_of(self.sub_model), self.sub_model.opened([job], task.home)
             jobs = tried(self.algorithm, task, job)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
@@ -255,7 +256,7 @@ class JobWorker:
         """What nodes must know, the first group, and what is frozen."""
         self.task.check()
         check_rounds(self.algorithm, self.job)
-        check_public(self.algorithm, self.task.data)
+        check_task(self.algorithm, self.task)
         check_privacy(self.job, self.algorithm)
         check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)
