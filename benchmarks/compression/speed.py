@@ -12,10 +12,11 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import console, median
 from fogline.network.transport.chunks import LEVEL
 from fogline.network.transport.messages import PIECE
+from fogline.params import Entry, Spec
 from fogline.params.pieces import Extent
 from fogline.stages import STAGES, LinkContext, VectorCode, make
 
-OTHERS = ("qsgd(levels=1, bucket=512)", "eden(bits=1)", "eden(bits=2)", "eden(bits=3)")
+OTHERS = ("qsgd(levels=1, bucket=512)", "eden(bits=1)", "eden(bits=2)", "eden(bits=3)", "stc(share=0.0025)")
 """Beside every code with its defaults."""
 
 
@@ -24,9 +25,10 @@ def measured(numbers: int, rounds: int) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng(0)
     vector = rng.standard_normal(numbers) * np.exp(rng.standard_normal(-(-numbers // 5000))).repeat(5000)[:numbers]
     single, found = vector.astype(np.float32), dict[str, dict[str, float]]()
+    matrix = Spec.of([Entry("matrix", (2048, numbers // 2048), "float32")])
     with threadpool_limits(1):
         for text in (*STAGES, *OTHERS):
-            if isinstance(stage := make(text), VectorCode):
+            if isinstance(stage := make(text).fitted(matrix), VectorCode):
                 found[text] = _code(stage, single, rounds)
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in found[text].items())
                 console.print(f"{text}: {shown}", highlight=False)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fogline.simulation.run import simulate
     from fogline.training.sklearn import SklearnTask
     from fogline.training.torch import TorchTask as Task
+    from fogline.training.torch.adapters import Bottleneck, Lora, adapt
     from fogline.user_code.bugs import CodeError
 
 __version__ = "0.1.0"
@@ -24,12 +25,14 @@ __version__ = "0.1.0"
 # Names are imported when they are first used: importing the package itself must cost nothing.
 _HOMES = {
     "Algorithm": "fogline.algorithms",
+    "Bottleneck": "fogline.training.torch.adapters",
     "CodeError": "fogline.user_code.bugs",
     "Evaluation": "fogline.jobs",
     "FedAvg": "fogline.algorithms",
     "Job": "fogline.jobs",
     "JobError": "fogline.jobs",
     "Local": "fogline.jobs",
+    "Lora": "fogline.training.torch.adapters",
     "Privacy": "fogline.jobs",
     "Result": "fogline.monitoring.result",
     "RunError": "fogline.monitoring.mishaps",
@@ -38,6 +41,7 @@ _HOMES = {
     "Task": "fogline.training.torch:TorchTask",
     "Tier": "fogline.jobs",
     "Tree": "fogline.jobs",
+    "adapt": "fogline.training.torch.adapters",
     "load": "fogline.data",
     "load_run": "fogline.monitoring.run_files",
     "query": "fogline.simulation.query",
@@ -47,12 +51,14 @@ _HOMES = {
 __all__ = [
     "STOP",
     "Algorithm",
+    "Bottleneck",
     "CodeError",
     "Evaluation",
     "FedAvg",
     "Job",
     "JobError",
     "Local",
+    "Lora",
     "Privacy",
     "Result",
     "RunError",
@@ -60,6 +66,7 @@ __all__ = [
     "Task",
     "Tier",
     "Tree",
+    "adapt",
     "load",
     "load_run",
     "query",

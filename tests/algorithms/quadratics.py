@@ -93,7 +93,8 @@ class Quadratics:
     @cached_property
     def data(self) -> Any:
         def at(i: int) -> Examples:
-            return Examples(np.full((self.samples[i], 1), float(i)), np.arange(self.samples[i]) % (i + 2))
+            labels = np.arange(self.samples[i]) % min(i + 2, self.size)  # An output, and so a class, for each number.
+            return Examples(np.full((self.samples[i], 1), float(i)), labels)
 
         clients = [f"client-{i}" for i in range(len(self.b))]
         public = Examples(np.linspace(-1.0, 2.0, 7)[:, None], np.zeros(7, np.int64))

@@ -30,7 +30,7 @@ def mean_update(x: np.ndarray) -> np.ndarray:
     return np.sum([n[i] * (P.sgd(i, x) - x) for i in ALL], axis=0)
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon", "fedntd", "decayingsteps"])
+@pytest.mark.parametrize("name", ["fedavg", "fedsgd", "hierfavg", "fedlc", "moon", "fedntd", "decayingsteps", "cafe"])
 def test_plain_average(name: str) -> None:
     x = np.zeros(3)
     for _ in range(ROUNDS):

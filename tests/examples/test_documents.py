@@ -23,6 +23,7 @@ from fogline.jobs import Evaluation, Job, Local, Tier, Tree
 from fogline.jobs.job import AttackPlan, JobNeeds, Method, Publish
 from fogline.jobs.shares import Shares
 from fogline.jobs.tree import Quarantine
+from fogline.params import Entry, Spec
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 from fogline.stages import STAGES, Extent, LinkContext, make, pipeline
 
@@ -129,8 +130,9 @@ def test_the_table_of_stages_is_what_they_say_of_themselves() -> None:
     rows = re.findall(r"^\| `(.+?)` \| ([\d.]+) \| (yes|no) \| (yes|no) \|", text, re.MULTILINE)
     assert {stage.partition("(")[0] for stage, *_ in rows} == set(STAGES)
     million = {"delta": Extent(np.dtype(np.float32), 1_000_000)}
+    square = Spec.of([Entry("square", (1000, 1000), "float32")])
     for stage, bits, bias, linear in rows:
-        made = make(stage)
+        made = make(stage).fitted(square)
         assert 8 * made.size(million) / 1_000_000 == pytest.approx(float(bits), abs=0.006), stage
         assert (bias == "no", linear == "yes") == (made.unbiased, made.linear), stage
 

@@ -26,12 +26,13 @@ NEEDS = {
     "eight-bits": None,
     "energy": "citylearn2022",
     "images": "mnist",
+    "lora": None,
     "personal": None,
     "text": "shakespeare",
     "tiles": "magnetic_tile",
     "turbofan": "cmapss",
 }
-"""The data set of each job; the demo falls back on the digits of scikit-learn."""
+"""The data set of each job; the demo falls back on the digits of scikit-learn, and so on."""
 
 
 @pytest.fixture(autouse=True)

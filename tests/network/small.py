@@ -239,6 +239,20 @@ def backbone(
     return Backbone(data, head, size, expected, pause)
 
 
+def adapted(clients: int = 4) -> Task:
+    """A PyTorch module with low-rank adapters in its large layer: 4,096 numbers train."""
+    from torch import nn
+
+    from fogline import Lora, adapt
+    from fogline.training.torch import TorchTask
+
+    def module() -> nn.Module:
+        wide = nn.Sequential(nn.Linear(4, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 3))
+        return adapt(wide, Lora(rank=4, alpha=8, names=("2",)))
+
+    return TorchTask(module, toy_data(clients))
+
+
 class Sign(Stage):
     """The signs of the movement times its mean magnitude: a stage of the developer's own."""
 

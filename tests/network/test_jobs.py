@@ -52,9 +52,12 @@ SAME = {
     ),
     "a stage of the developer's own": job(fogs=0, cloud='uplink = ["small:Sign"]'),
     "stages over fogs that merge": job(cloud='uplink = ["bf16"]\ndownlink = ["fp16"]', fog='uplink = ["drive"]'),
+    "linear stages over fogs that merge": job(
+        cloud='uplink = ["random_k(share=0.3)"]', fog='uplink = ["random_k(share=0.3)"]'
+    ),
     "stages over fogs that move": job(
         cloud='uplink = ["qsgd(levels=100)"]\ndownlink = ["int8"]',
-        fog='rounds = 2\nuplink = ["int4(feedback=true)"]\ndownlink = ["eden"]',
+        fog='rounds = 2\nuplink = ["top_k(share=0.2)"]\ndownlink = ["eden"]',
         more='algorithm = "scaffold"',
     ),
 }

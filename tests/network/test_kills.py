@@ -29,10 +29,10 @@ STAGED = job(
     rounds=ROUNDS,
     fogs=1,
     clients=2,
-    cloud=f'{ALL}\nuplink = ["int8(feedback=true)"]\ndownlink = ["eden"]',
-    fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "sign"]',
+    cloud=f'{ALL}\nuplink = ["powersgd(rank=1)"]\ndownlink = ["eden"]',
+    fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "stc(share=0.1)"]',
 )
-"""Device and fog remember what the code of their last message took."""
+"""Device and fog remember what the code of their last message took, and the fog the factors that it goes on from."""
 
 POINTS = {
     "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),

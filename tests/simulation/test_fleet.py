@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fogline.jobs import Job, Method, Tier, Tree
+from fogline.simulation import begun_training
 from fogline.simulation import run as running
-from fogline.simulation import simulator
 from fogline.simulation.run import run
 from fogline.simulation.scenario import Sizes
 from fogline.simulation.seats import Seat
@@ -53,6 +53,6 @@ def test_a_receipt_that_is_no_event_changes_nothing(shape: str, monkeypatch: pyt
 def test_how_much_is_computed_ahead_changes_no_bit_of_the_model(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = "fedbuff" if shape == "async" else "fedavg"
     much, _ = history(TREES[shape], algorithm)
-    monkeypatch.setattr(simulator, "AHEAD", 1)
+    monkeypatch.setattr(begun_training, "AHEAD", 1)
     little, _ = history(TREES[shape], algorithm)
     assert little == much

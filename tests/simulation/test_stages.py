@@ -72,7 +72,7 @@ def test_a_first_device_that_fails_changes_no_size(monkeypatch: pytest.MonkeyPat
     tree = star("int8", downlink=("int8",))
     whole = simulate(tree=tree, rounds=1).history[-1]
     with monkeypatch.context() as patched:
-        patched.setattr("fogline.simulation.setup.run_cohort", lambda *_: [SimpleNamespace(update=None)])
+        patched.setattr("fogline.simulation.sizing.run_cohort", lambda *_: [SimpleNamespace(update=None)])
         failed = simulate(tree=tree, rounds=1).history[-1]
     assert (failed["up/cloud"], failed["down/cloud"]) == (whole["up/cloud"], whole["down/cloud"])
 
@@ -84,6 +84,24 @@ def test_a_fog_that_merges_sends_its_sums_in_eight_bits_and_hands_models_on_as_t
     assert row["up/fog"] == pytest.approx(4 * 4 * 4 * SIZE, rel=2e-3)
     assert row["down/cloud"] == 4 * 2 * (MODEL + 128)
     assert row["down/fog"] == 4 * 4 * (MODEL + 128)
+
+
+@pytest.mark.parametrize("code", ["random_k(share=0.1, feedback=false)", "subspace(share=0.1, feedback=false)"])
+def test_over_a_fog_that_merges_a_linear_code_loses_no_more_than_without(code: str) -> None:
+    """All devices of a round, and the fogs, have its places in common: the sum of codes is the code of the sum."""
+    over = Tree(cloud=Tier(uplink=[code]), fog=Tier(count=2, uplink=[code]))
+    one, other = simulate(tree=star(code)), simulate(tree=over)
+    np.testing.assert_allclose(one.params.vector, other.params.vector, atol=1e-6)
+    assert not np.allclose(one.params.vector, simulate().params.vector, atol=1e-3)
+
+
+def test_under_secure_aggregation_linear_codes_stand_and_others_do_not() -> None:
+    code = "random_k(share=0.3)"
+    masked = Tree(cloud=Tier(uplink=[code], exchange="secagg"))
+    one, other = simulate(tree=star(code)), simulate(tree=masked)
+    np.testing.assert_allclose(one.params.vector, other.params.vector, atol=1e-3)
+    with pytest.raises(JobError, match="'stc' cannot stand here: it makes codes"):
+        simulate(tree=Tree(cloud=Tier(uplink=["stc"], exchange="secagg")))
 
 
 def test_the_numbers_really_go_through() -> None:
@@ -102,6 +120,11 @@ def test_the_numbers_really_go_through() -> None:
         ("fedavg", "drive", "fp16"),
         ("scaffold", "eden", "bf16"),
         ("fedbuff", "int4", "int8"),
+        ("fedavg", "top_k(share=0.1)", "int8"),
+        ("scaffold", "stc(share=0.2)", "int8"),
+        ("fedbuff", "random_k(share=0.3)", "int8"),
+        ("fedavg", "subspace(share=0.3)", "int8"),
+        ("scaffold", "powersgd", "int8"),
     ],
 )
 def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str, up: str, down: str) -> None:
@@ -109,6 +132,14 @@ def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str, up: str, down: s
     coded = simulate(rounds=15, algorithm=algorithm, tree=star(up, downlink=(down,)))
     assert not np.array_equal(coded.params.vector, plain.params.vector)
     assert coded.metrics["loss"] < plain.metrics["loss"] * 1.05
+
+
+def test_against_the_last_aggregate_a_biased_code_needs_no_memory() -> None:
+    """The code is of what is new, so what it loses does not stay lost."""
+    tree = star("top_k(share=0.1, feedback=false)")
+    plain = simulate(rounds=15)
+    alone, against = (simulate(rounds=15, algorithm=name, tree=tree) for name in ("fedavg", "cafe"))
+    assert against.metrics["loss"] < plain.metrics["loss"] * 1.05 < alone.metrics["loss"]
 
 
 def test_objects_and_texts_are_the_same_and_the_run_repeats_from_its_folder(tmp_path: Path) -> None:

@@ -14,13 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fogline.params import map_arrays, write_arrays
+from fogline.params import Entry, Spec, map_arrays, write_arrays
 from fogline.params.pieces import file_size
 from fogline.stages import STAGES, Extent, LinkContext, Named, Stage, StageError, make, pipeline
 from fogline.stages.pipeline import Pipeline
 from fogline.stages.vector_code import VectorCode
 
-VARIANTS = ("clip(norm=0.1)", "qsgd(levels=1, bucket=300)", "qsgd(levels=127)", "eden(bits=1)")
+VARIANTS = (
+    "clip(norm=0.1)",
+    "qsgd(levels=1, bucket=300)",
+    "qsgd(levels=127)",
+    "eden(bits=1)",
+    "top_k(share=0.2)",
+    "stc(share=0.04)",
+    "random_k(share=0.3)",
+)
 """Stages with other parameters than they have by default."""
 TEXTS = sorted({*STAGES, *VARIANTS})
 CODES = [text for text in TEXTS if isinstance(make(text), VectorCode)]
@@ -29,6 +37,12 @@ NUMBERS = st.floats(2.0**-6, 2.0**12, width=32) | st.floats(-(2.0**12), -(2.0**-
 VECTORS = arrays.arrays(st.sampled_from([np.float32, np.float64]), st.integers(0, 700), elements=NUMBERS)
 SIZES = (1, 5, 300, 3000)
 TRIES = 20
+MODEL = Spec.of([Entry("weight", (4, 7, 10), "float32"), Entry("bias", (20,), "float32")])
+"""Of 300 numbers; for stages that look at its matrices."""
+
+
+def made(text: str) -> Stage:
+    return make(text).fitted(MODEL)
 
 
 def shapes(size: int) -> dict[str, np.ndarray]:
@@ -46,7 +60,7 @@ def shapes(size: int) -> dict[str, np.ndarray]:
 
 
 def through(stage: Stage, vector: np.ndarray, seed: int = 0, state: Named | None = None) -> np.ndarray:
-    return stage.receive(stage.send({"delta": vector}, state or {}, LinkContext(seed))[0])["delta"]
+    return stage.receive(stage.send({"delta": vector}, state or {}, LinkContext(seed, common=seed))[0])["delta"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -56,7 +70,7 @@ def test_sizes_are_exact_and_come_back(
     tmp_path_factory: pytest.TempPathFactory, text: str, vector: np.ndarray, counts: int
 ) -> None:
     update: Named = {"delta": vector, "a/b": vector[: vector.size // 2], "n": np.arange(counts)}
-    sent, path = pipeline((text,)), tmp_path_factory.getbasetemp() / "sent"
+    sent, path = pipeline((text,)).fitted(MODEL), tmp_path_factory.getbasetemp() / "sent"
     encoded, _ = sent.send(update, {}, LinkContext(3))
     write_arrays(path, encoded)
     layout = {name: Extent(array.dtype, array.size) for name, array in update.items()}
@@ -70,7 +84,7 @@ def test_sizes_are_exact_and_come_back(
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_errors_keep_to_their_bound(text: str) -> None:
-    stage = make(text)
+    stage = made(text)
     assert math.isfinite(stage.error(1))
     for size in SIZES:
         for name, vector in shapes(size).items():
@@ -78,21 +92,22 @@ def test_errors_keep_to_their_bound(text: str) -> None:
             errors = [
                 np.square(through(stage, vector, seed) - vector.astype(np.float64)).sum() for seed in range(TRIES)
             ]
-            assert np.mean(errors) <= 1.1 * stage.error(size) * square + 1e-12, (name, size)
+            chance = 2 * np.std(errors) / math.sqrt(TRIES)  # That few tries come out above what is expected.
+            assert np.mean(errors) <= 1.1 * stage.error(size) * square + chance + 1e-12, (name, size)
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if text != "fp16"])  # Which says from where to where it goes.
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_the_size_of_numbers_does_not_matter(text: str, size: float) -> None:
-    stage, vector = make(text), (size * shapes(3000)["normal"]).astype(np.float32)
+    stage, vector = made(text), (size * shapes(3000)["normal"]).astype(np.float32)
     off = through(stage, vector) / size - vector.astype(np.float64) / size
     assert off @ off <= 1.1 * stage.error(3000) * 3000 * 1.1
 
 
-@pytest.mark.parametrize("text", [text for text in TEXTS if make(text).unbiased and not make(text).remembers])
+@pytest.mark.parametrize("text", [text for text in TEXTS if made(text).unbiased and not made(text).remembers])
 def test_what_is_called_unbiased_is(text: str) -> None:
     """The mean of many tries errs by as little as independent errors do."""
-    stage, tries = make(text), 200
+    stage, tries = made(text), 200
     for size, name in ((5, "normal"), (300, "heavy"), (300, "two")):
         vector = shapes(size)[name]
         off = np.stack([through(stage, vector, seed).astype(np.float64) for seed in range(tries)]) - vector
@@ -105,9 +120,9 @@ def test_what_is_not_finite_stays_so_and_is_not_remembered(text: str) -> None:
     for bad in (np.nan, np.inf, -np.inf):
         vector = np.ones(300, np.float32)
         vector[7] = bad
-        encoded, state = make(text).send({"delta": vector}, {}, LinkContext())
+        encoded, state = made(text).send({"delta": vector}, {}, LinkContext())
         assert not state
-        assert not np.isfinite(make(text).receive(encoded)["delta"]).all()
+        assert not np.isfinite(made(text).receive(encoded)["delta"]).all()
 
 
 def with_feedback() -> list[str]:
@@ -118,7 +133,7 @@ def with_feedback() -> list[str]:
         others = [value for value in values.split(", ") if value and not value.startswith("feedback")]
         fed = f"{name}({', '.join([*others, 'feedback=true'])})"
         with suppress(StageError):  # Of one that loses too much for that.
-            make(fed)
+            made(fed)
             texts.add(fed)
     return sorted(texts)
 
@@ -126,13 +141,13 @@ def with_feedback() -> list[str]:
 @pytest.mark.parametrize("text", with_feedback())
 def test_feedback_makes_up_for_what_was_lost_and_survives_a_file(text: str, tmp_path: Path) -> None:
     """However many messages there are, all that is missing at the receiver is what is remembered, and it is bounded."""
-    rng, stage, steps = np.random.default_rng(2), make(text), 40
+    rng, stage, steps = np.random.default_rng(2), made(text), 40
     assert stage.remembers
     sent = received = np.zeros(300)
     state: Named = {}
     for seed in range(steps):
         update = (1 + rng.standard_normal(300)).astype(np.float32)
-        encoded, state = stage.send({"delta": update}, state, LinkContext(seed))
+        encoded, state = stage.send({"delta": update}, state, LinkContext(seed, common=seed))
         sent, received = sent + update, received + stage.receive(encoded)["delta"]
         write_arrays(tmp_path / "state", state)
         state = map_arrays(tmp_path / "state")
@@ -143,7 +158,7 @@ def test_feedback_makes_up_for_what_was_lost_and_survives_a_file(text: str, tmp_
 
 @pytest.mark.parametrize("text", with_feedback())
 def test_what_was_lost_of_a_name_waits_until_it_is_sent_again(text: str) -> None:
-    stage, vector = make(text), np.linspace(0, 1, 9, dtype=np.float32)
+    stage, vector = made(text), np.linspace(0, 1, 9, dtype=np.float32)
     _, state = stage.send({"delta-0": vector}, {}, LinkContext(1))
     lost = state["delta-0"]
     _, between = stage.send({"delta-1": vector}, state, LinkContext(2))
@@ -172,7 +187,7 @@ def damaged(encoded: Named) -> Iterator[tuple[str, Named]]:
 
 @pytest.mark.parametrize("text", CODES)
 def test_what_cannot_have_been_sent_is_refused_in_a_sentence(text: str) -> None:
-    sent = pipeline((text,))
+    sent = pipeline((text,)).fitted(MODEL)
     encoded, _ = sent.send({"delta": RNG.standard_normal(300).astype(np.float32)}, {}, LinkContext())
     for what, message in damaged(encoded):
         with pytest.raises(StageError, match=r"its '.*delta'") as told:
@@ -191,7 +206,7 @@ def outcome(sent: Pipeline, message: Named) -> str:
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_bytes_of_the_right_lengths_give_a_vector_or_a_sentence(text: str, data: Any) -> None:
-    sent = pipeline((text,))
+    sent = pipeline((text,)).fitted(MODEL)
     encoded, _ = sent.send({"delta": RNG.standard_normal(300).astype(np.float32)}, {}, LinkContext())
     seed = data.draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)

@@ -86,6 +86,8 @@ class AggregatorContext:
     """Speed classes in all."""
     job_round: int = 0
     """Of the job, counted from 0; other than moves, rounds that came to nothing count."""
+    spec: Spec = Spec(())  # noqa: RUF009 - it is frozen
+    """Names and places of the parameters in the model (P,), as the runtime knows them when it calls a hook."""
 
 
 class Algorithm(LocalMethod, Parametrised):
@@ -118,6 +120,9 @@ class Algorithm(LocalMethod, Parametrised):
     judge, and nothing is published."""
     fine_tune_epochs: ClassVar[int] = 0
     """For how many epochs a device fine-tunes before it judges, where the job does not say it; 0: not at all."""
+    own_names: ClassVar[bool] = False
+    """Whether each device sends under a name of its own, so that the root sees what every single one sent. A rule that
+    needs all updates at once would have nothing to compare, and is refused."""
     alike: ClassVar[bool] = True
     """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
     movement_only: ClassVar[bool] = True
@@ -162,6 +167,17 @@ class Algorithm(LocalMethod, Parametrised):
             ValueError: of this model, the method can keep nothing; a sentence.
         """
         return spec.matching([self.private] if isinstance(self.private, str) else self.private)
+
+    def trained_of(self, spec: Spec) -> Collection[str]:
+        """Names of the entries that are part of updates and of rounds' models: by default those that train.
+
+        Of the others, all that is no buffer is frozen, and travels once. Asked once, before the run; ``spec`` is of the
+        task's model as it was made.
+
+        Raises:
+            ValueError: the method is not for this model; a sentence.
+        """
+        return [entry.name for entry in spec.entries if entry.trainable]
 
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
         """Smaller models for devices that cannot train the whole one, the largest first; by default there are none.
@@ -239,6 +255,7 @@ class Algorithm(LocalMethod, Parametrised):
 DEVICE_HOOKS = (
     "check_local",
     "looks_at_examples",
+    "trained_of",
     "private_of",
     "sub_models",
     "work",

@@ -62,9 +62,8 @@ def _run_smaller(
     sub_model: SubModel, engine: Engine, algorithm: Algorithm, task: Task, jobs: Sequence[ClientJob]
 ) -> list[LocalRound]:
     """Devices that have a smaller model: what they send says which numbers of the whole one it is of."""
-    whole = jobs if task.home is None else task.home.opened(jobs)
     own = engine_of(sub_model, engine, algorithm)
-    rounds = _run_alike(own, algorithm, task_of(sub_model), sub_model.opened(whole))
+    rounds = _run_alike(own, algorithm, task_of(sub_model), sub_model.opened(jobs, task.home))
     for done in rounds:
         if done.update is not None:
             done.update.ranges = sub_model.ranges

@@ -7,7 +7,7 @@ that does to the numbers. Simulation and network call the same ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,7 @@ def move(
 ) -> GroupModel:
     """The group's model after a round: trainable numbers by the algorithm, buffers averaged plainly."""
     head, tail = group.vector[: spec.trainable], group.vector[spec.trainable :]
-    moved, state = hooks.server_update(algorithm, head, folded, group.state, facts, inside)
+    moved, state = hooks.server_update(algorithm, head, folded, group.state, replace(facts, spec=spec), inside)
     vector = np.empty_like(group.vector)
     vector[: spec.trainable] = moved
     vector[spec.trainable :] = tail + folded.mean(BUFFERS) if tail.size else tail

@@ -81,7 +81,9 @@ def carry_out(
     done = given(run(client_job(client, down, work, local)), units, down, drawn_key)
     if done.update is None:
         return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
-    made = write_report(asked, effect.update, done.update, links.sends, links.from_device(work.seed), links.decodes)
+    made = write_report(
+        asked, effect.update, done.update, links.sends, links.from_device(work.seed, work.round), links.decodes
+    )
     if done.local:
         write_state(asked.writes[STATE], done.local)
         made = (*made, STATE)

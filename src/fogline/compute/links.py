@@ -13,6 +13,7 @@ from fogline.jobs.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
+from fogline.params import Spec
 from fogline.stages import LinkContext, Pipeline, Stage, StageError, pipeline
 
 
@@ -39,17 +40,20 @@ class NodeLinks:
     """Of the job."""
     movement: str = "delta"
 
-    def from_device(self, seed: int) -> LinkContext:
-        """What stages know of a device's update; ``seed``: of the round that made it."""
-        return LinkContext(mix(seed, _number("update")), self.movement)
+    def from_device(self, seed: int, round_: int) -> LinkContext:
+        """What stages know of a device's update in that round; ``seed``: of its part in it."""
+        return LinkContext(mix(seed, _number("update")), self.movement, common=self._common(round_))
 
     def from_aggregator(self, node: str, round_: int) -> LinkContext:
         """What stages know of an aggregator's report in that round of the root."""
-        return LinkContext(mix(self.seed, _number(node), round_), self.movement)
+        return LinkContext(mix(self.seed, _number(node), round_), self.movement, common=self._common(round_))
 
     def down(self, key: str) -> LinkContext:
         """What stages know of the model of that key."""
         return LinkContext(mix(self.seed, _number(key)), "")
+
+    def _common(self, round_: int) -> int:
+        return mix(self.seed, _number("common"), round_)
 
 
 _MANY = 10**9
@@ -58,13 +62,14 @@ UNSTAGED = NodeLinks()
 """Links without stages."""
 
 
-def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
+def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLinks:
     """The stages around a node.
 
     Args:
         job: names them.
         algorithm: of the job.
         depth: aggregators above the node.
+        spec: layout of what is shared of the model.
 
     Raises:
         StageError: a stage cannot be made.
@@ -72,12 +77,12 @@ def links_of(job: Job, algorithm: Algorithm, depth: int) -> NodeLinks:
     tiers, traits = list(job.tree.tiers.values()), _traits(job, algorithm)
 
     def uplink(tier: int) -> Pipeline:
-        return pipeline(tiers[tier].uplink) if 0 <= tier < len(tiers) else NONE
+        return pipeline(tiers[tier].uplink).fitted(spec) if 0 <= tier < len(tiers) else NONE
 
     def downlink(tier: int) -> Pipeline:
         if not 0 <= tier < len(tiers):
             return NONE
-        return pipeline(tiers[tier].downlink) if _moves(job, traits, tier) else downlink(tier - 1)
+        return pipeline(tiers[tier].downlink).fitted(spec) if _moves(job, traits, tier) else downlink(tier - 1)
 
     return NodeLinks(
         sends=uplink(depth - 1),

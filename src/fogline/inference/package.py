@@ -106,7 +106,7 @@ def package(
         ModelError: the weights are not the task's or not finite; the model cannot be run or, without code, not
             exported; or a form of it gives other outputs than the original. The sentence names the output.
     """
-    _check_weights(task, params)
+    task, params = task.served(_checked(task, params))
     meaning = task.data.meaning
     scaled = not task.classifies and (meaning.target_scale, meaning.target_offset) != (1.0, 0.0)
     units = Units(meaning.target_scale, meaning.target_offset, meaning.target_unit) if scaled else None
@@ -176,16 +176,20 @@ class _OutputFolder:
         return self.files[asset.digest]
 
 
-def _check_weights(task: Task, params: Params) -> None:
-    if params.spec.digest != task.spec.digest:
+def _checked(task: Task, params: Params) -> Params:
+    """The weights in the task's layout."""
+    try:
+        params = params.laid_out(task.spec)
+    except ValueError as error:
         raise ModelError(
             f"These weights are of another model than task '{task.name}': {len(params.spec.entries)} tensors with "
             f"{params.spec.floats} numbers; the task's has {len(task.spec.entries)} with {task.spec.floats}, "
             "or other names and types."
-        )
+        ) from error
     for name, array in params.arrays().items():
         if not np.isfinite(array).all():
             raise ModelError(f"Tensor '{name}' of the weights is not finite; such a model is not published.")
+    return params
 
 
 def _scored(card: Card, task: Task, held: HeldOut) -> Card:

@@ -29,6 +29,7 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
     for name, rule in rules.items():
         _check_quarantine(job, name, rule)
         if rule.needs_all:
+            _check_names(job, name, algorithm)
             _check_rounds(job, name, modes[name])
             _check_trusted(job, name, rule)
             if above is not None and not algorithm.inner_rounds:
@@ -89,6 +90,15 @@ def _check_quarantine(job: Job, name: str, rule: Rule) -> None:
         raise JobError(
             f"{name}.quarantine goes by whose updates the tier's rule leaves out, and {_named(job.tree, name)} does "
             "not say that; take another, such as 'multi_krum(f=1)' or 'trimmed_mean(0.2)', or leave it out"
+        )
+
+
+def _check_names(job: Job, name: str, algorithm: Algorithm) -> None:
+    """A rule compares what has the same name."""
+    if algorithm.own_names:
+        raise JobError(
+            f"{name}.rule is {rule_said(job.tree, name)}, which compares updates, and with {type(algorithm).__name__} "
+            f"each device sends under a name of its own; leave {name}.rule out"
         )
 
 

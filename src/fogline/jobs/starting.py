@@ -7,6 +7,7 @@ from pathlib import Path
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.params import Params, Spec, load
+from fogline.params.low_rank import are_adapters
 from fogline.training.task import Task
 
 
@@ -20,7 +21,7 @@ def first_model(job: Job, task: Task, file: str = "") -> Params:
 
     Raises:
         JobError: the file cannot be read, or holds another model than the task's. What trained there may be frozen
-            here, and the other way round.
+            here, and the other way round; and it may be without the task's adapters, which the seed makes.
     """
     if not file:
         return task.initial(job.seed)
@@ -30,10 +31,18 @@ def first_model(job: Job, task: Task, file: str = "") -> Params:
         hint = " (a version of a cloud's registry is for jobs that run there)" if "@" in file else ""
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise JobError(f"start: the model {file} cannot be read{hint}: {why}") from None
-    if _tensors(params.spec) != _tensors(task.spec):
-        raise JobError(f"start: {file} holds another model than task '{task.name}' trains; their tensors differ")
-    return params if params.spec == task.spec else Params.from_arrays(task.spec, params.arrays())
+    try:
+        return _with_adapters(params, task, job.seed).laid_out(task.spec)
+    except ValueError as error:
+        raise JobError(f"start: {file} holds another model than task '{task.name}' trains; {error}") from None
 
 
-def _tensors(spec: Spec) -> set[tuple[str, tuple[int, ...], str]]:
-    return {(entry.name, entry.shape, entry.dtype) for entry in spec.entries}
+def _with_adapters(params: Params, task: Task, seed: int) -> Params:
+    """The model; or, where it is what the task's adapters were put into, with these as the seed makes them."""
+    wanted, given = ({entry.name: entry for entry in spec.entries} for spec in (task.spec, params.spec))
+    new = wanted.keys() - given.keys()
+    if not new or not are_adapters(new):
+        return params
+    made = task.initial(seed).arrays()
+    spec = Spec.of([*params.spec.entries, *(wanted[name] for name in new)])
+    return Params.from_arrays(spec, params.arrays() | {name: made[name] for name in new})

@@ -63,6 +63,20 @@ class Params:
             target[spec.slices[entry.name]] = array.ravel()
         return params
 
+    def laid_out(self, spec: Spec) -> Params:
+        """The same tensors in a layout in which they may have other roles; itself, where it is its own.
+
+        Raises:
+            ValueError: that layout has other tensors.
+        """
+        if spec == self.spec:
+            return self
+        if {(e.name, e.shape, e.dtype) for e in spec.entries} != {
+            (e.name, e.shape, e.dtype) for e in self.spec.entries
+        }:
+            raise ValueError("their tensors differ")
+        return Params.from_arrays(spec, self.arrays())
+
     def view(self, name: str) -> npt.NDArray[Any]:
         """The tensor of that name, in its shape, without a copy."""
         entry = next(e for e in self.spec.entries if e.name == name)

@@ -15,6 +15,7 @@ from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
+from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.queries import check_query
@@ -134,6 +135,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_task(algorithm, task)
     task.seed = job.seed
     task.check()
+    task = with_trained(task, algorithm)
     job = with_defaults(job, algorithm, task)
     check_target(job.evaluation.target, task.headline)
     check_privacy(job, algorithm)
@@ -153,7 +155,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)
-    stages = [links_of(job, algorithm, depth) for depth in range(len(job.tree.names) + 1)]
+    stages = [links_of(job, algorithm, depth, task.shared) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = sealed(with_home(task, algorithm, lambda: start), job)
     check_private_model(job, task.shared)

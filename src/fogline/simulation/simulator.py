@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +37,7 @@ from fogline.nodes.effects import (
 from fogline.nodes.events import Event, Halt, Received, Scored, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate, in_order
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
+from fogline.simulation.begun_training import BegunTraining
 from fogline.simulation.collecting import rarely_collected
 from fogline.simulation.counters import Traffic
 from fogline.simulation.exchanging import ExchangeValues
@@ -44,9 +45,6 @@ from fogline.simulation.numbers import Numbers
 from fogline.simulation.scenario import Scenario
 from fogline.simulation.seats import Seat, seats_of
 from fogline.simulation.values import LazyValue, LazyValues, Training
-
-AHEAD = 256 << 20
-"""Bytes of updates of other aggregators' devices that are computed beforehand, so that a cohort is large."""
 
 
 class Simulator:
@@ -96,8 +94,7 @@ class Simulator:
         self._prefetch = scenario.prefetch
         self._eager = frozenset(scenario.eager)
         self.steps = scenario.steps
-        self._begun: deque[Training] = deque()
-        """Training that was begun since some was computed last, below aggregators of which all is needed soon."""
+        self._begun = BegunTraining(scenario.homes, sizes.update)
         self._listed = scenario.prefetch or bool(scenario.eager)
         """Whether somebody asks for training that is under way."""
         self._seats = seats_of(scenario)
@@ -267,20 +264,8 @@ class Simulator:
         self._push(self.now, seat, event)
 
     def _ahead(self, node: str) -> list[Training]:
-        """Training that will be needed soon: of devices below other aggregators, or async ones. What is computed here
-        is not looked at again."""
-        begun, most = self._begun, max(1, AHEAD // self._sizes.update)
-        own = self._aggregators[node].role.mode != "async"
-        chosen: list[Training] = []
-        later: list[Training] = []
-        while begun and len(chosen) < most:
-            training = begun.popleft()
-            if training.done:
-                continue
-            (later if own and self._homes[training.client] == node else chosen).append(training)
-        if begun:  # Else all the others are computed now, and these are no company any more.
-            begun.extendleft(reversed(later))
-        return chosen
+        """Training that will be needed soon: of devices below other aggregators, or async ones."""
+        return self._begun.take(but=None if self._aggregators[node].role.mode == "async" else node)
 
     def _handle(self, seat: Seat, event: Event) -> None:
         """An event that no time passed for, at an aggregator."""
@@ -500,7 +485,7 @@ class Simulator:
             numbers.updates[effect.update] = training
         parent = seat.parent
         if parent is not None and parent.certain:
-            self._begun.append(training)
+            self._begun.add(training)
         self._serial = serial = self._serial + 1
         arrival = Trained(effect.task, effect.update, plan.samples)
         heapq.heappush(self._queue, (now + seconds, serial, seat, arrival))

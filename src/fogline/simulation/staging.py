@@ -9,6 +9,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import model_through, update_through
 from fogline.compute.survey import judged_key
+from fogline.jobs.planning import LocalPlan
 from fogline.params import State
 from fogline.stages import LinkContext, Pipeline
 
@@ -43,9 +44,9 @@ class Staging:
         """Whether the models that an aggregator sends down go through stages."""
         return bool(self._aggregators[node].gives)
 
-    def from_device(self, client: int, update: Update, seed: int) -> Update:
-        """What the parent has of a device's update. ``seed``: of the round that made it."""
-        sent = self._sent(client, update, self._devices.sends, self._devices.from_device(seed))
+    def from_device(self, client: int, update: Update, plan: LocalPlan) -> Update:
+        """What the parent has of a device's update. ``plan``: of the round that made it."""
+        sent = self._sent(client, update, self._devices.sends, self._devices.from_device(plan.seed, plan.round))
         assert isinstance(sent, Update)
         return sent
 

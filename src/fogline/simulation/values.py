@@ -302,7 +302,7 @@ class LazyValues:
             self._trained(training, done)
             update, is_copy = done.update, False
             if self._staged is not None and update is not None:
-                update, is_copy = self._staged.from_device(training.client, update, training.plan.seed), True
+                update, is_copy = self._staged.from_device(training.client, update, training.plan), True
             if self._whole is not None and update is not None:
                 update, is_copy = self._whole.of_update(update), is_copy or update.ranges is not None
             training.settle(update)

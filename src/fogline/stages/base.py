@@ -22,13 +22,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.parameters import Parametrised
-from fogline.params import State
+from fogline.params import Spec, State
 from fogline.params.pieces import Extent, file_size
 
 Named = dict[str, npt.NDArray[Any]]
@@ -51,11 +51,18 @@ class LinkContext:
     """Name of the vector that moves the model, or a pattern; empty where there is none, as in a model going down."""
     place: int = 0
     """The stage's own, in the list of the link."""
+    common: int = 0
+    """Of what is random and the same for all senders of the round."""
 
     @property
     def rng(self) -> np.random.Generator:
         """A new random source of the seed; only the sending half may draw."""
         return np.random.default_rng((self.seed, self.place))
+
+    @property
+    def common_rng(self) -> np.random.Generator:
+        """A new random source of the seed that all senders of the round have."""
+        return np.random.default_rng(self.common)
 
     def at(self, place: int) -> LinkContext:
         """The same for the stage at that place."""
@@ -68,13 +75,18 @@ class Stage(Parametrised):
     lossy: ClassVar[bool] = True
     """Whether the receiver has other numbers than the sender had."""
     linear: ClassVar[bool] = False
-    """Whether the code of a sum is the sum of the codes, so that they may be added without being decoded."""
+    """Whether all senders of a round share the code, and that of a sum is the sum of the codes: they may be added
+    without being decoded, and what they come to loses nothing in the same code."""
     unbiased: ClassVar[bool] = False
     """Whether what is received is what was sent, on average over all seeds."""
     codes: ClassVar[bool] = False
     """Whether it makes codes, which are no numbers any more: no stage may come after it."""
     single: ClassVar[bool] = False
     """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it."""
+
+    def fitted(self, spec: Spec) -> Self:
+        """The stage for a model of that layout; most do not look at it."""
+        return self
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         """What goes over the link.

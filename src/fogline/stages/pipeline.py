@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from fogline.params import State
+from fogline.params import Spec, State
 from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.registry import make, parsed
@@ -25,6 +25,10 @@ class Pipeline:
 
     def __bool__(self) -> bool:
         return bool(self.stages)
+
+    def fitted(self, spec: Spec) -> Pipeline:
+        """The same for a model of that layout."""
+        return Pipeline([sure(f"{type(stage).__name__}.fitted", partial(stage.fitted, spec)) for stage in self.stages])
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         """What goes over the link, and what the sender keeps: each stage's vectors under its place, ``1/delta``.

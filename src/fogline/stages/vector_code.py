@@ -13,6 +13,8 @@ from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 
 PLAIN, SHAPE = "plain", "shape"
 """Parts of every code: integers, which go as they are; and a vector's length with the bytes of one of its numbers."""
+KEPT = "kept"
+"""Under which a sender keeps what else a code goes on from, beside what was lost."""
 _SHAPE = Extent(np.dtype(np.int64), 2)
 _FLOATS = {kind.itemsize: kind for kind in map(np.dtype, (np.float16, np.float32, np.float64))}
 _BILLION = 10**9
@@ -40,6 +42,12 @@ class VectorCode(Stage):
         """
         raise NotImplementedError
 
+    def encode_next(self, vector: Vector, rng: np.random.Generator, kept: Vector | None) -> tuple[Named, Vector | None]:
+        """As :meth:`encode`, for a code that goes on from what it kept of the last vector of that name; with what to
+        keep of this one.
+        """
+        return self.encode(vector, rng), None
+
     def decode(self, parts: Named, extent: Extent) -> Vector:
         """The vector of that type and length, of parts that have the types and the lengths of :meth:`parts`.
 
@@ -64,7 +72,7 @@ class VectorCode(Stage):
             )
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
-        encoded, rng = Named(), link.rng
+        encoded, rng = Named(), link.common_rng if self.linear else link.rng
         after = {name: lost for name, lost in state.items() if name not in update}  # Until it is sent again.
         for name in sorted(update):  # In an order of its own: from a file they come in another.
             vector = update[name]
@@ -74,7 +82,9 @@ class VectorCode(Stage):
             before = state.get(name)
             if before is not None and before.shape == vector.shape:
                 vector = vector + before
-            parts = self.encode(vector, rng)
+            parts, kept = self.encode_next(vector, rng, state.get(f"{KEPT}/{name}"))
+            if kept is not None:
+                after[f"{KEPT}/{name}"] = kept
             encoded[f"{SHAPE}/{name}"] = np.array([vector.size, vector.itemsize], np.int64)
             encoded |= {f"{part}/{name}": array for part, array in parts.items()}
             if self.feedback:

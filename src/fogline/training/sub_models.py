@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from fogline.params import Params, Spec
+from fogline.params import Params, SharedPart, Spec
 from fogline.params.ranges import Axes, ModelRanges, places_of
 from fogline.training.home import Home, seen
 from fogline.training.local import ClientJob
@@ -44,6 +44,7 @@ class SubModel:
         kept: of entries of which it has not everything, the ranges that it has, of frozen ones too.
         cost: MFLOP to train on one example.
         received: bytes of what comes down to a device that has it.
+        share: of the numbers of the whole model that train, those that train here.
         tells_buffers: whether it sends its running statistics: those of a narrower model are of another function.
     """
 
@@ -53,6 +54,7 @@ class SubModel:
     kept: Mapping[str, Axes]
     cost: float
     received: int
+    share: float
     tells_buffers: bool = True
     engines: dict[type[Any], Any] = field(default_factory=dict[type[Any], Any])
     """Engines that train it, by their kind: kept by whoever builds them."""
@@ -63,11 +65,6 @@ class SubModel:
         self._counters = places_of(self.whole, (e for e in entries if not e.is_float), self.kept)
 
     @property
-    def share(self) -> float:
-        """Of the numbers of the whole model that train, those that train here."""
-        return self.task.spec.trainable / self.whole.trainable
-
-    @property
     def is_cut(self) -> bool:
         """Whether it has fewer numbers than the whole, and not only fewer that train."""
         return self._floats.size < self.whole.floats
@@ -76,22 +73,34 @@ class SubModel:
         """The smaller model, of a whole one."""
         return Params(self.task.spec, whole.vector[self._floats], whole.counters[self._counters])
 
-    def opened(self, jobs: Sequence[ClientJob]) -> list[ClientJob]:
-        """Jobs for the whole model as jobs for the smaller one; those of one model share what is cut of it.
+    def opened(self, jobs: Sequence[ClientJob], home: Home | None) -> list[ClientJob]:
+        """Jobs for what is shared of the whole model as jobs for the smaller one; those of one model share what is cut.
 
-        What a parent has cut already stays as it is.
+        Args:
+            jobs: of which a parent may have cut the model already.
+            home: of the whole model; None: all of it is shared.
         """
+        part = SharedPart(self.task.spec, frozenset())
         cuts: dict[tuple[int, int], Params] = {}
         made: list[ClientJob] = []
         for job in jobs:
-            if self.is_cut and job.start.size == self._floats.size:
-                made.append(job)
-                continue
             key = id(job.start), id(job.counters)
             if key not in cuts:
-                cuts[key] = self.cut(Params(self.whole, job.start, job.counters))
+                if self.is_cut and job.start.size == part.floats.count:
+                    cuts[key] = self._filled(part, job, home)
+                else:
+                    whole = job if home is None else home.opened([job])[0]
+                    cuts[key] = self.cut(Params(self.whole, whole.start, whole.counters))
             made.append(replace(job, start=cuts[key].vector, counters=cuts[key].counters))
         return made
+
+    def _filled(self, part: SharedPart, job: ClientJob, home: Home | None) -> Params:
+        """The smaller model, of one that a parent has cut: what is frozen did not come with it."""
+        if home is None:
+            return Params(self.task.spec, job.start, job.counters)
+        base = self.cut(home.first)
+        vector, counters = part.floats.put(job.start, base.vector), part.counters.put(job.counters, base.counters)
+        return Params(self.task.spec, vector, counters)
 
 
 class ReceivedHome(Home):
@@ -137,6 +146,14 @@ class ModelCutter(ABC):
 
         Raises:
             ValueError: what they rest on cannot be told.
+        """
+
+    @abstractmethod
+    def low_rank(self, rank: int) -> SubModel:
+        """Adapters have the first ``rank`` rows of A and columns of B; all, where they have fewer.
+
+        Raises:
+            ValueError: the model has no low-rank adapters.
         """
 
     @abstractmethod

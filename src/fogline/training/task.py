@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -222,6 +222,18 @@ class Task(ABC):
         twin = copy.copy(self)
         twin.home = home
         return twin
+
+    def trains_only(self, names: Collection[str]) -> Self:
+        """A twin of whose model the entries of these names train, and all others are frozen.
+
+        Raises:
+            ValueError: tasks of this kind have none.
+        """
+        raise ValueError(f"frozen entries are asked for, which a {type(self).__name__} does not have")
+
+    def served(self, params: Params) -> tuple[Self, Params]:
+        """The task and one of its models as they are served: without adapters that can be merged."""
+        return self, params
 
     def cutter(self) -> ModelCutter:
         """Makes smaller models of this one.

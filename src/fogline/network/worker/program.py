@@ -24,6 +24,7 @@ from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import sub_model_of, task_of, with_sub_models
+from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
@@ -122,7 +123,8 @@ class JobWorker:
     def task(self) -> Task:
         parameters = {**self.job.task_parameters, **self.opened.parameters}
         task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
-        task = with_home(task_to_judge(task, self.job), self.algorithm, lambda: self.first)
+        task = with_trained(task_to_judge(task, self.job), self.algorithm)
+        task = with_home(task, self.algorithm, lambda: self.first)
         return with_sub_models(sealed(task, self.job), self.algorithm)
 
     @cached_property
@@ -160,8 +162,7 @@ class JobWorker:
         if self._engine is None:
             local, task, job = local_training(self.job), self.task, first
             if self.sub_model is not None and first.share < 1.0:
-                whole = [job] if task.home is None else task.home.opened([job])
-                task, (job,) = task_of(self.sub_model), self.sub_model.opened(whole)
+                task, (job,) = task_of(self.sub_model), self.sub_model.opened([job], task.home)
             jobs = tried(self.algorithm, task, job)
             engine = self.job.engine or next(iter(self.task.engines()))
             with self.task.one_thread(), self.task.exact_arithmetic():
@@ -208,7 +209,7 @@ class JobWorker:
     @cached_property
     def links(self) -> NodeLinks:
         """The stages of the links around the node."""
-        return links_of(self.job, self.algorithm, self.opened.depth)
+        return links_of(self.job, self.algorithm, self.opened.depth, self.spec)
 
     @cached_property
     def exchanges(self) -> dict[str, Exchange]:

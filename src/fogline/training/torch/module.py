@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -140,6 +140,9 @@ class ModuleTask(Task):
             vars(twin).pop(name)  # What was found out of this model.
         twin._make, twin._judged, twin.home, twin.sub_models = make, None, None, None
         return twin
+
+    def trains_only(self, names: Collection[str]) -> Self:
+        return self.remade(partial(_training_only, self.complete, frozenset(names)))
 
     def gives(self) -> Any:
         """What the untrained module gives for a few examples.
@@ -313,6 +316,13 @@ class ModuleTask(Task):
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+def _training_only(complete: Callable[[], nn.Module], names: frozenset[str]) -> nn.Module:
+    module = complete()
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in names)
+    return module
 
 
 def _present(name: str | torch.device) -> torch.device:

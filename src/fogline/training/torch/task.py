@@ -20,11 +20,12 @@ from fogline.randomness import seeded
 from fogline.training.local import ClientJob
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Sums
+from fogline.training.torch.adapters.merging import can_be_merged, merge
 from fogline.training.torch.checking.making import keeps
 from fogline.training.torch.checking.outside import differences
 from fogline.training.torch.failure import wrong_targets
 from fogline.training.torch.features import Features
-from fogline.training.torch.layout import as_tensor
+from fogline.training.torch.layout import TensorLayout, as_tensor
 from fogline.training.torch.module import TRIED, Arguments, ModuleTask, OutputTrial
 from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss, loss_problem
@@ -212,6 +213,14 @@ class TorchTask(ModuleTask):
         twin._functions = None
         return twin
 
+    def served(self, params: Params) -> tuple[Self, Params]:
+        module = self.untrained().cpu()
+        if not can_be_merged(module):
+            return self, params
+        self.layout.load(module, params.vector, params.counters)
+        merged = merge(module)
+        return self.remade(lambda: merge(self.complete())), TensorLayout(merged).read(merged)
+
     def cutter(self) -> TorchCutter:
         """Makes smaller models of this one: narrower, shallower, or with fewer layers that train."""
         return TorchCutter(self)
@@ -281,6 +290,7 @@ class TorchTask(ModuleTask):
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Sums over examples (or over the targets of sequences)."""
         module = (self.untrained() if self.keeps else self._judge).eval()
+        params = params.laid_out(self.spec)  # A method may have had other entries train.
         self.layout.load(module, params.vector, params.counters)
         judge = judge_classes if self.classifies else judge_numbers
         sums: Sums = {}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline.params import Params, SharedPart, Spec
+from fogline.params.low_rank import at_rank, held_names, low_rank_of
 from fogline.params.ranges import Axes, ModelRanges
 from fogline.training.sub_models import ModelCutter, ReceivedHome, SubModel
 from fogline.training.torch.layout import named_tensors
@@ -60,17 +61,37 @@ class TorchCutter(ModelCutter):
     def shallow(self, exits: int) -> SubModel:
         return self._once(("shallow", exits), partial(shallowed, self._task.complete, exits), {})
 
+    def low_rank(self, rank: int) -> SubModel:
+        spec, kept = self.spec, dict[str, Axes]()
+        for layer in (layer.at(rank) for layer in low_rank_of(spec)):
+            first = ((0, layer.rank),)
+            kept[layer.a.name] = first, *(None for _ in layer.a.shape[1:])
+            kept[layer.b.name] = None, first, *(None for _ in layer.b.shape[2:])
+        counted = [entry for entry in spec.entries if entry.trainable and entry.name not in held_names(spec)]
+        all_of_it, cut = sum(entry.count for entry in counted), at_rank(spec, rank)
+        own = sum(entry.count for entry in cut.entries if entry.name in {entry.name for entry in counted})
+        make = partial(within_ranges, self._task.complete, kept)
+        return self._once(("low rank", rank), make, kept, share=own / all_of_it)
+
     def only(self, names: Iterable[str]) -> SubModel:
         chosen = frozenset(names)
         return self._once(("only", chosen), partial(frozen_but, self._task.complete, chosen), {})
 
-    def _once(self, key: object, make: Make, kept: Mapping[str, Axes], tells_buffers: bool = True) -> SubModel:
-        """A smaller model; ``kept``: the ranges of entries of which it may not have everything."""
+    def _once(
+        self,
+        key: object,
+        make: Make,
+        kept: Mapping[str, Axes],
+        tells_buffers: bool = True,
+        share: float | None = None,
+    ) -> SubModel:
+        """A smaller model; ``kept``: the ranges of entries of which it may not have everything; ``share``: of what
+        trains, where that is not what counts as trained."""
         if key not in self._made:
-            self._made[key] = self._cut(make, kept, tells_buffers)
+            self._made[key] = self._cut(make, kept, tells_buffers, share)
         return self._made[key]
 
-    def _cut(self, make: Make, kept: Mapping[str, Axes], tells_buffers: bool) -> SubModel:
+    def _cut(self, make: Make, kept: Mapping[str, Axes], tells_buffers: bool, share: float | None) -> SubModel:
         whole = self._task
         task = whole.remade(make)
         wanted, given = _shapes(whole.gives()), attempt(lambda: _shapes(task.gives()))
@@ -87,7 +108,10 @@ class TorchCutter(ModelCutter):
         # A forward pass, one back to the inputs and one to the weights cost about the same.
         trains = spec.trainable / whole.spec.trainable
         cost = task.cost if spec.floats < whole.spec.floats else whole.cost * (1.0 + 2.0 * trains) / 3.0
-        return SubModel(whole.spec, task, ModelRanges.of(sends), kept, cost, spec.bytes, tells_buffers)
+        frozen = {entry.name for entry in whole.spec.entries if entry.role == "frozen"}
+        received = sum(entry.bytes for entry in spec.entries if entry.name not in frozen)
+        part = trains if share is None else share
+        return SubModel(whole.spec, task, ModelRanges.of(sends), kept, cost, received, part, tells_buffers)
 
     @cached_property
     def _widths(self) -> tuple[WidthTable, dict[str, list[Axis]]]:
@@ -130,17 +154,23 @@ def narrowed(
         width: the share of the units.
         scaled: whether layers have a scaler.
     """
+    module = within_ranges(complete, kept)
+    for name, attribute, axes, form in table.cuts:
+        layer, sizes = module.get_submodule(name), tuple(narrow_size(axis, width) for axis in axes)
+        setattr(layer, attribute, form(sizes))
+        if scaled and attribute in GIVEN and sizes[0] < size_of(axes[0]):
+            layer.register_forward_hook(Scaler(width))
+    return module
+
+
+def within_ranges(complete: Make, kept: Mapping[str, Axes]) -> nn.Module:
+    """A module whose tensors have the numbers in these ranges."""
     module = complete()
     cut = {id(tensor): _within(tensor, kept.get(name, ())) for name, tensor in named_tensors(module).items()}
     for owner in module.modules():
         for key, tensor in [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]:
             if id(tensor) in cut:  # Tied ones stay tied.
                 setattr(owner, key, cut[id(tensor)])
-    for name, attribute, axes, form in table.cuts:
-        layer, sizes = module.get_submodule(name), tuple(narrow_size(axis, width) for axis in axes)
-        setattr(layer, attribute, form(sizes))
-        if scaled and attribute in GIVEN and sizes[0] < size_of(axes[0]):
-            layer.register_forward_hook(Scaler(width))
     return module
 
 
