@@ -65,8 +65,8 @@ def alone(client: str, start: Params, rank: int = RANK, still: str = "nothing") 
     module.load_state_dict({name: torch.as_tensor(array.copy()) for name, array in start.arrays().items()})
     for layer in module.modules():
         if hasattr(layer, "lora_A"):
-            layer.lora_A = nn.Parameter(layer.lora_A.detach()[:rank])
-            layer.lora_B = nn.Parameter(layer.lora_B.detach()[:, :rank])
+            layer.lora_A = nn.Parameter(layer.get_parameter("lora_A").detach()[:rank])
+            layer.lora_B = nn.Parameter(layer.get_parameter("lora_B").detach()[:, :rank])
     trained = [p for name, p in module.named_parameters() if p.requires_grad and still not in name]
     for _ in range(STEPS):
         outputs = module(torch.as_tensor(given.array)).transpose(1, 2)

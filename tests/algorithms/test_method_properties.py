@@ -17,8 +17,11 @@ from fogline.jobs.naming import method_of
 from fogline.params import Entry, Spec
 
 P = Quadratics.make()
-NAMES = [name for name in METHODS if name not in ("fedrep", "fedrod")]
-"""All but those that want layers and labels: test_personal_methods.py has them, on a star and on a tree."""
+LAYERED = {"fedrep", "fedrod"}
+"""Methods that want layers and labels: test_personal_methods.py has them, on a star and on a tree."""
+ADAPTED = {"fedexlora", "flora", "hetlora"}
+"""Methods that want low-rank adapters: test_low_rank.py has them, on a star and on a tree."""
+NAMES = [name for name in METHODS if name not in LAYERED | ADAPTED]
 TREES = {"star": [0, 1, 2, 3, 4, 5], "fogs": [[0, 1], [2, 3, 4, 5]], "deep": [[[0, 1], [2]], [[3, 4, 5]]]}
 
 
@@ -195,7 +198,7 @@ def test_own_methods() -> None:
     assert issubclass(Mine, Algorithm)
 
 
-NORMED = {"fedexp", "fedmd", "fedproto", "ifca"}
+NORMED = {"fedamp", "feddistill", "fedexp", "fedmd", "fedproto", "ifca"} | ADAPTED
 """Methods whose aggregators look at a vector as a whole, or at vectors that are not laid out as the model is."""
 
 

@@ -66,7 +66,7 @@ def test_a_layer_counts_as_with_the_weight_w_plus_s_b_a(name: str) -> None:
     merged = merge(adapted)
     assert type(merged[0]) is plain
     assert [key for key, _ in merged.named_parameters()] == [f"0.{key}" for key, _ in make().named_parameters()]
-    torch.testing.assert_close(merged[0].weight.detach(), weight + 3.0 * low)
+    torch.testing.assert_close(merged.get_parameter("0.weight").detach(), weight + 3.0 * low)
     torch.testing.assert_close(merged(x), given, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(given, before, atol=1e-3)
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-pytest.importorskip("peft")
-pytest.importorskip("transformers")
-
-import peft
-import transformers
 from torch import nn
 
 from fogline import Task, simulate
 from fogline.algorithms import make
 from fogline.algorithms.trained import with_trained
 from fogline.data import Examples, from_clients
+
+peft = pytest.importorskip("peft")
+transformers = pytest.importorskip("transformers")
 
 
 def model() -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fogline.algorithms.own_models import MODEL, PersonalModels
@@ -29,6 +31,8 @@ class APFL(PersonalModels):
 
     alpha: float = bounded(0.25, gt=0, le=1)
     learns_alpha: bool = False
+
+    columnwise: ClassVar[bool] = True
 
     def looks_at_examples(self) -> bool:
         return self.learns_alpha

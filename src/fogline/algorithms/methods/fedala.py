@@ -28,6 +28,7 @@ class FedALA(PersonalModels):
     0.8 and rate 1. A gradient more for each batch of a pass; two models more on each device.
     """
 
+    columnwise: ClassVar[bool] = True
     movement_only: ClassVar[bool] = True
 
     layers: int = bounded(2, ge=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from fogline.algorithms.own_models import PersonalModels
@@ -28,6 +30,8 @@ class KNNPer(PersonalModels):
 
     lam: float = bounded(0.5, ge=0, le=1)
     neighbours: int = bounded(10, ge=1)
+
+    columnwise: ClassVar[bool] = True
 
     def looks_at_examples(self) -> bool:
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fogline.algorithms.own_models import PersonalModels
 from fogline.algorithms.registry import METHODS
 from fogline.parameters import bounded
@@ -21,6 +23,8 @@ class PerFedAvg(PersonalModels):
     """
 
     alpha: float = bounded(0.01, gt=0)
+
+    columnwise: ClassVar[bool] = True
 
     def looks_at_examples(self) -> bool:
         return True

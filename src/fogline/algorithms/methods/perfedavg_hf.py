@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @METHODS.add("perfedavg_hf")
-class HessianFreePerFedAvg(PerFedAvg):
+class PerFedAvgHF(PerFedAvg):
     """Per-FedAvg with the second derivative, from two gradients (Fallah et al., 2020, arXiv 2002.07948, HF).
 
     ``w -= eta (g - alpha (grad f_i(w + delta g) - grad f_i(w - delta g)) / (2 delta))``, where g is the gradient at
