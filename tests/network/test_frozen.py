@@ -19,7 +19,7 @@ from fogline.network.node.frozen import FROZEN
 from fogline.network.transport.downlink import FETCH, Downlink
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.client import WorkerClient, WorkerError
-from fogline.network.worker.program import JobWorker
+from fogline.network.worker.job_worker import JobWorker
 from fogline.network.worker.requests import Describe, Open
 from fogline.params import Params, frozen_of, load, save, to_bytes
 from fogline.registry.publisher import Publisher

@@ -12,7 +12,7 @@ from fogline import FedAvg, simulate
 from fogline.jobs import JobError
 from fogline.jobs.reading import read_job
 from fogline.monitoring.progress import Silent
-from fogline.network.worker.program import JobWorker
+from fogline.network.worker.job_worker import JobWorker
 from fogline.network.worker.requests import Open
 from fogline.params import Params
 from fogline.training.engine_check import EngineCheck

@@ -177,7 +177,7 @@ class Algorithm(LocalMethod, Parametrised):
         Raises:
             ValueError: the method is not for this model; a sentence.
         """
-        return [entry.name for entry in spec.entries if entry.trainable]
+        return spec.trained_names
 
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
         """Smaller models for devices that cannot train the whole one, the largest first; by default there are none.

@@ -150,7 +150,7 @@ class _Device:
             named = spec.matching(only)
         except ValueError as error:
             raise wrong(self._algorithm, self._hook, f"gives a phase of which {error}") from error
-        trains = frozenset(named).intersection(entry.name for entry in spec.entries if entry.trainable)
+        trains = frozenset(named).intersection(spec.trained_names)
         if not trains:
             raise wrong(self._algorithm, self._hook, "gives a phase in which nothing trains")
         return trains

@@ -32,6 +32,6 @@ def with_trained(task: T, algorithm: Algorithm) -> T:
     if unknown is not None or not given:
         what = "nothing" if not given else f"{unknown!r}, which is no parameter of the model"
         raise wrong(algorithm, "trained_of", f"gives {what}; it must give names of parameters")
-    if given == frozenset(entry.name for entry in spec.entries if entry.trainable):
+    if given == frozenset(spec.trained_names):
         return task
     return task.trains_only(given)

@@ -118,6 +118,11 @@ class Spec:
         return json.dumps([[e.name, list(e.shape), e.dtype, e.role] for e in self.entries], separators=(",", ":"))
 
     @cached_property
+    def trained_names(self) -> list[str]:
+        """Names of the entries that train, in order."""
+        return [entry.name for entry in self.entries if entry.trainable]
+
+    @cached_property
     def trainable(self) -> int:
         """How many numbers are trained: they are the head ``vector[:trainable]``."""
         return sum(e.count for e in self.entries if e.trainable)
@@ -174,13 +179,13 @@ class Spec:
 
     def last_layers(self, count: int) -> list[str]:
         """Names of the entries of so many of the last layers that train."""
-        layers = list(dict.fromkeys(layer_of(entry.name) for entry in self.entries if entry.trainable))
+        layers = list(dict.fromkeys(map(layer_of, self.trained_names)))
         return [entry.name for entry in self.entries if layer_of(entry.name) in layers[-count:]]
 
     def places(self, names: Iterable[str]) -> npt.NDArray[np.int64]:
         """Places (n,) of what trains of those entries in the vector."""
-        asked, trained = set(names), [entry.name for entry in self.entries if entry.trainable]
-        found = [np.arange(self.trainable)[self.slices[name]] for name in trained if name in asked]
+        asked = set(names)
+        found = [np.arange(self.trainable)[self.slices[name]] for name in self.trained_names if name in asked]
         return np.concatenate([np.zeros(0, np.int64), *found])
 
     @cached_property

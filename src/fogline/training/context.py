@@ -199,13 +199,13 @@ class DeviceContext:
     @property
     def shared_names(self) -> list[str]:
         """Names of the entries that train and are shared."""
-        return [entry.name for entry in self.spec.entries if entry.trainable]
+        return self.spec.trained_names
 
     @property
     def private_names(self) -> list[str]:
         """Names of the entries that train and that each device has of its own."""
         shared = set(self.shared_names)
-        return [entry.name for entry in self._task.spec.entries if entry.trainable and entry.name not in shared]
+        return [name for name in self._task.spec.trained_names if name not in shared]
 
     @property
     def round(self) -> int:

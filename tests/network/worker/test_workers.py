@@ -31,7 +31,7 @@ from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
 from fogline.network.worker.discretion import TRAINING, without_reason
 from fogline.network.worker.forks import VARIABLE
-from fogline.network.worker.program import UNASKED
+from fogline.network.worker.job_worker import UNASKED
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, RequestFailed, WorkerLimits
 from fogline.nodes.device import Device
 from fogline.nodes.effects import Count, Examine, Train

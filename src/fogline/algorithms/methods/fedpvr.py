@@ -40,7 +40,7 @@ def _mask(spec: Spec, pattern: str) -> Vector:
     Raises:
         ValueError: it names none.
     """
-    trained = [entry.name for entry in spec.entries if entry.trainable]
+    trained = spec.trained_names
     last = trained[-1].rpartition(".")[0]
     chosen = [name for name in trained if (fnmatchcase(name, pattern) if pattern else name.rpartition(".")[0] == last)]
     if not chosen:

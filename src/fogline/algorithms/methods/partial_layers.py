@@ -25,7 +25,7 @@ class PartialLayers(FedAvg):
     layers: tuple[str, ...] = ()
 
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
-        trained = [entry.name for entry in model.spec.entries if entry.trainable]
+        trained = model.spec.trained_names
         chosen = [n for pattern in self.layers for n in model.spec.matching([pattern]) if n in trained] or trained[::-1]
         layers = list(dict.fromkeys(layer_of(name) for name in chosen))
         for count in range(len(layers), 0, -1):

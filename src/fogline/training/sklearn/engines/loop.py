@@ -79,7 +79,7 @@ class SklearnLoop(Engine):
 
     def _train(self, job: ClientJob) -> LocalResult:
         task, examples = self.task, self.task.data.at(job.client)
-        if job.only is not None and job.only != {entry.name for entry in task.spec.entries if entry.trainable}:
+        if job.only is not None and job.only != frozenset(task.spec.trained_names):
             raise ValueError("the method trains part of the model, and scikit-learn's linear models train whole")
         x, y = task.inputs(examples.array), task.truth(examples.y)
         estimator = task.fresh(job.learning_rate, job.seed & 0x7FFFFFFF)

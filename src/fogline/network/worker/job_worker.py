@@ -1,0 +1,451 @@
+"""What a worker process does for one job: it loads the task, and carries out what its node asks."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load as from_bytes
+
+from fogline.aggregation.rules import Rule
+from fogline.aggregation.tally import SurveySums
+from fogline.algorithms import Algorithm, make
+from fogline.algorithms import group as group_models
+from fogline.algorithms.device import LocalRound, run_cohort, tried
+from fogline.algorithms.group import Down
+from fogline.algorithms.private import with_home
+from fogline.algorithms.sub_models import sub_model_of, task_of, with_sub_models
+from fogline.algorithms.trained import with_trained
+from fogline.compute import device
+from fogline.compute.aggregator import GroupsOnFiles
+from fogline.compute.column_blocks import suits
+from fogline.compute.effects import CarriedOut, CarryOut, Sift
+from fogline.compute.example_unit import check_examples, protects_examples, sealed
+from fogline.compute.exchanging import ExchangeOnFiles
+from fogline.compute.files import read_group, read_model, write
+from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks, check_links, links_of
+from fogline.compute.messages import Message
+from fogline.compute.model_parts import model_part
+from fogline.compute.privacy_part import part_of, units_of
+from fogline.compute.queries import check_query, figures
+from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
+from fogline.exchanges import Exchange
+from fogline.governance.policy.machine import local_memory
+from fogline.inference.runtimes.base import ModelError
+from fogline.jobs import Job, JobError
+from fogline.jobs.budget import Account, within_budget
+from fogline.jobs.exchanging import exchanges_of
+from fogline.jobs.job import asks
+from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
+from fogline.jobs.loading import load_task
+from fogline.jobs.planning import assign, check_rounds, check_task, local_training, planner, with_defaults
+from fogline.jobs.protection import protection_of
+from fogline.jobs.protection_checks import check_privacy, check_private_model
+from fogline.jobs.reading import parse_job
+from fogline.jobs.rules import rules_of
+from fogline.jobs.starting import first_model
+from fogline.jobs.unequal import check_named, check_shares
+from fogline.jobs.writing import job_to_toml
+from fogline.monitoring.history import check_target
+from fogline.network.worker.requests import (
+    Answer,
+    Conclude,
+    CutModel,
+    Describe,
+    Described,
+    Evaluate,
+    Evaluated,
+    JobOpened,
+    ModelToJudge,
+    ModelWritten,
+    Open,
+    PackageModel,
+    Request,
+    Summarise,
+)
+from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
+from fogline.nodes.events import Trained
+from fogline.nodes.policies import policy_of
+from fogline.nodes.traits import traits_of
+from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
+from fogline.params.ranges import ModelRanges
+from fogline.training import autotune
+from fogline.training.example_privacy import fresh_secret
+from fogline.training.figures import metrics_of, sums_on_test
+from fogline.training.local import ClientJob
+from fogline.training.speed import measured_speed
+from fogline.training.sub_models import SubModel
+from fogline.training.task import Engine, Task
+
+log = logging.getLogger("fogline.worker")
+UNASKED = "it was asked what the job does not ask devices"
+
+
+class JobWorker:
+    """One job on one node."""
+
+    def __init__(self, opened: Open) -> None:
+        self.opened = opened
+        self.asked: Job = parse_job(opened.text)
+        self.folder = Path(opened.folder)
+        self.start = ""
+        """The weights to begin with, at the cloud; empty: the task's untrained ones."""
+        self._engine: Engine | None = None
+        if opened.folder not in sys.path:
+            sys.path.insert(0, opened.folder)  # A method of the developer's own lies beside the task.
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        return make(self.asked.algorithm.name, **self.asked.algorithm.parameters)
+
+    @cached_property
+    def job(self) -> Job:
+        """The job, with who judges."""
+        return with_judges(self.asked, self.algorithm)
+
+    @cached_property
+    def task(self) -> Task:
+        parameters = {**self.job.task_parameters, **self.opened.parameters}
+        task = load_task(self.job.model_copy(update={"task_parameters": parameters}), self.folder)
+        task = with_trained(task_to_judge(task, self.job), self.algorithm)
+        task = with_home(task, self.algorithm, lambda: self.first)
+        return with_sub_models(sealed(task, self.job), self.algorithm)
+
+    @cached_property
+    def share(self) -> float:
+        """How much of the model this device trains, as the job says of its name, or by its memory and speed."""
+        shares, memory = self.job.shares, self.opened.limits.memory or local_memory() or None
+        return shares.of(self.name, None if shares.speed is None else measured_speed(), memory)
+
+    @cached_property
+    def sub_model(self) -> SubModel | None:
+        """The smaller model that this device has; None: it has the whole."""
+        return sub_model_of(self.task, self.algorithm, self.share)
+
+    @cached_property
+    def first(self) -> Params:
+        """The whole model before any training; what is frozen is as all nodes have it.
+
+        Raises:
+            JobError: it cannot be read.
+            ValueError: what is frozen is another model's, or did not come.
+        """
+        first = first_model(self.job, self.task, self.start)
+        if self.opened.frozen:
+            return with_frozen(first, load(Path(self.opened.frozen)))
+        if self.opened.client:
+            check_frozen(first.spec, None)
+        return first
+
+    def engine(self, first: ClientJob) -> Engine:
+        """The job's engine, once it has been compared with the reference on this node's own data.
+
+        Raises:
+            ValueError: it must not be used for this job, or the method is not what it says; a sentence.
+        """
+        if self._engine is None:
+            local, task, job = local_training(self.job), self.task, first
+            if self.sub_model is not None and first.share < 1.0:
+                task, (job,) = task_of(self.sub_model), self.sub_model.opened([job], task.home)
+            jobs = tried(self.algorithm, task, job)
+            engine = self.job.engine or next(iter(self.task.engines()))
+            with self.task.one_thread(), self.task.exact_arithmetic():
+                autotune(
+                    task,
+                    self.algorithm,
+                    local,
+                    jobs,
+                    engine=engine,
+                    chunk=1,
+                    compared=self.job.engine_compared,
+                )
+            self._engine = self.task.build(engine, self.algorithm, local)
+        return self._engine
+
+    @cached_property
+    def client(self) -> int:
+        """Place of this node's data among the task's clients.
+
+        Raises:
+            JobError: the task has no such client.
+        """
+        clients = list(self.task.data.clients)
+        if self.opened.client in clients:
+            return clients.index(self.opened.client)
+        if len(clients) == 1:
+            return 0  # The site's own data, whatever the task calls it.
+        raise JobError(
+            f"The task's data has no client '{self.opened.client}' ({len(clients)} others); say which one lies here "
+            "with --client."
+        )
+
+    @cached_property
+    def groups(self) -> GroupsOnFiles:
+        groups, tier = self._computes(self.opened.depth), self.job.tree.tiers[self.job.tree.names[self.opened.depth]]
+        # Noise is for all of a model at once, as the clip is: it is whole in memory then.
+        blocks, rates = suits(self.algorithm, self.spec) and not groups.part, tier.quarantine is not None
+        return GroupsOnFiles(groups, blocks, self.links, self.opened.node, rates)
+
+    def _computes(self, tier: int) -> Groups:
+        part = part_of(protection_of(self.job), self.algorithm.movement, tier)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
+
+    @cached_property
+    def links(self) -> NodeLinks:
+        """The stages of the links around the node."""
+        return links_of(self.job, self.algorithm, self.opened.depth, self.spec)
+
+    @cached_property
+    def exchanges(self) -> dict[str, Exchange]:
+        """What aggregators and their children do before these report, by the tier of the aggregators."""
+        return exchanges_of(self.job, self.algorithm)
+
+    def exchange(self, depth: int) -> ExchangeOnFiles:
+        """That of the tier at a depth.
+
+        Raises:
+            JobError: the job has no such thing.
+        """
+        name = self.job.tree.names[depth]
+        if name not in self.exchanges:
+            raise JobError(f"The job has no exchange in its tier {name}.")
+        return ExchangeOnFiles(self.exchanges[name], self._computes(depth))
+
+    @cached_property
+    def rules(self) -> dict[str, Rule]:
+        """The rule of each tier."""
+        return rules_of(self.job, self.algorithm)
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The layout of what devices and aggregators share."""
+        return Spec.read(self.opened.layout) if self.opened.layout else self.task.shared
+
+    def open(self) -> JobOpened:
+        """Load what this node needs, so that the first round does not wait for it."""
+        if not self.opened.client:
+            return JobOpened()
+        if self.opened.frozen or self.task.home is not None:
+            _ = self.first  # It must fit before anybody waits for this node.
+        if self.opened.client in self.task.data.held_out:
+            return JobOpened(trains=False)
+        exchange = self.exchanges.get(self.job.tree.names[-1])
+        steps = 0 if exchange is None else len(exchange.steps)
+        model = self.sub_model
+        # What is frozen is laid into whole models only.
+        ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
+        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps, ranges=ranges)
+
+    def describe(self, request: Describe) -> Described:
+        """What nodes must know, the first group, and what is frozen."""
+        self.task.check()
+        check_rounds(self.algorithm, self.job)
+        check_task(self.algorithm, self.task)
+        check_privacy(self.job, self.algorithm)
+        check_private_model(self.job, self.task.shared)
+        check_links(self.job, self.algorithm)
+        check_shares(self.job, self.algorithm)
+        check_named(self.task, self.algorithm, self.job.shares)
+        for tier in self.job.tree.tiers.values():
+            policy_of(tier)
+        check_publishing(self.job, self.algorithm)
+        check_honest(self.job)
+        for query in self.job.queries:
+            check_query(query, self.task.data.test)
+        job = with_defaults(self.job, self.algorithm, self.task)
+        check_examples(job, self.algorithm, self.task)
+        job = within_budget(None if job.privacy is None else Account(job, self.algorithm.mode), job)
+        check_target(job.evaluation.target, self.task.headline)
+        parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
+        plan = {
+            leaf: tuple(
+                c for c, parent_address in zip(clients, parent_addresses, strict=True) if parent_address == leaf
+            )
+            for leaf in set(parent_addresses)
+        }
+        self.start = request.start
+        self.groups.begin(group_models.root(self._first_shared()), request.group, request.model, request.key)
+        frozen = frozen_of(self.first)
+        if frozen is not None:
+            save(Path(request.frozen), frozen)
+        return Described(
+            text=job_to_toml(job),
+            layout=self.task.shared.layout,
+            traits=traits_of(self.algorithm, self.rules, exchanges_of(job, self.algorithm), protection_of(job)),
+            headline=self.task.headline,
+            higher_is_better=self.task.higher_is_better,
+            units=dict(self.task.units),
+            clients=clients,
+            plan=plan,
+            frozen=frozen is not None,
+        )
+
+    def _first_shared(self) -> Params:
+        """What devices and aggregators share of the first model.
+
+        Raises:
+            JobError: devices would begin with other private entries: they make them themselves, under the job's seed.
+        """
+        home, first = self.task.home, self.first
+        if home is None:
+            return first
+        part, made = home.part, self.task.initial(self.job.seed) if self.start else first
+        floats, counters = part.private_floats, part.private_counters
+        if not (
+            np.array_equal(floats.cut(made.vector), floats.cut(first.vector))
+            and np.array_equal(counters.cut(made.counters), counters.cut(first.counters))
+        ):
+            raise JobError(
+                "start: that model has other private entries than the untrained one, which devices begin with; leave "
+                "start out, or let these entries travel"
+            )
+        return part.cut(first)
+
+    def carry_out(self, asked: CarryOut) -> CarriedOut:
+        """What a state machine decided: on this node's data, or with what children sent."""
+        if isinstance(asked.effect, ChildStep):
+            return self.exchange(self.opened.depth - 1).carry_out(asked)
+        if isinstance(asked.effect, ParentStep | Combine):
+            return self.exchange(self.opened.depth).carry_out(asked)
+        if isinstance(asked.effect, Examine):
+            if not asks(self.job, asked.effect.kind, asked.effect.query):  # Who asks may not keep to the job.
+                effect = asked.effect
+                return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
+            return device.examine(asked, self.name, self.examiner, self.links)
+        if not isinstance(asked.effect, Train):
+            return self.groups.carry_out(asked)
+        plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share)
+        return device.carry_out(
+            asked,
+            self.client,
+            plan,
+            self.train,
+            self.links,
+            units_of(protection_of(self.job), self.algorithm.movement),
+        )
+
+    def train(self, job: ClientJob) -> LocalRound:
+        """A device's round, with a secret that no other node can guess."""
+        if protects_examples(self.job):
+            job = replace(job, secret=fresh_secret())
+        return run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
+
+    @property
+    def name(self) -> str:
+        """Whose examples lie here, by the name of a client of the task's data."""
+        held_out = self.opened.client in self.task.data.held_out
+        return self.opened.client if held_out else self.task.data.clients[self.client]
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        return Examiner(self.task, self.algorithm, self.job, self.engine)
+
+    def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
+        """What devices get that are asked beside the training."""
+        if not request.group:
+            write(request.model, Down(np.zeros(0, np.float32), np.zeros(0, np.int64)))
+            return ModelWritten()
+        down, stages = model_to_judge(self.algorithm, self.spec, read_group(request.group)), self.links.judges
+        if stages:
+            message, link = Message.of_model(down, self.spec.trainable), self.links.down(judged_key(request.round))
+            write_arrays(Path(request.model), message.encoded(stages, {}, link)[0])
+        else:
+            write(request.model, down)
+        return ModelWritten()
+
+    def summarise(self, request: Summarise) -> Evaluated:
+        """What devices found, as a round's row has it; or what they answered to a query."""
+        if request.query:
+            return Evaluated(figures(request.query, SurveySums.from_arrays(from_bytes(request.sums)).sums))
+        found = judgement_of(self.task, SurveySums.from_arrays(from_bytes(request.sums)))
+        return Evaluated(row_of(found, self.job.evaluation))
+
+    def judge(self, request: Evaluate) -> Evaluated:
+        """Metrics on the test set, if it lies here and is to judge, and what devices said of themselves."""
+        metrics = self.metrics(self.params(request.group)) if request.judges else {}
+        return Evaluated(metrics, read_group(request.group).metrics)
+
+    def params(self, group: str) -> Params:
+        """The model of a group, as it is judged and handed out: without what each device has of its own."""
+        home, shared = self.task.home, group_models.evaluation_model(self.algorithm, self.spec, read_group(group))
+        return shared if home is None else home.part.hand_out(shared, home.first)
+
+    def metrics(self, params: Params) -> dict[str, float]:
+        """Metrics on the test set; none where there is none here, or where devices alone judge."""
+        test = self.task.data.test
+        return (
+            {}
+            if test is None or not self.job.evaluation.at_cloud
+            else metrics_of(self.task, sums_on_test(self.task, params, test))
+        )
+
+    def conclude(self, request: Conclude) -> Evaluated:
+        """The result of a finished run: the same folder that a simulation leaves."""
+        from fogline.monitoring.folder import RunFolder
+        from fogline.monitoring.history import TargetMetric, reached
+        from fogline.monitoring.result import Result
+
+        folder, task, params = RunFolder(Path(request.folder)), self.task, self.params(request.group)
+        history, metrics, found = folder.history(), self.metrics(params), None
+        if request.sums:
+            found = judgement_of(task, SurveySums.from_arrays(from_bytes(request.sums)))
+            metrics = metrics if self.job.evaluation.at_cloud else found.metrics
+        folder.finish(
+            Result(
+                job=self.job,
+                headline=task.headline,
+                params=params,
+                history=history,
+                metrics=metrics,
+                fogs=None if found is None else found.fogs,
+                devices=None if found is None else found.devices,
+                common=None if found is None else found.common,
+                held_out={} if found is None else found.new,
+                reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
+                counts=request.counts,
+                reasons=request.reasons,
+                wall=request.wall,
+                units=dict(task.units),
+                queries=request.queries,
+                higher_is_better=task.higher_is_better,
+                cut_off=request.cut_off,
+                lost_rounds=request.lost_rounds,
+            )
+        )
+        return Evaluated(metrics)
+
+    def answer(self, request: Request) -> Answer:
+        """Carry a request out."""
+        match request:
+            case CarryOut():
+                return self.carry_out(request)
+            case Sift(combine=combine) if combine is not None:
+                return self.exchange(self.opened.depth).left_out(request, combine)
+            case Sift():
+                return self.groups.sift(request)
+            case CutModel(model=model, part=part, ranges=ranges):
+                write(part, model_part(read_model(model), self.spec, ModelRanges(ranges)))
+                return ModelWritten()
+            case Evaluate():
+                return self.judge(request)
+            case ModelToJudge():
+                return self.model_to_judge(request)
+            case Summarise():
+                return self.summarise(request)
+            case Conclude():
+                return self.conclude(request)
+            case Describe():
+                return self.describe(request)
+            case PackageModel():
+                from fogline.network.worker.packing import pack
+
+                if (why := no_version(self.algorithm)) is not None:
+                    raise ModelError(f"{why}.")
+                return pack(self.job, self.task, self.params(request.group), request)
+            case Open():
+                raise ValueError("The job is loaded already.")
