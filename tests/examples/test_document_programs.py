@@ -70,11 +70,11 @@ def task() -> Task:
 
 def test_rules_stages_attacks_and_queries_of_ones_own_run(written: Callable[[str], ModuleType]) -> None:
     written("evaluation.md")
-    rules, sign, backwards = written("rules.md"), written("stages.md").Sign, written("robustness.md").Backwards
+    rules, shares, backwards = written("rules.md"), written("stages.md").Shares, written("robustness.md").Backwards
     for rule in (rules.Nearest(count=3), rules.Shortest(f=1)):
         result = fogline.simulate(
             task(),
-            tree=Tree(cloud=Tier(rule=rule, uplink=[sign()])),
+            tree=Tree(cloud=Tier(rule=rule, uplink=[shares()])),
             attack=backwards(by=4.0),
             queries=["long_texts(words=1)"],
             rounds=2,

@@ -13,6 +13,7 @@ from torch import nn
 import fogline
 from fogline import CodeError, FedAvg, JobError
 from fogline.algorithms import METHODS
+from fogline.algorithms.low_rank import LowRankMethod
 from fogline.algorithms.private import keeps_private
 from fogline.algorithms.registry import make
 from fogline.data import Examples, from_arrays
@@ -78,7 +79,13 @@ def test_a_run_tells_no_losses_and_repeats() -> None:
 def test_every_method_runs_or_is_refused(name: str) -> None:
     """None looks at examples between the steps without having said so."""
     method = make(name)
-    if method.looks_at_examples() or overrides(method, "perturb") or overrides(method, "work"):
+    if isinstance(method, LowRankMethod):
+        with pytest.raises(JobError, match="no low-rank adapters"):
+            simulate(method, rounds=1, engine="loop")
+    elif overrides(method, "local_round"):
+        with pytest.raises(JobError, match=r"\(local_round\), where nothing clips|devices cannot judge"):
+            simulate(method, rounds=1, engine="loop")
+    elif method.looks_at_examples() or overrides(method, "perturb") or overrides(method, "work"):
         with pytest.raises(JobError, match=r"looks at a device's examples|\(perturb\)|\(work\)"):
             simulate(method, rounds=1, engine="loop")
     elif keeps_private(method) or not method.global_model:

@@ -33,7 +33,7 @@ def test_a_cloud_on_postgres_and_s3_goes_on_after_a_restart(tmp_path: Path, post
             assert up.scheduler is not None
             kept = up.scheduler.job_store.record(record.job)
             assert kept.state in ("running", "finished")
-            assert up.scheduler.job_store.lines(record.job)[0][1].what == "began"
+            assert up.scheduler.job_store.lines(record.job)[0][1].what == "loading"
 
     asyncio.run(work())
 

@@ -202,7 +202,7 @@ def test_an_attack_of_ones_own() -> None:
     [
         ({"name": "ali"}, {}, r"attack\.name: There is no attack 'ali'; did you mean 'alie'"),
         ({"malicious": 12}, {}, r"attack\.malicious is 12, which leaves nobody honest of 12"),
-        ({"at": "cloud"}, {}, r"attack\.at is 'cloud', where nobody can be malicious; it must be one of 'devices'"),
+        ({"at": "cloud"}, {}, r"attack\.at is 'cloud', where nobody can be malicious; it must be 'devices'"),
         (
             {"at": "fog", "name": "label_flip"},
             {"tree": Tree(cloud=Tier(), fog=Tier(count=2))},
