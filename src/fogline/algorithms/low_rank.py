@@ -76,7 +76,7 @@ def sent_part(spec: Spec) -> Pick:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentFactors:
     """What one device sent: how far its factors and the rest went, and its share in the round."""
 
     spec: Spec
@@ -90,7 +90,7 @@ class Sent:
         return b, a
 
 
-def sent_in(folded: Folded, spec: Spec) -> list[Sent]:
+def sent_in(folded: Folded, spec: Spec) -> list[SentFactors]:
     """What the devices of a round sent, in the order of their names. What has the length of no rank counts nothing.
 
     Args:
@@ -103,7 +103,7 @@ def sent_in(folded: Folded, spec: Spec) -> list[Sent]:
     weights = {name: float(np.max(folded.weights[name])) for name in names}
     total = sum(weights.values())
     return [
-        Sent(layouts[folded.sums[name].size], folded.mean(name), weights[name] / total)
+        SentFactors(layouts[folded.sums[name].size], folded.mean(name), weights[name] / total)
         for name in names
         if weights[name] > 0.0
     ]

@@ -69,7 +69,7 @@ class Width:
         return root.multiple * max(1, math.ceil(share * root.count / root.multiple - 1e-9))
 
 
-class Run(NamedTuple):
+class UnitRun(NamedTuple):
     """Some of an axis: units of a width, each of so many indices; or, without a width, so many units that stay."""
 
     width: Width | None
@@ -77,17 +77,17 @@ class Run(NamedTuple):
     each: int = 1
 
 
-Axis = tuple[Run, ...]
+Axis = tuple[UnitRun, ...]
 
 
 def axis_of(width: Width) -> Axis:
     """An axis with one index for each unit."""
-    return (Run(width, width.count),)
+    return (UnitRun(width, width.count),)
 
 
 def stays(size: int) -> Axis:
     """An axis that stays as it is."""
-    return (Run(None, size),)
+    return (UnitRun(None, size),)
 
 
 def size_of(axis: Axis) -> int:
@@ -140,7 +140,7 @@ def merged(axes: Sequence[Axis]) -> Axis:
         raise UncuttableError("two axes that can both become narrower are flattened into one")
     (place,) = free
     outer, inner = math.prod(map(size_of, axes[:place])), math.prod(map(size_of, axes[place + 1 :]))
-    return tuple(Run(run.width, run.units, run.each * inner) for run in axes[place]) * outer
+    return tuple(UnitRun(run.width, run.units, run.each * inner) for run in axes[place]) * outer
 
 
 def ranges(axis: Axis, share: float) -> tuple[Range, ...] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from fogline.training.torch.sub_models.axes import Axis, Run, UncuttableError, Width, axis_of, join, stays
+from fogline.training.torch.sub_models.axes import Axis, UncuttableError, UnitRun, Width, axis_of, join, stays
 from fogline.training.torch.sub_models.operations import like_first, pooled, reshaped
 from fogline.training.torch.sub_models.traced import Traced, WidthTable, any_free, as_it_is
 
@@ -135,7 +135,7 @@ def _attention(table: WidthTable, name: str, layer: nn.MultiheadAttention, args:
         raise UncuttableError("keys and values of other widths, or with a bias of their own, are not followed")
     outside = join(join(query.axes[-1], key.axes[-1]), value.axes[-1])
     whole, heads = _in_parts(outside, layer.num_heads), layer.num_heads
-    inside = (Run(whole if whole is None else Width(layer.head_dim, per=(whole, heads)), layer.head_dim),) * heads
+    inside = (UnitRun(whole if whole is None else Width(layer.head_dim, per=(whole, heads)), layer.head_dim),) * heads
     table.own(layer.in_proj_weight, inside * 3, outside)
     table.own(layer.in_proj_bias, inside * 3)
     table.own(layer.out_proj.weight, outside, inside)

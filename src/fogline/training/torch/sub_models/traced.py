@@ -17,7 +17,7 @@ class Traced(NamedTuple):
     axes: tuple[Axis, ...]
 
 
-class Cut(NamedTuple):
+class NarrowedAttribute(NamedTuple):
     """An attribute of a layer that counts what becomes narrower."""
 
     layer: str
@@ -38,7 +38,7 @@ class WidthTable:
     def __init__(self) -> None:
         self.parameters: dict[int, tuple[Tensor, list[Axis]]] = {}
         """By the identity of a parameter or buffer."""
-        self.cuts: list[Cut] = []
+        self.cuts: list[NarrowedAttribute] = []
 
     def own(self, tensor: Tensor | None, *axes: Axis) -> list[Axis]:
         """A layer's parameter has those axes; where another layer has it too, they are cut alike."""
@@ -53,7 +53,7 @@ class WidthTable:
 
     def counts(self, layer: str, attribute: str, *axes: Axis, form: Callable[[tuple[int, ...]], Any] = only) -> None:
         """A layer's attribute counts those axes."""
-        self.cuts.append(Cut(layer, attribute, axes, form))
+        self.cuts.append(NarrowedAttribute(layer, attribute, axes, form))
 
 
 def as_it_is(result: Any) -> Any:
