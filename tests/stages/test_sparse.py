@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fogline.codecs.gaps import GapCode
 from fogline.params import Entry, Spec
 from fogline.stages import Extent, LinkContext, Named, Stage, StageError, make
-from fogline.stages.random_k import places
+from fogline.stages.placed_code import places
 from fogline.stages.sparse_code import largest
 
 RNG = np.random.default_rng(4)

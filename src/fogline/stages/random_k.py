@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-import numpy.typing as npt
-
-from fogline.codecs.sparse import Positions
-from fogline.parameters import bounded
-from fogline.params import Vector
-from fogline.params.pieces import Extent
-from fogline.stages.base import Layout, Named
+from fogline.stages.placed_code import PlacedCode
 from fogline.stages.registry import STAGES
-from fogline.stages.vector_code import VectorCode
 
 
 @STAGES.add("random_k")
-class RandomK(VectorCode):
+class RandomK(PlacedCode):
     """The ``share`` of the numbers at places drawn anew in every round, the same for all senders, as they are, with
     error feedback (Stich, Cordonnier and Jaggi, NeurIPS 2018, arXiv 1809.07599; random mask: Konecny et al., arXiv
     1610.05492).
@@ -25,39 +15,3 @@ class RandomK(VectorCode):
     A vector is cut in as many cells as numbers go, and of each one goes. The places are a seed of eight bytes. What
     several senders' codes come to has the same places, so a fog that sends it on by the same code loses nothing of it.
     """
-
-    linear = True
-    share: float = bounded(0.01, gt=0, le=1)
-    feedback = True
-
-    def encode(self, vector: Vector, rng: np.random.Generator) -> Named:
-        seed = rng.integers(2**63, size=1)
-        values = vector[places(vector.size, self._number(vector.size), seed)]
-        if not np.isfinite(vector).all():  # Wherever it is, the receiver must see it.
-            values = np.full_like(values, np.nan)
-        return {"values": values, "seed": seed}
-
-    def decode(self, parts: Named, extent: Extent) -> Vector:
-        vector = np.zeros(extent.count, extent.dtype)
-        vector[places(extent.count, parts["values"].size, parts["seed"])] = parts["values"]
-        return vector
-
-    def parts(self, extent: Extent) -> Layout:
-        return {
-            "values": Extent(extent.dtype, self._number(extent.count)),
-            "seed": Extent(np.dtype(np.int64), 1),
-        }
-
-    def error(self, count: int) -> float:
-        """What is not drawn, of the widest cell."""
-        return 1 - 1 / math.ceil(count / self._number(count)) if count else 0.0
-
-    def _number(self, count: int) -> int:
-        return math.ceil(self.share * count)
-
-
-def places(size: int, number: int, seed: npt.NDArray[np.int64]) -> Positions:
-    """So many of ``size`` places, rising: one of each of as many cells, by the seed, (1,)."""
-    edges = np.arange(number + 1) * size // max(1, number)
-    drawn = np.random.PCG64(int(seed.view(np.uint64)[0])).random_raw(number)
-    return edges[:-1] + ((drawn >> np.uint64(32)).astype(np.int64) * np.diff(edges) >> 32)
