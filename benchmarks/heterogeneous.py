@@ -25,8 +25,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-import fogline
 from benchmarks.common import console, median, report
+from benchmarks.few_images import few_images
 from fogline import FedAvg, Task, simulate
 from fogline.algorithms import Algorithm, make
 from fogline.data import FederatedData, from_clients
@@ -78,14 +78,10 @@ def smaller(images: Any) -> npt.NDArray[np.float32]:
 
 def some_images(seed: int) -> tuple[FederatedData, FederatedData]:
     """The data of all devices, and of the strong ones alone."""
-    whole = fogline.load("fashion_mnist", clients=DEVICES, partition="dirichlet", alpha=0.3, seed=seed)
-    rng, parts = np.random.default_rng(seed), dict[str, Any]()
-    assert whole.test is not None
-    test = whole.test.part(slice(TESTED))
-    for place in range(DEVICES):
-        examples = whole.at(place)
-        x, y = examples.part(rng.permutation(examples.count)[:IMAGES])
-        parts[f"{'weak' if weak(place) else 'strong'}-{place}"] = (smaller(x), y)
+    few, test = few_images("fashion_mnist", DEVICES, IMAGES, TESTED, seed)
+    parts = {
+        f"{'weak' if weak(place) else 'strong'}-{place}": (smaller(part.x), part.y) for place, part in enumerate(few)
+    }
     strong = {name: part for name, part in parts.items() if name.startswith("strong")}
     made = [from_clients("fashion_mnist", some, test=(smaller(test.x), test.y), classes=10) for some in (parts, strong)]
     return made[0], made[1]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 import fogline
 from benchmarks.accuracy.runs import best_accuracy, reach
 from benchmarks.common import console, median
+from benchmarks.few_images import few_images
 from fogline import Task, Tier, Tree, simulate
 from fogline.data import FederatedData, from_clients
 from fogline.monitoring.result import Result
@@ -72,15 +72,9 @@ def har() -> nn.Module:
 
 def images(name: str, seed: int, flat: bool) -> FederatedData:
     """Some of a data set's images on ten devices, Dirichlet(0.3) by class."""
-    whole = fogline.load(name, clients=DEVICES, partition="dirichlet", alpha=0.3, seed=seed, flat=flat)
-    rng, parts = np.random.default_rng(seed), dict[str, Any]()
-    assert whole.test is not None
-    test = whole.test.part(slice(TESTED))
-    for place in range(DEVICES):
-        examples = whole.at(place)
-        x, y = examples.part(rng.permutation(examples.count)[:IMAGES])
-        parts[f"device-{place}"] = (x, y)
-    return from_clients(name, parts, test=(test.x, test.y), classes=10)
+    parts, test = few_images(name, DEVICES, IMAGES, TESTED, seed, flat)
+    data = {f"device-{place}": (part.x, part.y) for place, part in enumerate(parts)}
+    return from_clients(name, data, test=(test.x, test.y), classes=10)
 
 
 CASES = (
