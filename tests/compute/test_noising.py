@@ -250,6 +250,25 @@ def test_one_device_cannot_lead_the_clip_away() -> None:
         assert "neither 0.5 nor -0.5" in (units.fault(lie) or "")
 
 
+def test_who_is_longer_than_a_clip_that_adapts_is_refused_whatever_it_has_come_to() -> None:
+    cloud = Cloud(Privacy(clip=3.0, noise=0.5, quantile=0.5))
+    given = [cloud.units.of(update, 0.25, KEY) for update in updates(2)]
+    longest = float(np.linalg.norm(given[0].vectors["delta"]))
+    assert 0.99999 < longest <= 1.0  # Over the clip that came with the model, so that nobody need know it.
+    assert [cloud.units.fault(update) for update in given] == [None, None]
+    for factor in (-1000.0, 1.001):
+        lie = Update(given[0].vectors | {"delta": given[0].vectors["delta"] * np.float32(factor)}, given[0].weights)
+        assert "longer than the clip of its round" in (cloud.units.fault(lie) or "")
+
+
+def test_a_clip_that_adapts_bounds_what_the_model_moves() -> None:
+    """Over the clip, and back: the sum is that of clipped movements, with the noise that they need."""
+    cloud, some = Cloud(Privacy(clip=CLIP, noise=0.2, quantile=0.5)), updates(40)
+    moved = cloud.round(some, population=40)
+    clipped = sum(u.vectors["delta"] * (CLIP / np.linalg.norm(u.vectors["delta"])) for u in some) / 40
+    assert (moved - clipped).std() == pytest.approx(0.2 * CLIP / 40, rel=0.1)
+
+
 def test_a_simulation_refuses_what_a_node_refuses() -> None:
     cloud = Cloud(Privacy())
     good, fold = cloud.units.of(updates(1)[0], None, KEY), cloud.groups.fold()

@@ -129,12 +129,12 @@ class Layout(msgspec.Struct, frozen=True):
         vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
         for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed, strict=True):
             if not 0.0 <= weight <= members * ring.weight:
-                raise ExchangeError(f"The weights of '{name}' come to {weight:g}, which they cannot.")
+                raise ExchangeError(f"The weights of '{name}' come to more than they can, or to less than none.")
             if 0.0 < weight * ring.clip * ring.scale < LEVELS:
                 raise ExchangeError(
-                    f"The weights of '{name}' come to {weight:g}, and with steps for weights of up to {ring.weight:g} "
-                    "little is left of their mean; lower 'weight' of the exchange to what the heaviest has, or "
-                    "take bits=64."
+                    f"The weights of '{name}' come to so little that with steps for weights of up to {ring.weight:g} "
+                    "hardly anything is left of their mean; lower 'weight' of the exchange to what the heaviest has, "
+                    "or take bits=64."
                 )
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
