@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Update, is_per_number
+from fogline.aggregation.update import float_type
 from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.params import Counters, Vector
@@ -38,7 +39,7 @@ class Layout(msgspec.Struct, frozen=True):
         """That of an update."""
         names = tuple(sorted(update.vectors))
         vectors = [update.vectors[name] for name in names]
-        kinds = tuple("<f8" if vector.dtype == np.float64 else "<f4" for vector in vectors)
+        kinds = tuple(float_type(vector).str for vector in vectors)
         return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size)
 
     @classmethod
