@@ -157,7 +157,7 @@ class JobManager:
             announcement.job,
             frozen,
         )
-        hides = self._leaf and keeps_reasons(announcement.text)
+        hides = self._node.cloud is None and keeps_reasons(announcement.text)
         return WorkerClient(opening, self._node.log_file(announcement.job), keeps_reasons=hides)
 
     # Inside.
@@ -262,12 +262,12 @@ class JobManager:
             announcement,
             node,
             worker_client,
-            lambda parent: self._device(parent, opened.steps),
+            lambda parent: self._device(parent, demands=opened.steps),
             leaf=True,
             samples=opened.samples,
             ranges=opened.ranges,
             trains=opened.trains,
-            surveyor=self._device if announcement.surveys else None,
+            surveyor=(lambda parent: self._device(parent, beside=True)) if announcement.surveys else None,
             charging=Charging.of(announcement, node, opened.samples),
         )
 
@@ -284,11 +284,11 @@ class JobManager:
         assert self._node.uplink is not None
         self._node.uplink.send(LeftJob(job, why))
 
-    def _device(self, parent: str | None, demands: int | None = None) -> Device:
+    def _device(self, parent: str | None, demands: int | None = None, beside: bool = False) -> Device:
         from fogline.nodes.device import Device
 
         assert parent is not None
-        return Device(self._node.name, parent, retry=AGAIN, demands=demands)
+        return Device(self._node.name, parent, retry=AGAIN, demands=demands, beside=beside)
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
         """What makes the machine that trains, and, if the job asks beside that, the one that asks."""
