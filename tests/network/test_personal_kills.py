@@ -55,7 +55,8 @@ class Family:
     @property
     def text(self) -> str:
         described = job(
-            rounds=ROUNDS, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2", publish="" if HOME == self.private else NEVER,
+            rounds=ROUNDS, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2",
+            publish="" if self.private == HOME else NEVER,
             more=f'exact = true\nalgorithm = "{self.method}"', task="" if self.torch else "split = true",
         )  # fmt: skip
         text = described.replace("small:task", f"small:{self.task}") if self.torch else described
