@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
+from fogline.inference.personal import PersonalParts
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import Cloud, SiteSettings
 from fogline.network.node.mirror import Releases, ServingPart
@@ -108,6 +109,8 @@ class Node:
         """Where models come from that are served here or below."""
         self.serving: ServingPart | None = None
         """The part that serves, where there is one."""
+        self.personal = PersonalParts(folder / "personal")
+        """What this device has of its own of the models that it trains."""
         self.on_change: Callable[[StatusChange], None] = lambda _: None
         """Told of what people may want to see."""
         self.credentials: Callable[[], Credentials] | None = None
