@@ -12,6 +12,7 @@ from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.mirror import Releases, ServingPart
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.spending import Spending
@@ -87,6 +88,8 @@ class NodeContext(Protocol):
     """What shows who this node is; None where it shows nobody."""
     spending: Spending
     """What the data here has given away."""
+    audit: AuditTrail
+    """What was decided and done here."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""
