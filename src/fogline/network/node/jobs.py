@@ -193,17 +193,8 @@ class JobManager:
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
             log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
             if isinstance(error, NotAllowedError):
-                node.audit.note(
-                    "job.refused",
-                    node.name,
-                    announcement.job,
-                    why=str(error)[:LONGEST],
-                    bundle=announcement.bundle.digest,
-                    node.name,
-                    announcement.job,
-                    why=str(error)[:LONGEST],
-                    bundle=announcement.bundle.digest,
-                )
+                why, bundle = str(error)[:LONGEST], announcement.bundle.digest
+                node.audit.note("job.refused", node.name, announcement.job, why=why, bundle=bundle)
             node.on_change(StatusChange("refused", announcement.job, str(error)))
             uplink.send(LeftJob(announcement.job, str(error)))
             return
