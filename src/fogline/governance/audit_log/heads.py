@@ -57,3 +57,11 @@ def read_audit_head(data: bytes, root: bytes) -> AuditHead:
     if speaker.name != head.node:
         raise AuditLogError(f"A head of {head.node}'s audit log was signed by {speaker.name}.")
     return head
+
+
+def claimed_size(data: bytes) -> int:
+    """How many records a head says that there are, whoever signed it; none if it is no head."""
+    try:
+        return HEAD.decode(body_of(data) or b"").size
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0

@@ -117,6 +117,7 @@ async def cloud(
         database, value_store, admission, site = opened(place, identity, stack, "", {}, authority)
         node = Node(identity.subject, database, value_store, place.folder, admission, site)
         node.on_change = on_change or node.on_change
+        node.credentials = lambda: identity
         node.downlink = Downlink(value_store.blobs, node)
         scheduler, fleet, source = registered(node, place, authority, stack, parallel)
         up = CloudUp(node, identity, scheduler=scheduler, fleet=fleet)

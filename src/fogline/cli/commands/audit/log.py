@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,15 @@ from fogline.governance.audit_log.audit_log import STREAM, AuditLog
 from fogline.governance.audit_log.export import CheckedLog, check_export, read_export, write_export
 from fogline.governance.audit_log.heads import sign_audit_head
 from fogline.governance.audit_log.proof import LARGEST, check_record, prove_record
-from fogline.governance.audit_log.records import AuditRecord, decode_record
+from fogline.governance.audit_log.records import AuditRecord, Fact, decode_record
+from fogline.governance.errors import AuditLogError
 from fogline.governance.identity.checked import credentials
 from fogline.governance.safe_files import read_bounded
 from fogline.network.node.process import NodeFolder
 from fogline.storage import Database
 from fogline.storage.atomic import write_file
 
+HASH = re.compile(r"(sha256:)?[0-9a-f]{32,64}")
 EXPORT = ".audit"
 """The end of the name of a log's file."""
 
@@ -59,14 +62,14 @@ def show(
     with _lines(log, store) as lines:
         records = [record for record in map(decode_record, lines) if _fits(record, about, what)]
     listing = Listing(
-        ("#", "when", "what", "by", "about", "more"),
+        ("when", "#", "what", "by", "about", "more"),
         numbers=frozenset({"#"}),
         empty="No such record is in this log.",
         hint=f"This was not verified; that takes: fogline audit verify {log if log.is_file() else 'FILE'}",
     )
     for record in records[-last:] if last else records:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at))
-        row = (str(record.number), when, record.what, record.by, record.about, _facts(record))
+        row = (when, str(record.number), record.what, record.by, record.about, _facts(record))
         listing.add(msgspec.to_builtins(record), *map(escape, row))
     present([listing], json)
 
@@ -128,7 +131,7 @@ def verify(
     elif not checked.problems:
         print(f"{file} holds: {checked.head.size:,} records of {checked.head.node}, {_witnessed(seen, against)}.")
     if checked.problems:
-        raise UsageError(f"{file} does not hold: " + " ".join(checked.problems))
+        raise AuditLogError(f"{file} does not hold: " + " ".join(checked.problems))
 
 
 def prove(file: Path, number: int, /, *, to: Path | None = None, options: CommonOptions = COMMON) -> None:
@@ -217,9 +220,12 @@ def _fits(record: AuditRecord, about: str, what: str) -> bool:
 
 
 def _facts(record: AuditRecord) -> str:
-    return ", ".join(f"{name} {_fact(value)}" for name, value in record.facts.items())
+    shown = ((name, _fact(value)) for name, value in record.facts.items())
+    return ", ".join(f"{name} {text}" for name, text in shown if text)
 
 
-def _fact(value: object) -> str:
-    text = " ".join(value) if isinstance(value, tuple) else str(value)  # type: ignore[misc]
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _fact(value: Fact) -> str:
+    text = " ".join(value) if isinstance(value, tuple) else str(value)
+    if HASH.fullmatch(text):
+        return f"{text.removeprefix('sha256:')[:12]}…"
+    return text if len(text) <= 80 else f"{text[:77]}…"

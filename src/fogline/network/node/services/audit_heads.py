@@ -11,7 +11,7 @@ import asyncio
 import logging
 
 from fogline.governance.audit_log.export import ANCHORED
-from fogline.governance.audit_log.heads import AuditHead, read_audit_head, sign_audit_head
+from fogline.governance.audit_log.heads import AuditHead, claimed_size, read_audit_head, sign_audit_head
 from fogline.governance.audit_log.merkle import extends
 from fogline.governance.errors import AuditLogError, TrustError
 from fogline.governance.subject import Subject
@@ -60,14 +60,20 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
         if isinstance(frame, ForkedLog):
             self.node.tell(frame)
             return
-        self._tasks.spawn(self._answer(session, frame))
+        kept = self._kept(session.name)
+        if kept is not None and frame.since != kept.size and not _shrunk(frame, kept):
+            session.send(AuditKnown(kept.size))  # It did not hear of it: with a proof from there it can be believed.
+        else:
+            self._tasks.spawn(self._answer(session, frame))
 
     def from_parent(self, parent: str, frame: AuditKnown | AuditShown) -> None:
         if isinstance(frame, AuditKnown):
             self._parent_has = frame.size
             self._tasks.spawn(self._show_parent())
-        else:
-            self._parent_has = frame.knows
+            return
+        self._parent_has = frame.knows
+        kept = self._kept(parent)
+        if kept is None or frame.since == kept.size or _shrunk(frame, kept):  # Else it answers the next one rightly.
             self._tasks.spawn(self._take(parent, frame))
 
     def _grown(self) -> None:
@@ -118,7 +124,11 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
             log.warning("%s was shown no audit log by %s: %s", self.node.name, node, error)
             return False
         kept = self._kept(node)
-        if head.node != node or (kept is not None and (kept.size, kept.root) == (head.size, head.root)):
+        if (
+            head.node != node
+            or not head.size
+            or (kept is not None and (kept.size, kept.root) == (head.size, head.root))
+        ):
             return False
         facts = {"size": head.size, "root": head.root.hex()}
         if kept is None or extends(kept.root, kept.size, head.root, head.size, frame.path):
@@ -140,3 +150,8 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
     def _kept(self, node: str) -> AuditHead | None:
         data = self.node.database.get(KEPT, node)
         return None if data is None else read_audit_head(data, self.node.admission.root)
+
+
+def _shrunk(frame: AuditShown, kept: AuditHead) -> bool:
+    """Whether a log has fewer records than it had: no proof can explain that."""
+    return claimed_size(frame.head) < kept.size
