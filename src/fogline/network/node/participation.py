@@ -475,8 +475,9 @@ class JobParticipation:
             if refused is not None:
                 return refused
         used = "train" if isinstance(effect, Train) else effect.kind
-        self._node.audit.note(
-            "data.used", self._node.name, self.job, kind=used, round=effect.round, examples=self._own.samples
+        has = self._own.samples
+        await self._node.audit.record(
+            "data.used", self._node.name, self.job, kind=used, round=effect.round, examples=has
         )
         return None
 
