@@ -244,6 +244,7 @@ class JobWorker:
             return JobOpened()
         if self.opened.frozen or self.task.home is not None:
             _ = self.first  # It must fit before anybody waits for this node.
+        self.task.shared.check_same(self.spec)
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         exchange = self.exchanges.get(self.job.tree.names[-1])
