@@ -148,6 +148,8 @@ class Examiner:
         if isinstance(sums, UnansweredError):
             raise sums
         if isinstance(sums, CodeError):
+            if isinstance(sums.__cause__, Exception) and is_numeric(sums.__cause__):
+                raise UnansweredError(f"{what} on client '{client}': {sums.plain}") from sums
             raise sums.at(f"Client '{client}'")
         if isinstance(sums, PROGRAMMING):
             raise blame(f"{what} on client '{client}'", sums)
@@ -213,12 +215,7 @@ class Examiner:
         return new | spread_sums(figure)
 
     def _figure(self, client: str, sums: Sums) -> float:
-        try:
-            figure = metrics_of(self._task, sums).get(self._task.headline, math.nan)
-        except CodeError as error:
-            if isinstance(error.__cause__, Exception) and is_numeric(error.__cause__):
-                raise UnansweredError(error.plain) from error  # Of so few examples a metric may have no value.
-            raise
+        figure = metrics_of(self._task, sums).get(self._task.headline, math.nan)
         if not math.isfinite(figure):
             raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
         return figure

@@ -16,8 +16,10 @@ from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
 from fogline.inference.personal import PersonalParts
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
 from fogline.network.node.mirror import Releases, ServingPart
+from fogline.network.node.services.audit_heads import AuditHeadService
 from fogline.network.node.services.base import Service
 from fogline.network.node.services.jobs import JobService
 from fogline.network.node.services.ledgers import LedgerService
@@ -58,6 +60,7 @@ SERVICES: tuple[type[Service[Any, Any]], ...] = (
     ReleaseService,
     PredictionService,
     LedgerService,
+    AuditHeadService,
     JobService,
     PresenceService,
 )
@@ -119,6 +122,8 @@ class Node:
             self.name, folder, admission.budget, lambda: None if self.credentials is None else self.credentials()
         )
         """What the data here has given away."""
+        self.audit = AuditTrail(self.name, database)
+        """What was decided and done here."""
         self._instance = secrets.token_hex(8)
         self._services: dict[type[Service[Any, Any]], Service[Any, Any]] = {kind: kind(self) for kind in SERVICES}
         self._by_frame = {
@@ -135,6 +140,8 @@ class Node:
         if self.uplink is not None:
             self.uplink.send(Leaving())
         await self.job_manager.close()
+        self.service(AuditHeadService).close()
+        await self.audit.close()
 
     # From above.
 

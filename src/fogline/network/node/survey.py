@@ -57,6 +57,7 @@ class Outside(Protocol):
     def send(self, to: str, said: NodeMessage) -> None: ...
     def tell(self, count: Count) -> None: ...
     async def need(self, value: BlobRef) -> None: ...
+    async def allow(self, effect: Train | Examine, attempt: int) -> str | None: ...
 
 
 class SurveyPart:
@@ -200,8 +201,8 @@ class SurveyPart:
         self._outside.tell(surveyed(count))
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
-        """Sums of what is asked beside the training are not counted: an owner with a budget lets no such job in."""
-        return None
+        """Why the data here must not be asked, if so."""
+        return await self._outside.allow(effect, attempt)
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here."""
