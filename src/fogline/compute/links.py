@@ -25,6 +25,8 @@ class NodeLinks:
     """Of what it sends its parent."""
     takes: Pipeline = NONE
     """Of what its children send it."""
+    adds: Pipeline = NONE
+    """Of what its children send it, as :attr:`takes`; in an exchange too, where it adds up what they brought."""
     gives: Pipeline = NONE
     """Of the models that its children get."""
     gets: Pipeline = NONE
@@ -36,6 +38,8 @@ class NodeLinks:
     brings what its parent would have read."""
     merges: bool = False
     """Whether it sends sums of its children's updates."""
+    stays_coded: bool = False
+    """Whether it sends them in the linear code that the updates came in."""
     seed: int = 0
     """Of the job."""
     movement: str = "delta"
@@ -84,14 +88,18 @@ def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLink
             return NONE
         return pipeline(tiers[tier].downlink).fitted(spec) if _moves(job, traits, tier) else downlink(tier - 1)
 
+    sends, adds = uplink(depth - 1), uplink(depth)
+    merges = depth < len(tiers) and not _moves(job, traits, depth)
     return NodeLinks(
-        sends=uplink(depth - 1),
-        takes=NONE if depth < len(tiers) and tiers[depth].exchange else uplink(depth),
+        sends=sends,
+        takes=NONE if depth < len(tiers) and tiers[depth].exchange else adds,
+        adds=adds,
         gives=downlink(depth),
         gets=downlink(depth - 1),
         judges=downlink(0),
         decodes=0 < depth <= len(tiers) and bool(tiers[depth - 1].exchange),
-        merges=depth < len(tiers) and not _moves(job, traits, depth),
+        merges=merges,
+        stays_coded=merges and sends.code is not None and sends.code.is_same(adds.code),
         seed=job.seed,
         movement=algorithm.movement,
     )

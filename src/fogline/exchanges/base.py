@@ -49,6 +49,10 @@ class Exchange(Parametrised, ABC):
     """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
     besides."""
 
+    adds_codes: ClassVar[bool] = False
+    """Whether it only adds up: then it gets an update in the linear code of its link, if that has one, and hands on in
+    its result what the arrays have as ``code``. Otherwise the code is decoded before."""
+
     def __new__(cls, *_: object, **__: object) -> Self:
         check_exchange(cls)
         return super().__new__(cls)
