@@ -120,10 +120,18 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                 raise JobError(f"tree.{name}.{key}: {error}") from error
             for text, stage in zip(texts, stages, strict=True):
                 why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
-                if stage.single and not algorithm.movement:
+                if stage.changes and not algorithm.adds_changes:
+                    why = f"{type(algorithm).__name__} cannot add up changes; take the method 'ef21', or another code"
+                elif stage.single and not algorithm.movement:
                     why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+    last = job.tree.names[-1]
+    if algorithm.adds_changes and not any(stage.changes for stage in pipeline(job.tree.tiers[last].uplink).stages):
+        raise JobError(
+            f"tree.{last}.uplink names no stage that sends changes, which {type(algorithm).__name__} adds up; name "
+            "\"ef21('top_k(share=0.01)')\" there"
+        )
 
 
 def _traits(job: Job, algorithm: Algorithm) -> AlgorithmTraits:

@@ -82,8 +82,10 @@ class Stage(Parametrised):
     codes: ClassVar[bool] = False
     """Whether it makes codes, which are no numbers any more: no stage may come after it."""
     single: ClassVar[bool] = False
-    """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it; what is
-    received of it is what was sent."""
+    """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it; of
+    one that makes no codes, what is received is what was sent."""
+    changes: ClassVar[bool] = False
+    """Whether what is received is a change since the sender's last message, which only some methods can add up."""
 
     def fitted(self, spec: Spec) -> Self:
         """The stage for a model of that layout; most do not look at it."""
