@@ -33,8 +33,9 @@ class Pipeline:
         if not self.stages:
             return None
         *before, last = self.stages
-        linear = isinstance(last, VectorCode) and last.linear and all(stage.single for stage in before)
-        return last if linear else None
+        if isinstance(last, VectorCode) and last.linear and all(stage.single for stage in before):
+            return last
+        return None
 
     def fitted(self, spec: Spec) -> Pipeline:
         """The same for a model of that layout."""

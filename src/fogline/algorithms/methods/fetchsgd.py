@@ -40,8 +40,8 @@ class FetchSgd(FedAvg):
 
     momentum: float = bounded(0.9, ge=0, lt=1)
     server_rate: float = bounded(1.0, gt=0)
-    size: float = bounded(0.1, gt=0, le=1)
-    share: float = bounded(0.002, gt=0, le=1)
+    size: float = bounded(0.5, gt=0, le=1)
+    share: float = bounded(0.01, gt=0, le=1)
     rows: int = bounded(5, ge=1)
     seed: int = bounded(0, ge=0)
     """Of the cells: anything, the same for a whole run."""
