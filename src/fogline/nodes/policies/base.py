@@ -75,5 +75,9 @@ class Selection(ABC):
         ``round`` counts from 0. Fewer come back only where fewer are fit.
         """
 
+    def has_turn(self, child: str, round: int) -> bool:
+        """Whether a child may be asked in that round at all, wherever it is and whoever else is there."""
+        return True
+
     def observe(self, child: str, feedback: Feedback, round: int) -> None:  # noqa: B027
         """Learn what came of selecting ``child`` in that round. Most policies need not."""
