@@ -205,7 +205,8 @@ class JobWorker:
 
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
+        links = links_of(self.job, self.algorithm, tier, self.spec)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
 
     @cached_property
     def links(self) -> NodeLinks:
