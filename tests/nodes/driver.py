@@ -50,7 +50,7 @@ class Driver:
         rounds: int = 3,
         parent: str | None = None,
         deadline: float = 100.0,
-        buffer: int = 2,
+        buffer: int | None = 2,
         group_models: bool = False,
         private: bool = False,
         join_window: float = 0.0,

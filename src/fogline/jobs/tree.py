@@ -165,7 +165,9 @@ class Tier(StrictModel):
     buffer: PositiveInt | None = None
     """Async mode: reports per move; None takes the algorithm's."""
     staleness_cap: NonNegativeInt = 20
-    """An update older than that many versions is dropped, and counted."""
+    """How many versions old an update may be;"""
+    stale: Literal["drop", "clip"] = "drop"
+    """one that is older is dropped, or weighs as much as one of that age. It is counted either way."""
     late: Literal["drop", "fold"] = "drop"
     """A report that comes after its round closed: dropped, or folded into the next with its staleness."""
     speed_classes: PositiveInt = 5
@@ -205,6 +207,17 @@ class Tier(StrictModel):
     def quorum_of(self, cohort: int) -> int:
         """Reports needed of a cohort of that size."""
         return amount_of(self.quorum, cohort)
+
+    def buffer_of(self, wanted: int | None, training: int) -> int:
+        """Async mode: reports that make a move. A method's buffer shrinks with the children that train at once, since
+        a larger one only makes updates older; one that the job names does not.
+
+        Args:
+            wanted: by the method; None: three in ten of those that train at once, at least 2 and at most 10.
+            training: children that train at once.
+        """
+        usual = max(2, min(10, 3 * training // 10)) if wanted is None else wanted
+        return max(self.buffer or min(usual, max(1, training)), self.fewest)
 
     def reports_wanted(self, least: int) -> int:
         """Reports without which no round counts, however few children there are.
@@ -335,10 +348,12 @@ class Tree(StrictModel):
         """Every tier's mode.
 
         Args:
-            mode: the algorithm's; it holds at the root, and tiers below it are synchronous unless told.
+            mode: the algorithm's; it holds at the root, and tiers below it are synchronous unless told. An
+                asynchronous one holds everywhere: it is devices, below fogs, that are slow.
         """
         root = self.names[0]
-        return {name: tier.mode or (mode if name == root else "sync") for name, tier in self.tiers.items()}
+        below: Mode = "async" if mode == "async" else "sync"
+        return {name: tier.mode or (mode if name == root else below) for name, tier in self.tiers.items()}
 
     def deadlines(self) -> dict[str, float]:
         """Every tier's deadline in seconds, the defaults filled in."""

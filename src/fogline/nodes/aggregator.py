@@ -313,6 +313,8 @@ class Aggregator(Asking):
         refusal = self._quorum.refusal(ask, report, own)
         if refusal is None:
             self.roster.measured(child, self.now - ask.at)
+            if self._quorum.is_stale(ask):
+                self._do(Count("clipped", child, REASONS["stale"]))
             self._log(records.Accepted(task, own, report.devices, report.samples, self.now, report.loss_rms))
         else:
             self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms))

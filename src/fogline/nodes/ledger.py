@@ -182,7 +182,10 @@ class Ledger:
 
     def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
-        return tuple(FoldInput(one.update, self.version - one.version, one.child) for one in in_order(accepted))
+        most = self._role.tier.staleness_cap if self._role.tier.stale == "clip" else self.version
+        return tuple(
+            FoldInput(one.update, min(self.version - one.version, most), one.child) for one in in_order(accepted)
+        )
 
     def reported(self, accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
         """Those that were reported in the exchange of this round, in the order of their requests; others come from

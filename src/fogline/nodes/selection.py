@@ -55,7 +55,9 @@ class CohortSelection:
         if mode == "ring":
             return self._hop(round_, now)
         if mode == "async":
-            chosen, need = self.fill_up(round_, now), self._buffer()
+            children = len(self._roster)
+            need = self._role.buffer_of(min(tier.cohort_of(children), children))
+            chosen = self.fill_up(round_, now)
             short = self._short([*chosen, *self._ledger.busy], tier.fewest)
             return AskedCohort(chosen, need, tier.quorum_of(need), short=short)
         candidates = self.candidates(lane)
@@ -71,13 +73,6 @@ class CohortSelection:
             return []
         missing = self._role.tier.cohort_of(len(self._roster)) - len(self._ledger.busy) - self._ledger.lanes[0].spoiled
         return [child for child in self._select(self.candidates(0), missing, round_, now) if child not in without]
-
-    def _buffer(self) -> int:
-        """Async mode: reports that make a move. A method's buffer shrinks with the cohort, since one larger than what
-        trains at once only makes updates older; one that the job names does not."""
-        tier = self._role.tier
-        size = min(tier.cohort_of(len(self._roster)), len(self._roster)) or 1
-        return max(tier.buffer or min(self._role.traits.buffer, size), tier.fewest)
 
     def can_count(self, lane: int) -> bool:
         """Whether a lane has children enough for a round that counts, wherever they are now."""

@@ -60,6 +60,7 @@ from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.simulation.witness import RunWitness
+from fogline.settings import Mode
 from fogline.training.local import LocalTraining
 from fogline.training.method import overrides
 from fogline.training.sub_models import SubModel
@@ -148,7 +149,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         check_query(query, _some_examples(task))
     adversary = adversary_of(job, list(task.data.clients), rules, task)
     homes = assign(job.tree, task.data)
-    _check_counts(job.tree, homes)
+    _check_counts(job.tree, homes, algorithm.mode)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
     for tier in job.tree.tiers.values():
         policy_of(tier)  # Names and parameters are right, or it says so.
@@ -189,9 +190,9 @@ def _some_examples(task: Task) -> Examples | None:
     return None if isinstance(found, Exception) else found
 
 
-def most_at_once(tree: Tree, population: int) -> int:
-    """Devices that a round of the root can have."""
-    slow = any(tier.rounds > 1 or (tier.mode or "sync") != "sync" for tier in tree.tiers.values())
+def most_at_once(tree: Tree, population: int, mode: Mode) -> int:
+    """Devices that a round of the root can have. ``mode``: the method's."""
+    slow = any(tier.rounds > 1 for tier in tree.tiers.values()) or {*tree.modes(mode).values()} != {"sync"}
     return population if slow else cohort_size(tree, population)
 
 
@@ -204,8 +205,8 @@ def cohort_size(tree: Tree, population: int) -> int:
     return nodes * share_of(last.cohort, max(1, population // last.count))
 
 
-def _check_counts(tree: Tree, homes: list[str]) -> None:
-    most = min(len(homes), most_at_once(tree, len(homes)))
+def _check_counts(tree: Tree, homes: list[str], mode: Mode) -> None:
+    most = min(len(homes), most_at_once(tree, len(homes), mode))
     if tree.minimum > most:
         of = f"of its {len(homes)} clients" if most == len(homes) else f"that its cohorts let in, of {len(homes)},"
         raise JobError(

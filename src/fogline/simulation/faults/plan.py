@@ -185,6 +185,7 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
         quorum=rng.choice((0.5, 0.34, 1, 1.0, 2)),
         late=rng.choice(("fold", "drop")),
         staleness_cap=rng.choice((0, 2, 20)),
+        stale=("drop", "clip")[seed % 2],
         speed_classes=rng.randint(1, 3),
     )
     mode: Mode = rng.choice(("sync", *MODES))
