@@ -50,6 +50,7 @@ from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params
+from fogline.settings import Mode
 from fogline.simulation.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
@@ -60,7 +61,6 @@ from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training
 from fogline.simulation.witness import RunWitness
-from fogline.settings import Mode
 from fogline.training.local import LocalTraining
 from fogline.training.method import overrides
 from fogline.training.sub_models import SubModel
