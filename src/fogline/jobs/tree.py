@@ -149,16 +149,26 @@ class Tier(StrictModel):
     cohort: CountOrShare = 1.0
     """Children asked per round: a count, or a share of those there are. In async mode: how many train at once.
     A share of the quorum is of a count as it stands here, however few are connected."""
-    over_selection: Annotated[float, Field(ge=1)] = 1.0
-    """Asks that many times the cohort and closes with the first cohort's worth of reports."""
+    over_selection: Annotated[
+        Literal["auto"] | Annotated[float, Field(ge=1)],
+        Field(union_mode="left_to_right"),
+        Demand("a number of at least 1, or 'auto'"),
+    ] = 1.0
+    """Asks that many times the cohort and closes with the first cohort's worth of reports. ``auto``: as many as it
+    takes for a cohort's worth to come in time, by how many of the last ones have; at most twice."""
     quorum: CountOrShare = 0.5
     """Reports that make a round count when its deadline passes: a count, or a share of the cohort. A failed device
     has not reported. A round waits until so many children can be asked, and is abandoned at its deadline. A count
     is of different children, and is never cut to who is connected."""
-    deadline: Seconds | None = None
+    deadline: Annotated[
+        Literal["auto"] | Seconds | None,
+        Field(union_mode="left_to_right"),
+        Demand("a duration above 0 such as 30 or '10s', or 'auto'"),
+    ] = None
     """Seconds after which a round ends with what it has. In async mode: the longest wait between two moves.
     None: an hour at the root; below, what lets all rounds of the tier end before the parent's deadline; and for
-    simulated devices, at most three times what the slowest is expected to take."""
+    simulated devices, at most three times what the slowest is expected to take. ``auto``: at most that, and no longer
+    than half as long again as three in four of its children's last requests took, as it learns while it works."""
     policy: str = "uniform"
     """How children are selected: see ``fogline algorithms``."""
     policy_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
@@ -193,6 +203,21 @@ class Tier(StrictModel):
         one round of the job has several of the tier."""
         turns = self.policy == "rotation" and self.rounds == 1
         return int(self.policy_parameters.get("period", PERIOD)) if turns else 1
+
+    @property
+    def keeps_pace(self) -> bool:
+        """Whether it learns how long its children take."""
+        return "auto" in (self.deadline, self.over_selection)
+
+    @property
+    def fixed_deadline(self) -> float | None:
+        """The deadline in seconds, where the job says it."""
+        return None if self.deadline == "auto" else self.deadline
+
+    @property
+    def over_selects(self) -> bool:
+        """Whether a round may ask more children than it needs."""
+        return self.over_selection != 1.0
 
     @property
     def fewest(self) -> int:
@@ -248,6 +273,11 @@ class Tier(StrictModel):
             raise ValueError('exchange_parameters are of an exchange, and there is none; name it: exchange = "secagg"')
         if self.exchange and self.late == "fold":
             raise ValueError('late is "fold", but what is reported in an exchange is of no use later; use "drop"')
+        if self.exchange and self.deadline == "auto":
+            raise ValueError(
+                'deadline is "auto", by how long children take to report, and in an exchange they report after steps '
+                "that wait for each other; give seconds"
+            )
         if isinstance(self.cohort, int) and self.fewest > self.cohort:
             raise ValueError(
                 f"quorum is {self.quorum}, but a round asks only {self.cohort} (cohort); make the quorum at most that"
@@ -361,7 +391,7 @@ class Tree(StrictModel):
         above = 3600.0
         for i, (name, tier) in enumerate(self.tiers.items()):
             default = above if i == 0 else 0.9 * above / tier.rounds
-            above = deadlines[name] = tier.deadline or default
+            above = deadlines[name] = tier.fixed_deadline or default
         return deadlines
 
     def wants_details(self, mode: Mode) -> bool:

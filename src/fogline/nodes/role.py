@@ -144,7 +144,7 @@ def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patienc
     return AggregatorRole(
         name=name,
         parent=HERE if parent is None else parent,
-        tier=Tier(cohort=cohort, quorum=tier.quorum, deadline=tier.deadline),
+        tier=Tier(cohort=cohort, quorum=tier.quorum, deadline=tier.fixed_deadline),
         traits=AlgorithmTraits(),
         rounds=1,
         deadline=job.tree.deadlines()[tier_name],

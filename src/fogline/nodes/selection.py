@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fogline.nodes.ledger import Ledger
+from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Candidates, Selection
 from fogline.nodes.quorum import counted
 from fogline.nodes.role import AggregatorRole
@@ -32,8 +33,11 @@ class AskedCohort:
 class CohortSelection:
     """Selects children for the rounds of every mode. Remembers nothing: all it needs is in ledger and roster."""
 
-    def __init__(self, role: AggregatorRole, policy: Selection, roster: Roster, ledger: Ledger) -> None:
+    def __init__(
+        self, role: AggregatorRole, policy: Selection, roster: Roster, ledger: Ledger, pace: Pace | None = None
+    ) -> None:
         self._role = role
+        self._pace = pace
         self._policy = policy
         self._roster = roster
         self._ledger = ledger
@@ -63,8 +67,11 @@ class CohortSelection:
         candidates = self.candidates(lane)
         size = self._role.cohort_of(len(candidates))
         quorum = self._role.quorum_of(size)
+        over = tier.over_selection
+        if over == "auto":
+            over = 1.0 if self._pace is None else self._pace.over_selection
         # Rounded up, but not because 1.1 times 10 is a little more than 11.
-        chosen = self._select(candidates, -int((1e-9 - size * tier.over_selection) // 1), round_, now)
+        chosen = self._select(candidates, -int((1e-9 - size * over) // 1), round_, now)
         return AskedCohort(chosen, min(size, len(chosen)), quorum, short=self._short(chosen, quorum))
 
     def fill_up(self, round_: int, now: float, without: Collection[str] = ()) -> list[str]:

@@ -18,6 +18,7 @@ from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_s
 from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
+from fogline.compute.policies import check_policies
 from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
@@ -151,8 +152,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes, algorithm.mode)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
-    for tier in job.tree.tiers.values():
-        policy_of(tier)  # Names and parameters are right, or it says so.
+    check_policies(job, algorithm)
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)
@@ -343,7 +343,7 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     the others take at most is known.
     """
     fleet, local, leaves = setting.fleet, setting.local, setting.job.tree.names[-1]
-    bounded = setting.job.tree.tiers[leaves].deadline is not None
+    bounded = setting.job.tree.tiers[leaves].fixed_deadline is not None
     if bounded or not fleet.loses or overrides(setting.algorithm, "work"):  # A method may ask for any amount.
         return {}
     samples: list[int] = setting.task.data.sizes().tolist()
