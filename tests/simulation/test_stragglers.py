@@ -117,7 +117,7 @@ def test_a_learned_deadline_holds_on_every_tier() -> None:
         (
             Tree(cloud=Tier(policy="timelyfl")),
             {"algorithm": {"name": "scaffnew"}},
-            "and so does Scaffnew; take another policy",
+            "and so does Scaffnew",
         ),
         (Tree(cloud=Tier(policy="timelyfl")), {"privacy": {}}, "set it to 'uniform' or 'rotation'"),
         (Tree(cloud=Tier(deadline="auto")), {"privacy": {}}, "no noise is on that; give numbers"),

@@ -46,9 +46,9 @@ class Asking:
             barred=None if self.ledger.reputation is None else self.ledger.reputation.barred,
         )
         self.now = 0.0
-        self._pace = Pace() if role.tier.keeps_pace else None
-        self._selection = CohortSelection(role, policy, self.roster, self.ledger, self._pace)
-        learners: list[Learner] = [] if self._pace is None else [self._pace]
+        self.pace = Pace() if role.tier.keeps_pace else None
+        self._selection = CohortSelection(role, policy, self.roster, self.ledger, self.pace)
+        learners: list[Learner] = [] if self.pace is None else [self.pace]
         if type(policy).observe is not Selection.observe:
             learners.append(policy)
         self._learning = Learning(learners, self.ledger) if learners else None
@@ -162,8 +162,8 @@ class Asking:
         hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
         until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline(index)
         patience = self.role.patience
-        if self._pace is not None and self.role.tier.deadline == "auto":
-            patience = min(patience, self._pace.deadline)
+        if self.pace is not None and self.role.tier.deadline == "auto":
+            patience = min(patience, self.pace.deadline)
         self._do(SetTimer(f"deadline/{index}", min(until, self.now + patience)))
 
     def _log(self, record: records.Record) -> None:
