@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogline.network.cloud.records import Record
+from tests.network.audited import check_audit_logs
 from tests.network.cluster import job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import same, simulated
@@ -89,6 +90,11 @@ async def as_without(made: Fleet, record: Record, text: str) -> None:
     lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
     assert (record.state, record.why) == ("finished", "")
     assert same(made.model(record), simulated(text).params), lines
+    said = check_audit_logs(made.folder, ["cloud", "fog", "client-0", "client-1"])
+    assert said["cloud"].count("job.submitted") == 1
+    assert "job.ended" in said["cloud"]
+    rounds = int(text.partition("rounds = ")[2].split()[0])
+    assert all(said[name].count("data.used") >= rounds for name in ("client-0", "client-1"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

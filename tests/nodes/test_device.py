@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fogline.nodes import Device
 from fogline.nodes.effects import Count, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Received, Started, StepComputed, TimerFired, Trained
-from fogline.nodes.messages import Receipt, Report, Step, Stop, Work, step_key
+from fogline.nodes.messages import Kind, Receipt, Report, Step, Stop, Work, step_key
 
 
 def ask(device: Device, task: int) -> list[object]:
@@ -46,6 +48,22 @@ def test_it_sends_again_ever_more_slowly_until_the_receipt() -> None:
 
 def test_only_its_parent_may_ask() -> None:
     assert not Device("d", "fog").handle(Received("stranger", Work(0, "fog@0", 0)), 0.0)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("kind", ["train", "query"])
+def test_each_machine_takes_what_is_for_it_alone(beside: bool, kind: Kind) -> None:
+    """Beside the training nothing is masked or counted: a parent that asks there for an update gets none."""
+    device = Device("d", "fog", beside=beside)
+    effects = list(device.handle(Received("fog", Work(0, "fog@0", 0, kind, "label_counts")), 0.0))
+    if beside == (kind == "query"):
+        assert not sends(effects)
+        assert not device.idle
+    else:
+        (report,) = sends(effects)
+        assert isinstance(report, Report)
+        assert (report.update, device.idle) == (None, True)
+        assert f"it was asked to {kind} where" in (report.failure or "")
 
 
 def test_copies_and_older_requests_change_nothing() -> None:

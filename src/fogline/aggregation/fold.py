@@ -16,7 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.sweep import Scratch, bound, magnitude
-from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdateError, Update
+from fogline.aggregation.update import (
+    DOUBLE,
+    NO_COUNTERS,
+    Folded,
+    Partial,
+    Sum,
+    UnusableUpdateError,
+    Update,
+    float_type,
+)
 from fogline.aggregation.weights import Weight, fault, is_per_number, largest, plus
 from fogline.params import Counters
 
@@ -147,7 +156,7 @@ class SumFold(Fold):
             )
         self._enter(terms, update.counters, update.count)
         for name, vector in vectors.items():
-            if vector.dtype == np.float64:
+            if float_type(vector) is DOUBLE:
                 self.double.add(name)
 
     def merge(self, partial: Partial, scale: float = 1.0) -> None:

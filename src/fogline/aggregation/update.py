@@ -31,6 +31,15 @@ Arrays = dict[str, npt.NDArray[Any]]
 Sum = npt.NDArray[np.floating[Any] | np.int64]
 """A sum of weighted vectors, (n,): floating point, or fixed point under the exact fold."""
 
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def float_type(vector: npt.NDArray[Any]) -> np.dtype[np.floating[Any]]:
+    """The type that a vector is summed in: float64 for float64 and for integers of more than 16 bits, which float32
+    does not hold exactly; else float32."""
+    kind = vector.dtype
+    return DOUBLE if kind == DOUBLE or (kind.kind in "iu" and kind.itemsize > 2) else SINGLE
+
 
 class UnusableUpdateError(ValueError):
     """An update that must not enter an aggregate: not finite, of a wrong shape, or too large for the exact fold."""
@@ -99,7 +108,7 @@ class Partial:
         weights: name to sum of weights.
         counters: largest value of each integer entry; the median one under a rule that needs all updates.
         count: device updates in it.
-        double: names whose vectors were float64; what an exact fold gives back has that type.
+        double: names whose vectors are summed in float64; what an exact fold gives back has that type.
     """
 
     sums: dict[str, Sum]

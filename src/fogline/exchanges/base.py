@@ -48,6 +48,8 @@ class Exchange(Parametrised, ABC):
     identified: ClassVar[bool] = False
     """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
     besides."""
+    only_sums: ClassVar[bool] = False
+    """Whether a parent learns the sum of its children's updates, and no single one."""
 
     def __new__(cls, *_: object, **__: object) -> Self:
         check_exchange(cls)

@@ -16,6 +16,8 @@ class ApiCall(NamedTuple):
     roles: frozenset[Role]
     own: frozenset[Role] = frozenset()
     """Roles that may make it for what is their own only, such as a job that they submitted."""
+    audited: str = ""
+    """What it is called in the cloud's audit log; empty: it changes nothing, or is recorded by who carries it out."""
 
 
 OPERATOR: frozenset[Role] = frozenset({"operator"})
@@ -26,26 +28,28 @@ NODES: frozenset[Role] = frozenset({"fog", "device"})
 
 CALLS: Mapping[str, ApiCall] = {
     # Jobs.
-    "Operator/Submit": ApiCall("submit jobs", PEOPLE),
+    "Operator/Submit": ApiCall("submit jobs", PEOPLE, audited="job.submitted"),
     "Operator/Jobs": ApiCall("list jobs", PEOPLE),
     "Operator/Watch": ApiCall("follow jobs", PEOPLE),
-    "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER),
+    "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER, audited="job.stopped"),
     "Operator/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER),
     # Nodes.
     "Operator/Nodes": ApiCall("list nodes", PEOPLE),
     "Operator/Notices": ApiCall("read what happened to the cloud", PEOPLE),
-    "Operator/Token": ApiCall("make tokens", OPERATOR),
-    "Operator/Revoke": ApiCall("revoke nodes", OPERATOR),
+    "Operator/Token": ApiCall("make tokens", OPERATOR, audited="token.made"),
+    "Operator/Revoke": ApiCall("revoke nodes", OPERATOR, audited="node.revoked"),
     # Models.
     "Operator/Models": ApiCall("list models", PEOPLE),
     "Operator/Export": ApiCall("export versions", PEOPLE),
-    "Operator/Import": ApiCall("import versions", OPERATOR),
-    "Operator/Steer": ApiCall("promote, roll back and steer versions", OPERATOR),
-    "Operator/Link": ApiCall("link models to a cascade", PEOPLE),
-    "Operator/Retrain": ApiCall("have jobs run again by themselves", OPERATOR),
+    "Operator/Import": ApiCall("import versions", OPERATOR, audited="model.imported"),
+    "Operator/Steer": ApiCall("promote, roll back and steer versions", OPERATOR, audited="model.steered"),
+    "Operator/Link": ApiCall("link models to a cascade", PEOPLE, audited="model.linked"),
+    "Operator/Retrain": ApiCall("have jobs run again by themselves", OPERATOR, audited="model.retrain_rule"),
     "Operator/OfflineMetadata": ApiCall("read what is approved", PEOPLE),
-    "Operator/Adopt": ApiCall("hand in what is approved", OPERATOR),
-    "Operator/NewReleaseKeys": ApiCall("have the cloud make new keys for releases", OPERATOR),
+    "Operator/Adopt": ApiCall("hand in what is approved", OPERATOR, audited="releases.approved"),
+    "Operator/NewReleaseKeys": ApiCall(
+        "have the cloud make new keys for releases", OPERATOR, audited="releases.new_keys"
+    ),
     # Between nodes.
     "Node/Control": ApiCall("hang below another node", NODES),
     "Node/Fetch": ApiCall("fetch files", NODES | PEOPLE),

@@ -118,6 +118,12 @@ class Asking:
         """Wait for children that are enough for a round to count; False where that took as long as a round may."""
         if not len(self.roster) and (self.role.parent is None or index > 0):
             return True  # The root has nobody to answer to; it begins when somebody comes.
+        if self._selection.can_count(index) and self._selection.lacks_turns(index, self.ledger.round):
+            if self._waits.pop(index, None) is not None:
+                return False
+            self._waits[index] = self.now
+            self._do(SetTimer(f"open/{index}", self.now))  # Not at once: a whole period of such rounds may follow.
+            return True
         until = self.now + self.role.deadline
         if self._selection.can_count(index) or not any(
             self._selection.can_count(lane.index) for lane in self.ledger.lanes

@@ -1,7 +1,7 @@
 """The state machine of a device: take work, do it, take the steps of an exchange, report until the parent has it.
 
-What it is asked for does not matter to it. A device has one machine for training, and one for what is asked beside it
-(evaluation, queries), with numbers of requests of their own: neither kind of work waits for, or gives up, the other.
+A device has one machine for training, and one for what is asked beside it (evaluation, queries), with numbers of
+requests of their own: neither kind of work waits for, or gives up, the other, and neither takes what is for the other.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     demands: int | None = None
     """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
     update as it is gets none. None: it takes what the parent says."""
+    beside: bool = False
+    """Whether it is the machine for what is asked beside the training; what is for the other machine, where other steps
+    and other limits hold, is refused."""
     task: int = -1
     round: int = 0
     model: Key | None = None
@@ -146,6 +149,10 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return []  # A copy of a request that was taken before.
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
+        if (work.kind != "train") != self.beside:
+            mine = "what is asked beside the training" if self.beside else "training"
+            why = f"it was asked to {work.kind} where it takes requests for {mine} alone"
+            return [Send(self.parent, Report(work.task, None, failure=why))]
         if work.kind == "train" and self.demands not in (None, work.steps):
             why = f"it was asked to train with {work.steps} steps of an exchange, and the job has {self.demands}"
             return [Send(self.parent, Report(work.task, None, failure=why))]

@@ -89,6 +89,15 @@ class CohortSelection:
             return False
         return self._role.minimum == 1 or self._devices(map(candidates.at, range(children))) >= self._role.minimum
 
+    def lacks_turns(self, lane: int, round_: int) -> bool:
+        """Whether it is the turn of too few for that round to count, of all children that there are or were: then there
+        is nobody to wait for."""
+        policy, roster = self._policy, self._roster
+        if type(policy).has_turn is Selection.has_turn:
+            return False
+        quorum = self._role.quorum_of(self._role.cohort_of(len(self.candidates(lane))))
+        return sum(policy.has_turn(child, round_) for child in (*roster.hellos, *roster.away)) < max(1, quorum)
+
     def _short(self, children: Sequence[str], quorum: int) -> str:
         """What is missing for a round of these children to count."""
         if not children:

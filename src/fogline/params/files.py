@@ -66,11 +66,13 @@ def from_bytes(data: bytes) -> Params:
     return params
 
 
-def save(path: Path, params: Params) -> None:
-    """Write a model so that a reader sees the old file or the new one, never half of it."""
+def save(path: Path, params: Params, notes: Mapping[str, str] | None = None) -> None:
+    """Write a model so that a reader sees the old file or the new one, never half of it; ``notes`` stand in its
+    header."""
     encoded = _encoded(params)
     with replacing(path) as file:
-        safetensors.serialize_file(_tensors(params.spec, encoded), file.name, {LAYOUT: params.spec.layout})
+        header = {**(notes or {}), LAYOUT: params.spec.layout}
+        safetensors.serialize_file(_tensors(params.spec, encoded), file.name, header)
 
 
 def load(path: Path) -> Params:

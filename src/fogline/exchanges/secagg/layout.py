@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Update, is_per_number
+from fogline.aggregation.update import float_type
 from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.params import Counters, Vector
@@ -38,7 +39,7 @@ class Layout(msgspec.Struct, frozen=True):
         """That of an update."""
         names = tuple(sorted(update.vectors))
         vectors = [update.vectors[name] for name in names]
-        kinds = tuple("<f8" if vector.dtype == np.float64 else "<f4" for vector in vectors)
+        kinds = tuple(float_type(vector).str for vector in vectors)
         return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size)
 
     @classmethod
@@ -129,12 +130,12 @@ class Layout(msgspec.Struct, frozen=True):
         vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
         for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed, strict=True):
             if not 0.0 <= weight <= members * ring.weight:
-                raise ExchangeError(f"The weights of '{name}' come to {weight:g}, which they cannot.")
+                raise ExchangeError(f"The weights of '{name}' come to more than they can, or to less than none.")
             if 0.0 < weight * ring.clip * ring.scale < LEVELS:
                 raise ExchangeError(
-                    f"The weights of '{name}' come to {weight:g}, and with steps for weights of up to {ring.weight:g} "
-                    "little is left of their mean; lower 'weight' of the exchange to what the heaviest has, or "
-                    "take bits=64."
+                    f"The weights of '{name}' come to so little that with steps for weights of up to {ring.weight:g} "
+                    "hardly anything is left of their mean; lower 'weight' of the exchange to what the heaviest has, "
+                    "or take bits=64."
                 )
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)

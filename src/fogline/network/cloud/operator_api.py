@@ -11,14 +11,16 @@ import grpc
 import msgspec
 
 from fogline.governance.errors import TrustError
-from fogline.governance.roles import refusal
+from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Subject
+from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.records import LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
 from fogline.network.cloud.requests import Name, NewToken, NumberedLine, Stopping, Submit, Text
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.processes.messages import Decoder, decoder, encode
@@ -48,19 +50,27 @@ async def refusals(context: Context) -> AsyncGenerator[None]:
         await context.abort(grpc.StatusCode.UNAVAILABLE, f"a file cannot be read now: {error.strerror}")
 
 
-def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
-    """Methods for people: one question, one answer. Whether their role may ask was checked before."""
+def answering(downlink: Downlink, audit: AuditTrail, answers: Answers) -> dict[str, Any]:
+    """Methods for people: one question, one answer. Whether their role may ask was checked before; what changes
+    something is recorded."""
 
-    def method(kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
+    def method(audited: str, kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
         async def handle(request: bytes, context: Context) -> bytes:
             by = (await downlink.admit(context)).subject
             async with refusals(context):
-                return encode(await answer(kind.decode(request), by))
+                asked = kind.decode(request)
+                answered = await answer(asked, by)
+                if audited:
+                    await audit.record(audited, by.name, about(asked, answered), **facts_of(asked))
+                return encode(answered)
             raise AssertionError("gRPC ends the call at abort")
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    return {name: method(decoder(kind), answer) for name, (kind, answer) in answers.items()}
+    return {
+        name: method(CALLS[f"Operator/{name}"].audited, decoder(kind), answer)
+        for name, (kind, answer) in answers.items()
+    }
 
 
 def check_own(by: Subject, call: str, record: Record) -> None:
@@ -102,7 +112,7 @@ class OperatorApi:
             "Token": (NewToken, self._token),
         }
         return {
-            **answering(self._downlink, answers),
+            **answering(self._downlink, self._scheduler.node.audit, answers),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
             "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }

@@ -88,5 +88,9 @@ class Selection(ABC):
         """Of a round's work, how much each of the selected children is asked for; empty: all of it."""
         return ()
 
+    def has_turn(self, child: str, round: int) -> bool:
+        """Whether a child may be asked in that round at all, wherever it is and whoever else is there."""
+        return True
+
     def observe(self, child: str, feedback: Feedback, round: int) -> None:  # noqa: B027
         """Learn what came of selecting ``child`` in that round. Most policies need not."""

@@ -22,6 +22,7 @@ from fogline.serving.update.requests import (
     LARGEST,
     Answer,
     Bad,
+    Combine,
     Distrusted,
     FileMissing,
     Here,
@@ -102,6 +103,16 @@ class ProcessInstaller:
             request = Reconstruct(str(base), str(delta), codec, expected, str(out))
             try:
                 answer = await self._answer(request)
+            except InstallerDiedError as error:
+                raise UnfitModelError(str(error)) from None
+            if not isinstance(answer, InstallerDone):
+                raise UnfitModelError(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
+
+    async def combine(self, weights: Path, part: Path, out: Path) -> None:
+        """See :class:`fogline.serving.update.ports.Installer`."""
+        async with self._turn:
+            try:
+                answer = await self._answer(Combine(str(weights), str(part), str(out)))
             except InstallerDiedError as error:
                 raise UnfitModelError(str(error)) from None
             if not isinstance(answer, InstallerDone):
