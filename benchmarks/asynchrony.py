@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import console, median, report
+from benchmarks.common import console
 from benchmarks.few_images import few_images
 from benchmarks.heterogeneous import smaller
-from fogline import Result, Task, Tier, Tree, simulate
+from fogline import Task, Tier, Tree, simulate
 from fogline.data import FederatedData, from_clients
 from fogline.simulation.profiles.profile import DeviceProfile
 
@@ -120,6 +120,7 @@ def run(way: Way, data: FederatedData, seed: int, target: float) -> Outcome:
     seconds = None if result.reached is None else result.reached.seconds
     console.print(result.counts, result.history[-1]["seconds"])
     return Outcome(seconds, 100 * best, int(sum(row["updates"] for row in result.history)), 0)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program."""
