@@ -69,7 +69,7 @@ def decoded_update(arrays: Arrays, stages: Pipeline) -> Update | Partial:
     Raises:
         StageError, UnusableUpdateError: the arrays are none, or did not go through these stages.
     """
-    vectors, rest = _received(arrays, stages)
+    vectors, rest = opened(arrays, stages)
     prefix = _kind(rest)
     if plain := sorted(_names(rest, prefix)):
         raise StageError(f"its '{plain[0]}' did not go through the stages of this link")
@@ -82,7 +82,15 @@ def decoded_model(arrays: Arrays, stages: Pipeline) -> Down:
     Raises:
         StageError, KeyError: the arrays are none, or did not go through these stages.
     """
-    vectors, rest = _received(arrays, stages)
+    return model_of(*opened(arrays, stages))
+
+
+def model_of(vectors: Named, rest: Arrays) -> Down:
+    """The model that a message holds: what stages work on, and what goes as it is.
+
+    Raises:
+        KeyError: it holds something else.
+    """
     received = {name.removeprefix(RECEIVED): vector for name, vector in vectors.items() if name.startswith(RECEIVED)}
     vector = np.concatenate([vectors[MODEL], rest[BUFFERS]])
     return Down(vector, rest["counters"], received, clip_from_arrays(rest))
@@ -132,8 +140,12 @@ def _numbers(size: int | None) -> str:
     return "nothing" if size is None else f"{size:,} numbers"
 
 
-def _received(arrays: Arrays, stages: Pipeline) -> tuple[Named, Arrays]:
-    """What stages have worked on, and what went as it is."""
+def opened(arrays: Arrays, stages: Pipeline) -> tuple[Named, Arrays]:
+    """What stages have worked on, and what went as it is.
+
+    Raises:
+        StageError: it cannot have gone through these stages.
+    """
     staged = {name.removeprefix(STAGED): array for name, array in arrays.items() if name.startswith(STAGED)}
     rest = {name: array for name, array in arrays.items() if not name.startswith(STAGED)}
     return stages.receive(staged), rest

@@ -142,7 +142,8 @@ class Aggregator(Asking):
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         first = {model_key(self.name, 0)} if self.role.parent is None and self.ledger.assigned is None else set[Key]()
-        return self.ledger.keys() | first
+        held = {assigned.model} if self.role.keeps and (assigned := self.ledger.assigned) is not None else set[Key]()
+        return self.ledger.keys() | first | held
 
     # Starting, ending, timers.
 
