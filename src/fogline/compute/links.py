@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fogline.algorithms import Algorithm
@@ -122,7 +123,7 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                 if key == "uplink":
                     why = _amiss_up(job, traits, depth, stage)
                 else:
-                    why = _amiss_down(job, traits, depth, stage, closed=isinstance(stages[0], Delta))
+                    why = _amiss_down(job, traits, depth, stage, stages)
                 if stage.single and not algorithm.movement:
                     why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
@@ -150,13 +151,14 @@ def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> st
     return None
 
 
-def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage, closed: bool) -> str | None:
-    """Why a stage cannot work on the models of a tier; None if it can. ``closed``: whether it works on differences,
-    and what it loses of one is in the next."""
+def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage, stages: Sequence[Stage]) -> str | None:
+    """Why one of the stages cannot work on the models of a tier; None if it can."""
     if not _moves(job, traits, depth):
         return f"{job.tree.names[depth]} has no model of its own and hands on what it gets; name it at a tier above"
+    closed = isinstance(stages[0], Delta)  # What is lost of a difference is in the next.
     if isinstance(stage, Delta):
-        return None
+        alone = "alone it makes nothing smaller; put a code after it, such as 'stc(feedback=false)' or 'int8'"
+        return None if any(other.codes for other in stages) else alone
     if stage.single or stage.remembers:
         return "what goes down is a model, and no update of one sender; leave it out"
     if stage.codes and not closed and not stage.unbiased and stage.error(MANY) > 0.5:

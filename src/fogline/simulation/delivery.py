@@ -74,7 +74,8 @@ class Delivery:
     def arrives(self, to: Seat, at: float) -> None:
         """What was sent to a child is there at that time."""
         self._there[to.name] = at
-        self._frozen_there.setdefault(to.name, at)
+        if self._sizes.frozen:
+            self._frozen_there.setdefault(to.name, at)
 
     def _links_to(self, model: Key, between: LinkSizes) -> list[Key]:
         """The versions up to that model which differences lead to, as a parent keeps them."""
