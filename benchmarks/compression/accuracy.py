@@ -31,15 +31,14 @@ class Setting:
     """Stages of the two directions."""
 
     up: str = ""
-    down: str = ""
+    down: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return " / ".join(filter(None, (self.up, self.down))) or "float32"
+        return " / ".join(filter(None, (self.up, " + ".join(self.down)))) or "float32"
 
     def tree(self, cohort: int) -> Tree:
         """A star with them, so many devices in a round."""
-        up, down = ([text] if text else [] for text in (self.up, self.down))
-        return Tree(cloud=Tier(cohort=cohort, uplink=up, downlink=down))
+        return Tree(cloud=Tier(cohort=cohort, uplink=[self.up] if self.up else [], downlink=self.down))
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,14 @@ PLAIN = Setting()
 BOTH = tuple(
     Setting(up, down)
     for up in ("stc(share=0.01)", "powersgd(rank=1)")
-    for down in ("int4", "eden(bits=3)", "eden(bits=2)")
+    for down in (
+        ("int4",),
+        ("eden(bits=3)",),
+        ("eden(bits=2)",),
+        ("delta", "eden(bits=2)"),
+        ("delta", "stc(share=0.04, feedback=false)"),
+        ("delta", "stc(share=0.01, feedback=false)"),
+    )
 )
 SETTINGS = tuple(
     Setting(up)
@@ -107,7 +113,7 @@ SETTINGS = tuple(
         "powersgd(rank=2)",
     )
 )
-QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", "eden(bits=3)"))
+QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", ("eden(bits=3)",)))
 
 
 def measured(cases: Sequence[Case], settings: Sequence[Setting], seeds: int, pace: float = 1.0) -> dict[str, Any]:
