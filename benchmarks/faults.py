@@ -6,8 +6,8 @@
 
 Each seed is another tree with other modes, limits and faults (see `fogline.simulation.faults`). Two processes share
 the seeds. `--quick` takes 1,000. With `--seed` that one is played again and everything that happens is printed.
-`--world` takes another question to the same faults: `differences`, whether children have their parent's idea of the model
-to the bit; `feedback`, whether what senders remember survives, while devices change their fog.
+`--world` takes another question to the same faults: `differences`, whether children have their parent's idea of the
+model to the bit; `feedback`, whether what senders remember survives, while devices change their fog.
 """
 
 import argparse

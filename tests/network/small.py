@@ -274,6 +274,26 @@ class Sign(Stage):
         return signs | {"size/" + name: Extent(extent.dtype, 1) for name, extent in layout.items()}
 
 
+class Counts(Stage):
+    """A sender's movement is how often it has sent one, by what it remembers."""
+
+    lossy = False
+
+    @property
+    def remembers(self) -> bool:
+        return True
+
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
+        sent = {name: state.get(name, np.zeros_like(vector)) + vector.dtype.type(1) for name, vector in update.items()}
+        return dict(sent), dict(sent)
+
+    def receive(self, encoded: Named) -> Named:
+        return encoded
+
+    def layout(self, layout: Layout) -> Layout:
+        return layout
+
+
 def layered(clients: int = 4) -> Task:
     """The same data for a PyTorch module that can be cut, with running statistics."""
     from torch import nn

@@ -35,23 +35,22 @@ def simulated(described: str) -> Result:
 
 
 TREES = {
-    "a star": (0, ""),
-    "fogs that merge": (2, ALL),
-    "fogs with models of their own": (2, f'{ALL}\nrounds = 2\ndownlink = ["delta", "eden(bits=2)"]'),
+    "a star": (0, "", SIZE),
+    "fogs that merge": (2, ALL, SIZE),
+    "fogs that merge, small": (2, ALL, 30_000),  # The newest difference travels with the message.
+    "fogs with models of their own": (2, f'{ALL}\nrounds = 2\ndownlink = ["delta", "eden(bits=2)"]', 30_000),
 }
 
 
-@pytest.mark.parametrize("size", [SIZE, 30_000], ids=["beside messages", "with messages"])
 @pytest.mark.parametrize("tree", TREES)
 def test_model_and_bytes_are_the_simulators(
     tree: str,
-    size: int,
     runner: asyncio.Runner,
     clusters: dict[int, Cluster],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    fogs, fog = TREES[tree]
+    fogs, fog, size = TREES[tree]
     made, books = clusters[fogs], books_of(monkeypatch, size // 5)
     asked = text(fogs=fogs, fog=fog, task=f"size = {size}")
 
