@@ -74,7 +74,7 @@ def main() -> None:
     if asked.packing:
         report("compression-packing", packing.measured(cases))
         return
-    known = accuracy.QUICK if asked.quick else (*accuracy.SETTINGS, *accuracy.BOTH)
+    known = accuracy.QUICK if asked.quick else (*accuracy.SETTINGS, *accuracy.METHODS_OF_THEIR_OWN, *accuracy.BOTH)
     settings = [each for each in known if asked.settings is None or str(each) in asked.settings]
     if not settings:
         parser.error(f"there is no such setting; there are: {', '.join(map(str, known))}")

@@ -28,11 +28,13 @@ class NodeLinks:
     """Of what it sends its parent."""
     takes: Pipeline = NONE
     """Of what its children send it."""
+    adds: Pipeline = NONE
+    """Of what its children send it, as :attr:`takes`; in an exchange too, where it adds up what they brought."""
     gives: Pipeline = NONE
     """Of the models that its children get."""
     gets: Pipeline = NONE
     """Of the models that it gets itself."""
-    adds: Pipeline = NONE
+    restores: Pipeline = NONE
     """Of the differences between them, where it does not get every model whole."""
     judges: Pipeline = NONE
     """Of the models that come to be judged: the root's, which every aggregator hands on as they are."""
@@ -41,6 +43,8 @@ class NodeLinks:
     brings what its parent would have read."""
     merges: bool = False
     """Whether it sends sums of its children's updates."""
+    stays_coded: bool = False
+    """Whether it sends them in the linear code that the updates came in."""
     seed: int = 0
     """Of the job."""
     movement: str = "delta"
@@ -92,15 +96,19 @@ def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLink
         """Those that a model is in when it is there: differences have been added up."""
         return NONE if stages.delta else stages
 
+    sends, adds = uplink(depth - 1), uplink(depth)
+    merges = depth < len(tiers) and not _moves(job, traits, depth)
     return NodeLinks(
-        sends=uplink(depth - 1),
-        takes=NONE if depth < len(tiers) and tiers[depth].exchange else uplink(depth),
+        sends=sends,
+        takes=NONE if depth < len(tiers) and tiers[depth].exchange else adds,
+        adds=adds,
         gives=downlink(depth),
         gets=whole(downlink(depth - 1)),
-        adds=downlink(depth - 1) if downlink(depth - 1).delta else NONE,
+        restores=downlink(depth - 1) if downlink(depth - 1).delta else NONE,
         judges=whole(downlink(0)),
         decodes=0 < depth <= len(tiers) and bool(tiers[depth - 1].exchange),
-        merges=depth < len(tiers) and not _moves(job, traits, depth),
+        merges=merges,
+        stays_coded=merges and sends.code is not None and sends.code.is_same(adds.code),
         seed=job.seed,
         movement=algorithm.movement,
     )
@@ -124,10 +132,18 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                     why = _amiss_up(job, traits, depth, stage)
                 else:
                     why = _amiss_down(job, traits, depth, stage, stages)
-                if stage.single and not algorithm.movement:
+                if stage.changes and not algorithm.adds_changes:
+                    why = f"{type(algorithm).__name__} cannot add up changes; take the method 'ef21', or another code"
+                elif stage.single and not algorithm.movement:
                     why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+    last = job.tree.names[-1]
+    if algorithm.adds_changes and not any(stage.changes for stage in pipeline(job.tree.tiers[last].uplink).stages):
+        raise JobError(
+            f"tree.{last}.uplink names no stage that sends changes, which {type(algorithm).__name__} adds up; name "
+            "\"ef21('top_k(share=0.01)')\" there"
+        )
 
 
 def _traits(job: Job, algorithm: Algorithm) -> AlgorithmTraits:

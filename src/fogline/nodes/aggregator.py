@@ -142,8 +142,7 @@ class Aggregator(Asking):
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
         first = {model_key(self.name, 0)} if self.role.parent is None and self.ledger.assigned is None else set[Key]()
-        held = {assigned.model} if self.role.keeps and (assigned := self.ledger.assigned) is not None else set[Key]()
-        return self.ledger.keys() | first | held
+        return self.ledger.keys() | first
 
     # Starting, ending, timers.
 
@@ -202,7 +201,7 @@ class Aggregator(Asking):
         if ask is not None and ledger.busy[child] < hello.task:
             self._ask_anew(child, ask)
         elif ask is not None:  # The request, or its answer, may have been lost with the connection.
-            self._do(Send(child, self._request(ledger.busy[child], ledger.models[ask.version])))
+            self._do(Send(child, self._request(ledger.busy[child], ledger.models[ask.version], ask.effort)))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
         if first or self.roster.can_be_asked(child, self.now):
             self._welcome(first)
@@ -314,9 +313,12 @@ class Aggregator(Asking):
         refusal = self._quorum.refusal(ask, report, own)
         if refusal is None:
             self.roster.measured(child, self.now - ask.at)
-            self._log(records.Accepted(task, own, report.devices, report.samples, self.now, report.loss_rms))
+            if self._quorum.is_stale(ask):
+                self._do(Count("clipped", child, REASONS["stale"]))
+            said = report.samples, self.now, report.loss_rms, report.training
+            self._log(records.Accepted(task, own, report.devices, *said))
         else:
-            self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms))
+            self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms, report.training))
             self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
             if report.update is not None:
                 self._do(Forget((own,)))
