@@ -20,7 +20,7 @@ class Delta(Stage):
     Sattler et al., IEEE TNNLS 2020, arXiv 1903.02891, section V, where children add what they missed.)
     """
 
-    lossy = False
+    lossy, unbiased = False, True
     every: int = bounded(100, ge=1)
 
     @property
