@@ -80,7 +80,7 @@ def star(cohort: int = AT_ONCE, **tier: Any) -> Tree:
 
 
 FOGS = Tree(cloud=Tier(), fog=Tier(count=5, cohort=AT_ONCE // 5))
-LEARNED = {"over_selection": "auto", "deadline": "auto"}
+LEARNED: dict[str, Any] = {"over_selection": "auto", "deadline": "auto"}
 WAYS: Mapping[str, Way] = {
     SYNC: Way("fedavg", star()),
     "over_selected": Way("fedavg", star(over_selection=1.3)),
