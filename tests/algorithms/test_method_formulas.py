@@ -11,6 +11,7 @@ import pytest
 from quadratics import Quadratics, Run
 
 from fogline.algorithms import make
+from fogline.codecs.count_sketch import CountSketch
 
 ROUNDS = 5
 P = Quadratics.make()
@@ -99,6 +100,25 @@ def test_feddyn() -> None:
         h = h - alpha / N * sum(ends[i] - x for i in chosen)
         x = np.mean([ends[i] for i in chosen], 0) - h / alpha
     np.testing.assert_allclose(job.x, x, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (3, 1)])
+def test_fetchsgd(rows: int, columns: int) -> None:
+    """With the sketch written out as a matrix, whose rows are its cells."""
+    sketch = CountSketch(3, rows, columns)
+    matrix = np.stack([sketch.of(one) for one in np.eye(3)], axis=1)
+    x, m, e = np.zeros(3), np.zeros(rows * columns), np.zeros(rows * columns)
+    for _ in range(ROUNDS):
+        m = 0.5 * m + matrix @ mean_update(x)
+        e = e + 0.8 * m
+        tries = zip(np.split(matrix, rows), np.split(e, rows), strict=True)
+        estimates = np.median([part.T @ cells for part, cells in tries], axis=0)
+        step, first = np.zeros(3), np.abs(estimates).argmax()
+        step[first] = estimates[first]
+        x, e = x + step, e - matrix @ step
+    found = run("fetchsgd", rows=rows, size=rows * columns / 3, momentum=0.5, server_rate=0.8, share=0.3)
+    np.testing.assert_allclose(found, x, rtol=1e-12)
+    assert np.abs(x).max() > 0.1
 
 
 def test_fedavgm() -> None:

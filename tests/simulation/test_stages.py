@@ -17,11 +17,12 @@ from fogline import CodeError, JobError, Tier, Tree
 from fogline.algorithms import Algorithm, make
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
-from fogline.params import State
-from fogline.stages import LinkContext, Named, Stage
+from fogline.params import State, Vector
+from fogline.stages import Extent, LinkContext, Named, Stage
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
-from tests.toy import ToyTask
+from fogline.stages.placed_code import PlacedCode
+from tests.toy import ToyTask, toy_data
 
 SIZE = 100_000
 BLOCKS = -(-SIZE // 256)
@@ -103,6 +104,35 @@ def test_under_secure_aggregation_linear_codes_stand_and_others_do_not() -> None
     np.testing.assert_allclose(one.params.vector, other.params.vector, atol=1e-3)
     with pytest.raises(JobError, match="'stc' cannot stand here: it makes codes"):
         simulate(tree=Tree(cloud=Tier(uplink=["stc"], exchange="secagg")))
+
+
+def test_masks_cover_the_short_vector_and_every_aggregator_decodes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, decoded, decode = "random_k(share=0.1, feedback=false)", list[int](), PlacedCode.decode
+
+    def counted(self: PlacedCode, parts: Named, extent: Extent) -> Vector:
+        decoded.append(extent.count)
+        return decode(self, parts, extent)
+
+    monkeypatch.setattr(PlacedCode, "decode", counted)
+    task = numbers(20_000, 8)
+    plain, masked = (
+        simulate(task, rounds=2, tree=Tree(cloud=Tier(uplink=up, exchange="secagg(weight=100.0)")))
+        for up in ([], [code])
+    )
+    assert len(decoded) == 2 * 2  # The last step is worked twice: before a round counts, and for its result.
+    off, of = (run.history[-1]["up/cloud"] - 2 * 8 * 4 * size for run, size in ((masked, 2_000), (plain, 20_000)))
+    assert 0 < off < of + 2 * 8 * 500  # Beside four bytes a number: keys, shares and, once more, what the code is.
+    decoded.clear()
+    simulate(task, rounds=2, tree=Tree(cloud=Tier(uplink=[code]), fog=Tier(count=3, uplink=[code])))
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("mode", ["semi-async", "async"])
+def test_masked_codes_need_no_synchronous_rounds(mode: str) -> None:
+    secure: dict[str, Any] = {"mode": mode, "exchange": "secagg(bits=64, clip=8.0)", "uplink": ["random_k(share=0.5)"]}
+    more = {"cohort": 9, "buffer": 3} if mode == "async" else {"speed_classes": 2}
+    found = simulate(ToyTask(toy_data(9)), rounds=6, tree=Tree(cloud=Tier(**more, **secure)))
+    assert found.counts.get("abandoned", 0) == found.counts.get("failed", 0) == 0
 
 
 def test_the_numbers_really_go_through() -> None:

@@ -129,6 +129,9 @@ class Algorithm(LocalMethod, Parametrised):
     movement_only: ClassVar[bool] = True
     """Whether devices report the movement of the model and nothing beside it, so that a clip bounds all of it. An heir
     that overrides ``report`` says it itself, or it is not so."""
+    adds_changes: ClassVar[bool] = False
+    """Whether it adds up what devices send, which must be changes since their last messages: then a stage that makes
+    these stands on their uplink."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"

@@ -211,7 +211,9 @@ def _amiss_in_sums(job: Job, algorithm: Algorithm, protection: Protection, depth
             "rounds of a tier's own; leave privacy.at out"
         )
     if tier.exchange and not protection.mechanism.in_exchange:
-        other = ", or take 'skellam', whose noise is in whole numbers too" if unit == "device" else ""
+        other = (
+            ", or take 'skellam' or 'discrete_gaussian', whose noise is whole numbers too" if unit == "device" else ""
+        )
         yield (
             f"{name}.exchange is '{tier.exchange}', which rounds what each {unit} gives, and privacy.mechanism "
             f"'{protection.privacy.mechanism}' is for sums that are exact; leave one of them out{other}"

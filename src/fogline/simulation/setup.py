@@ -287,7 +287,7 @@ def simulator_of(
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
-    computes = computes_of(job, algorithm, task.shared, setting.rules)
+    computes = computes_of(job, algorithm, task.shared, setting.rules, setting.stages)
     exchanges = {tier: (exchange, computes[job.tree.nodes(tier)[0]]) for tier, exchange in setting.exchanges.items()}
     steps = ExchangeValues(exchanges, job.seed) if exchanges else None
     numbers = Numbers(

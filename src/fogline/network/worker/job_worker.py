@@ -205,7 +205,8 @@ class JobWorker:
 
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
+        links = links_of(self.job, self.algorithm, tier, self.spec)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -244,6 +245,7 @@ class JobWorker:
             return JobOpened()
         if self.opened.frozen or self.task.home is not None:
             _ = self.first  # It must fit before anybody waits for this node.
+        self.task.shared.check_same(self.spec)
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         exchange = self.exchanges.get(self.job.tree.names[-1])
