@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import console
+from benchmarks.common import console, median, report
 from benchmarks.few_images import few_images
 from benchmarks.heterogeneous import smaller
 from fogline import Task, Tier, Tree, simulate
@@ -121,7 +121,6 @@ def run(way: Way, task: Task, seed: int, target: float) -> Outcome:
     best = max(row["accuracy"] for row in result.history if "accuracy" in row)
     seconds = math.inf if result.reached is None else result.reached.seconds
     return Outcome(seconds, 100 * best, sum(row["updates"] for row in result.history))
-
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
