@@ -18,7 +18,6 @@ from fogline.jobs.tree import Tree
 from fogline.privacy.mechanisms.shared import SharedMechanism
 from fogline.settings import Mode
 
-
 MANY = 100
 """Children, where it is not known how many there are: enough to fill any method's buffer."""
 
