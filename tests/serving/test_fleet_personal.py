@@ -142,6 +142,9 @@ def test_what_a_job_leaves_on_a_device_is_served_there(tmp_path: Path) -> None:
             assert record.state == "finished"
             await made.until(lambda: made.serves(DEVICE, 1), "version 1")
             assert list(own_part(made, "digits")) == ["intercept"]
+            (card,) = (await made.standing()).cards
+            assert (card.personal, card.headline) == (("intercept",), "accuracy")
+            assert 0.5 < card.metrics["accuracy"] <= 1
             status, said = await made.ask(DEVICE, np.zeros((1, 1, 8, 8), np.float32))
             assert (status, said["parameters"]["personal"]) == (200, f"round 2 of job {record.job}"), said
             given = np.ravel(said["outputs"][0]["data"])
