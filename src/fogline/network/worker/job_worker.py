@@ -31,6 +31,7 @@ from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.model_parts import model_part
+from fogline.compute.policies import check_policies
 from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import (
@@ -81,7 +82,6 @@ from fogline.network.worker.requests import (
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.events import Trained
-from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.params.ranges import ModelRanges
@@ -205,7 +205,8 @@ class JobWorker:
 
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
+        links = links_of(self.job, self.algorithm, tier, self.spec)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -244,6 +245,7 @@ class JobWorker:
             return JobOpened()
         if self.opened.frozen or self.task.home is not None:
             _ = self.first  # It must fit before anybody waits for this node.
+        self.task.shared.check_same(self.spec)
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         exchange = self.exchanges.get(self.job.tree.names[-1])
@@ -263,8 +265,7 @@ class JobWorker:
         check_links(self.job, self.algorithm)
         check_shares(self.job, self.algorithm)
         check_named(self.task, self.algorithm, self.job.shares)
-        for tier in self.job.tree.tiers.values():
-            policy_of(tier)
+        check_policies(self.job, self.algorithm)
         check_publishing(self.job, self.algorithm)
         check_honest(self.job)
         for query in self.job.queries:
