@@ -28,6 +28,7 @@ VARIANTS = (
     "top_k(share=0.2)",
     "stc(share=0.04)",
     "random_k(share=0.3)",
+    "ef21('qsgd(levels=127)')",
 )
 """Stages with other parameters than they have by default."""
 TEXTS = sorted({*STAGES, *VARIANTS})

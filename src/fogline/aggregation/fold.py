@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class Fold(ABC):
 
     unit: float = 1.0
     """What one stands for in a sum."""
+    adds_codes: ClassVar[bool] = False
+    """Whether it adds numbers as they are, so that it may add those of a linear code."""
 
     def __init__(self) -> None:
         self.clear()

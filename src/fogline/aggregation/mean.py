@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ class MeanFold(SumFold):
     Fed in canonical order, it gives the same bits every time. Another order, or another tree, changes the
     result by rounding only; where that is too much, take :class:`fogline.aggregation.ExactFold`.
     """
+
+    adds_codes: ClassVar[bool] = True
 
     def take_all(self, values: Sequence[tuple[Update | Partial, float]], refused: Callable[[int, str], None]) -> None:
         if len(values) == 1:  # As they come from training.

@@ -103,9 +103,8 @@ class Tap(RunWitness):
         one = SeenTraining(training.client, training.plan, down.vector, down.counters, down.clip)
         self._under_way[self._homes[training.client]][training.order] = one
 
-    def folded(self, node: str, children: Sequence[str], value: LazyValue) -> None:
+    def folded(self, node: str, children: Sequence[str], value: LazyValue, result: Update | Partial) -> None:
         """Note what an aggregator got, and whose it is."""
-        result: Update | Partial = value.result
         if isinstance(value, Training):
             members = [self._under_way[node].pop(value.order)]
         elif children[0] == node:  # What an exchange with all that were asked has come to.

@@ -41,7 +41,7 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
             f"tree.{name} has an exchange, and in ring mode one child after the other moves the model; take another "
             "mode, or leave the exchange out."
         )
-    group = max(tier.buffer or algorithm.buffer, tier.fewest)
+    group = tier.buffer_of(algorithm.buffer, tier.cohort_of(0))
     if mode == "async" and not (isinstance(tier.cohort, int) and tier.cohort >= group):
         raise JobError(
             f"tree.{name} has an exchange, and its rounds are async: then a buffer's worth of children ({group}) is "

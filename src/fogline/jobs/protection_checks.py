@@ -180,6 +180,11 @@ def _amiss_beside(job: Job, algorithm: Algorithm, protection: Protection) -> Ite
                 f"{name}.policy is '{policy}', which selects by what is known of those below, and no noise is on that; "
                 "set it to 'uniform' or 'rotation'"
             )
+        if job.tree.tiers[name].keeps_pace:
+            yield (
+                f"{name} sets its deadline or over_selection by how long those below take ('auto'), and no noise is on "
+                "that; give numbers"
+            )
 
 
 def _amiss_in_sums(job: Job, algorithm: Algorithm, protection: Protection, depth: int) -> Iterator[str]:

@@ -32,6 +32,7 @@ class SecAgg(Exchange):
 
     steps = ("keys", "peers", "shares", "masked", "survivors", "unmask")
     identified: ClassVar[bool] = True
+    adds_codes: ClassVar[bool] = True
     only_sums: ClassVar[bool] = True
 
     threshold: float = bounded(0.6, ge=0.5, lt=1)

@@ -16,6 +16,8 @@ from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.params import Counters, Vector
 from fogline.privacy.masks import Integers, Stream
 from fogline.privacy.ring import LEAST_WEIGHT, LEVELS, WEIGHT_UNIT, Ring
+from fogline.stages import StageError
+from fogline.stages.linear import lengths
 from fogline.user_code.bugs import CodeError
 
 LONGEST = 1 << 20
@@ -33,6 +35,8 @@ class Layout(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...]
     kinds: tuple[str, ...]
     counters: int
+    code: bytes = b""
+    """Where the vectors are the numbers of a linear code: all else of it."""
 
     @classmethod
     def of(cls, update: Update) -> Layout:
@@ -40,7 +44,7 @@ class Layout(msgspec.Struct, frozen=True):
         names = tuple(sorted(update.vectors))
         vectors = [update.vectors[name] for name in names]
         kinds = tuple(float_type(vector).str for vector in vectors)
-        return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size)
+        return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size, update.code)
 
     @classmethod
     def read(cls, text: bytes) -> Layout:
@@ -76,9 +80,17 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> tuple[Any, ...]:
-        """Shapes of counters and vectors, as an exchange says them."""
-        vectors = zip(self.names, self.sizes, strict=True)
-        return ((self.counters,), *(part for name, size in vectors for part in (name, (size,))))
+        """Shapes of counters and vectors, as an exchange says them; of a code, those of what it is of.
+
+        Raises:
+            ExchangeError: the code cannot be read.
+        """
+        sizes = dict(zip(self.names, self.sizes, strict=True))
+        try:
+            sizes |= lengths(self.code) if self.code else {}
+        except StageError as error:
+            raise ExchangeError(str(error)) from error
+        return ((self.counters,), *(part for name, size in sizes.items() for part in (name, (size,))))
 
     def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Integers, Integers]:
         """The vectors times their weights, (size,) in the ring, and the tail, (tail,) int64.
@@ -140,7 +152,8 @@ class Layout(msgspec.Struct, frozen=True):
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
             weights[name], low = weight, low + size
-        return Update(vectors, dict(weights), _mean(tail[HEAD : HEAD + self.counters], members), devices)
+        counters = _mean(tail[HEAD : HEAD + self.counters], members)
+        return Update(vectors, dict(weights), counters, devices, code=self.code)
 
 
 def checked(update: Update, settings: SecAggSettings) -> Update:

@@ -23,7 +23,7 @@ from fogline.network.node.survey import survey_of
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
 from fogline.network.transport.session import Session
-from fogline.network.worker.client import WorkerClient, WorkerError
+from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError
 from fogline.network.worker.requests import Open
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
@@ -192,6 +192,9 @@ class JobManager:
             participation = await self._prepared(announcement, parent, worker_client)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
             log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
+            if isinstance(error, NotAllowedError):
+                why, bundle = str(error)[:LONGEST], announcement.bundle.digest
+                node.audit.note("job.refused", node.name, announcement.job, why=why, bundle=bundle)
             node.on_change(StatusChange("refused", announcement.job, str(error)))
             uplink.send(LeftJob(announcement.job, str(error)))
             return
@@ -204,6 +207,13 @@ class JobManager:
         elif self.closed is not None:
             await participation.close(self.closed)
         else:
+            await node.audit.record(
+                "job.accepted",
+                node.name,
+                announcement.job,
+                bundle=announcement.bundle.digest,
+                tags=node.site.offers.tags,
+            )
             self.engage(participation, uplink.parent or parent)
 
     async def _put_off(

@@ -16,6 +16,7 @@ from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
 from fogline.network.node.exchanging import JobIdentity
+from fogline.network.node.gathering import Gathering
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
 from fogline.network.node.survey import SurveyPart
@@ -116,8 +117,7 @@ class JobParticipation:
         self._concluded = asyncio.Event()
         """At the root: nothing more will be asked."""
         self._tasks = Tasks(node.name)
-        self._awaited = set(announcement.plan.get(node.name, ()))
-        self._waited = asyncio.Event()
+        self._gathering = Gathering(announcement.plan.get(node.name, ()))
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
         self._halting = asyncio.Event()
@@ -167,12 +167,9 @@ class JobParticipation:
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
         try:
-            self._awaited -= self.children.keys()
-            if self._awaited:
-                # After a restart they come back by themselves, and at once, or they had left before.
-                await self._gather(
-                    running, self.announcement.wait if fresh else min(self.announcement.wait, BACK), fresh
-                )
+            self._gathering.already(self.children.keys())
+            if self._gathering.pending:
+                await self._gather(driver, running, fresh)
             else:
                 driver.put(Started())
                 for child, hello in self.children.items():
@@ -227,21 +224,16 @@ class JobParticipation:
         else:
             await self.worker_client.load(self.refuse)
 
-    async def _gather(self, running: asyncio.Task[None], seconds: float, fresh: bool) -> None:
-        """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
-        waiting = asyncio.create_task(self._waited.wait())
-        await asyncio.wait((waiting, running), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        missing = sorted(self._awaited - self.children.keys())
+    async def _gather(self, driver: Driver, running: asyncio.Task[None], fresh: bool) -> None:
+        """Begin when the children that are expected by name are there, or have not come in time."""
+        # After a restart they come back by themselves, and at once, or they had left before.
+        seconds = self.announcement.wait if fresh else min(self.announcement.wait, BACK)
+        missing = await self._gathering.wait(running, seconds, self.children)
         if missing and fresh:
             self.tell(Count("missing", self._node.name, f"{', '.join(missing)} did not come in time"))
-        order = [child for child in self.announcement.plan[self._node.name] if child in self.children]
-        order += [child for child, hello in self.children.items() if child not in self._awaited and hello.trains]
-        self._awaited = set()
-        assert self._driver is not None
-        for child in order:
-            self._driver.put(Joined(child, self.children[child]))
-        self._driver.put(Started())
+        for child in self._gathering.close(self.children):
+            driver.put(Joined(child, self.children[child]))
+        driver.put(Started())
 
     async def close(self, why: str = "the node does not take part any more") -> None:
         """Stop at once, and end the worker."""
@@ -265,7 +257,7 @@ class JobParticipation:
     def enter(self) -> None:
         """Tell the parent that this node takes part, once it has something to bring."""
         uplink, driver = self._node.uplink, self._driver
-        if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
+        if uplink is None or driver is None or uplink.parent != self.parent or self._gathering.pending:
             return
         if self._leaves_spent() or (self._leaf and not self.worker_client.loaded):
             return  # It enters when the job is loaded.
@@ -333,9 +325,8 @@ class JobParticipation:
     def child_entered(self, child: str, hello: Hello) -> None:
         """A child takes part (again)."""
         self.children[child] = hello
-        if self._awaited:
-            if self._awaited <= self.children.keys():
-                self._waited.set()
+        if self._gathering.pending:
+            self._gathering.arrived(self.children.keys())
         elif self._driver is not None and hello.trains:
             self._driver.put(Joined(child, hello))
         if self.survey is not None:
@@ -344,7 +335,7 @@ class JobParticipation:
 
     def child_left(self, child: str) -> None:
         """A child does not take part any more."""
-        if self.children.pop(child, None) is not None and self._driver is not None and not self._awaited:
+        if self.children.pop(child, None) is not None and self._driver is not None and not self._gathering.pending:
             self._driver.put(Left(child))
             self._recount()
         if self.survey is not None:
@@ -466,10 +457,20 @@ class JobParticipation:
         self._node.tell(JobLog(self.job, self._node.name, count.what, count.child or "", count.why or ""))
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
-        """Why the data here must not be trained on, if so; else what that gives away is written down."""
-        if self._charging is None or self._driver is None or not isinstance(effect, Train):
-            return None
-        return await self._charging.allow(attempt + 1, self._driver.begun)
+        """Why the data here must not be used, if so; else that it is, and what that gives away, is written down.
+
+        Sums of what is asked beside the training are not charged: an owner with a budget lets no such job in.
+        """
+        if self._charging is not None and self._driver is not None and isinstance(effect, Train):
+            refused = await self._charging.allow(attempt + 1, self._driver.begun)
+            if refused is not None:
+                return refused
+        used = "train" if isinstance(effect, Train) else effect.kind
+        has = self._own.samples
+        await self._node.audit.record(
+            "data.used", self._node.name, self.job, kind=used, round=effect.round, examples=has
+        )
+        return None
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
