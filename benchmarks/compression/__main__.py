@@ -66,7 +66,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     cases = [case for case in accuracy.CASES if asked.cases is None or case.name in asked.cases]
-    known = accuracy.QUICK if asked.quick else (*accuracy.SETTINGS, *accuracy.BOTH)
+    known = accuracy.QUICK if asked.quick else (*accuracy.SETTINGS, *accuracy.METHODS_OF_THEIR_OWN, *accuracy.BOTH)
     settings = [each for each in known if asked.settings is None or str(each) in asked.settings]
     if not settings:
         parser.error(f"there is no such setting; there are: {', '.join(map(str, known))}")

@@ -97,7 +97,7 @@ def test_numbers_up_to_the_clip_are_summed_and_a_device_with_larger_ones_fails(b
 
 def test_a_mean_in_too_few_steps_is_refused() -> None:
     given = {name: Update({"delta": np.ones(4)}, {"delta": 0.002}) for name in NAMES}
-    with pytest.raises(ExchangeError, match=r"The weights of 'delta' come to 0\.01.* lower 'weight'"):
+    with pytest.raises(ExchangeError, match=r"The weights of 'delta' come to so little .* lower 'weight'"):
         play(SecAgg(weight=1e6), given)
     assert np.allclose(play(SecAgg(weight=1.0), given).update.vectors["delta"], 1.0, atol=1e-3)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogline.network.cloud.records import Record
+from tests.network.audited import check_audit_logs
 from tests.network.cluster import job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import same, simulated
@@ -33,6 +34,35 @@ STAGED = job(
     fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "stc(share=0.1)"]',
 )
 """Device and fog remember what the code of their last message took, and the fog the factors that it goes on from."""
+
+REMEMBERING = {
+    "what a device has told": (
+        "client-0",
+        job(
+            rounds=4,
+            fogs=1,
+            clients=2,
+            cloud=ALL,
+            fog=BOTH + "\nuplink = [\"ef21('top_k(share=0.2)')\"]",
+            more='exact = true\nalgorithm = "ef21"',
+        ),
+    ),
+    "sketches at the root": (
+        "cloud",
+        job(rounds=4, fogs=1, clients=2, cloud=ALL, fog=BOTH, more='exact = true\nalgorithm = "fetchsgd"'),
+    ),
+    "a fog that adds codes": (
+        "fog",
+        job(
+            rounds=4,
+            fogs=1,
+            clients=2,
+            cloud=f'{ALL}\nuplink = ["random_k(share=0.3)"]',
+            fog=f'{BOTH}\nuplink = ["random_k(share=0.3)"]',
+        ),
+    ),
+}
+"""Who dies at every commit, and what of."""
 
 POINTS = {
     "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),
@@ -89,6 +119,11 @@ async def as_without(made: Fleet, record: Record, text: str) -> None:
     lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
     assert (record.state, record.why) == ("finished", "")
     assert same(made.model(record), simulated(text).params), lines
+    said = check_audit_logs(made.folder, ["cloud", "fog", "client-0", "client-1"])
+    assert said["cloud"].count("job.submitted") == 1
+    assert "job.ended" in said["cloud"]
+    rounds = int(text.partition("rounds = ")[2].split()[0])
+    assert all(said[name].count("data.used") >= rounds for name in ("client-0", "client-1"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -114,6 +149,15 @@ def test_a_sender_that_dies_at_every_commit_remembers_what_was_lost(victim: str,
     async def work() -> None:
         async with fleet(tmp_path) as made:
             await killed_until_done(made, victim, after, STAGED)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("what", REMEMBERING)
+def test_what_adds_up_over_rounds_survives(what: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            await killed_until_done(made, REMEMBERING[what][0], True, REMEMBERING[what][1])
 
     asyncio.run(work())
 

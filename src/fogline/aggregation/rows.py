@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.geometry import Geometry, Matrix, WrongRuleError
-from fogline.aggregation.mean import DOUBLE, SINGLE
 from fogline.aggregation.products import add_products, mirrored
 from fogline.aggregation.sweep import blocks, sweep
+from fogline.aggregation.update import DOUBLE, SINGLE, float_type
 from fogline.params import Vector
 
 Combine = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], Vector]
@@ -44,7 +44,7 @@ class UpdateRows:
     ) -> None:
         self.vectors, self.weights, self.children = vectors, weights, children
         self.size = size
-        self.kind = DOUBLE if any(vector.dtype == DOUBLE for vector, _ in vectors) else SINGLE
+        self.kind = DOUBLE if any(float_type(vector) is DOUBLE for vector, _ in vectors) else SINGLE
 
     def __len__(self) -> int:
         return len(self.vectors)

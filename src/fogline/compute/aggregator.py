@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError
+from fogline.aggregation import Arrays, Folded, Partial, UnusableUpdateError, Update
 from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
@@ -137,8 +137,12 @@ class GroupsOnFiles:
             return partial
 
         try:
-            members.work(lambda: self._write({asked.writes[effect.update]: _arrays}, merged))
-            made = self._report(asked, effect)
+            coded = members.coded_sum()
+            if coded is None:
+                members.work(lambda: self._write({asked.writes[effect.update]: _arrays}, merged))
+                made = self._report(asked, effect)
+            else:
+                made = self._send(asked, effect, coded)
         except _NothingError:
             made = ()
         return CarriedOut(made, tuple(members.refused.items()))
@@ -158,13 +162,16 @@ class GroupsOnFiles:
 
     def _report(self, asked: CarryOut, effect: Merge | GroupUpdate) -> tuple[Key, ...]:
         """Take what was written for the parent through the stages of the uplink; the keys of what there is now."""
-        key, stages = effect.update, self._links.sends
-        if not stages:
-            return (key,)
-        value = read_update(asked.writes[key])
-        Path(asked.writes[key]).unlink()  # It is read from memory that outlives its name.
+        if not self._links.sends:
+            return (effect.update,)
+        value = read_update(asked.writes[effect.update])
+        Path(asked.writes[effect.update]).unlink()  # It is read from memory that outlives its name.
+        return self._send(asked, effect, value)
+
+    def _send(self, asked: CarryOut, effect: Merge | GroupUpdate, value: Update | Partial) -> tuple[Key, ...]:
+        """Write a value as it goes to the parent; the keys of what was written."""
         link = self._links.from_aggregator(self._node, effect.round)
-        return write_report(asked, key, value, stages, link, self._links.decodes)
+        return write_report(asked, effect.update, value, self._links.sends, link, self._links.decodes)
 
     def _stage_model(self, path: str, key: Key) -> None:
         """Take a model that was written for children through the stages of the downlink."""

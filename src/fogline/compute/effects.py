@@ -39,6 +39,8 @@ STATE: Key = "state"
 """Key of the vectors that the method keeps on a device."""
 SENDER: Key = "sender"
 """Key of the vectors that the stages of its uplink keep on a node."""
+PERSONAL: Key = "personal"
+"""Key of what a device has of its own of the model that it judges: for its node to serve, and for no record."""
 
 
 class CarryOut(msgspec.Struct, frozen=True, tag=True):

@@ -25,6 +25,8 @@ class NodeLinks:
     """Of what it sends its parent."""
     takes: Pipeline = NONE
     """Of what its children send it."""
+    adds: Pipeline = NONE
+    """Of what its children send it, as :attr:`takes`; in an exchange too, where it adds up what they brought."""
     gives: Pipeline = NONE
     """Of the models that its children get."""
     gets: Pipeline = NONE
@@ -36,6 +38,8 @@ class NodeLinks:
     brings what its parent would have read."""
     merges: bool = False
     """Whether it sends sums of its children's updates."""
+    stays_coded: bool = False
+    """Whether it sends them in the linear code that the updates came in."""
     seed: int = 0
     """Of the job."""
     movement: str = "delta"
@@ -84,14 +88,18 @@ def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLink
             return NONE
         return pipeline(tiers[tier].downlink).fitted(spec) if _moves(job, traits, tier) else downlink(tier - 1)
 
+    sends, adds = uplink(depth - 1), uplink(depth)
+    merges = depth < len(tiers) and not _moves(job, traits, depth)
     return NodeLinks(
-        sends=uplink(depth - 1),
-        takes=NONE if depth < len(tiers) and tiers[depth].exchange else uplink(depth),
+        sends=sends,
+        takes=NONE if depth < len(tiers) and tiers[depth].exchange else adds,
+        adds=adds,
         gives=downlink(depth),
         gets=downlink(depth - 1),
         judges=downlink(0),
         decodes=0 < depth <= len(tiers) and bool(tiers[depth - 1].exchange),
-        merges=depth < len(tiers) and not _moves(job, traits, depth),
+        merges=merges,
+        stays_coded=merges and sends.code is not None and sends.code.is_same(adds.code),
         seed=job.seed,
         movement=algorithm.movement,
     )
@@ -112,10 +120,18 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
                 raise JobError(f"tree.{name}.{key}: {error}") from error
             for text, stage in zip(texts, stages, strict=True):
                 why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
-                if stage.single and not algorithm.movement:
+                if stage.changes and not algorithm.adds_changes:
+                    why = f"{type(algorithm).__name__} cannot add up changes; take the method 'ef21', or another code"
+                elif stage.single and not algorithm.movement:
                     why = f"nothing that {type(algorithm).__name__} sends moves the model; leave it out"
                 if why is not None:
                     raise JobError(f"tree.{name}.{key}: '{text}' cannot stand here: {why}")
+    last = job.tree.names[-1]
+    if algorithm.adds_changes and not any(stage.changes for stage in pipeline(job.tree.tiers[last].uplink).stages):
+        raise JobError(
+            f"tree.{last}.uplink names no stage that sends changes, which {type(algorithm).__name__} adds up; name "
+            "\"ef21('top_k(share=0.01)')\" there"
+        )
 
 
 def _traits(job: Job, algorithm: Algorithm) -> AlgorithmTraits:

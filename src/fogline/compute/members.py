@@ -88,6 +88,16 @@ class RoundMembers:
         self._done += 1
         return folded
 
+    def coded_sum(self) -> Partial | None:
+        """What all come to in the one code that they are in; None where they are in several, or may not stay in it.
+
+        It is short, so it needs no pieces, however long the model is.
+        """
+        if not self._groups.links.stays_coded or len({self._read(place).code for place in self._usable}) != 1:
+            return None
+        made = self.fold(WholeModel(self._groups.spec), merge=True)
+        return made if isinstance(made, Partial) and made.code else None
+
     def work(self, work: Callable[[], None]) -> None:
         """Do what folds piece after piece; begin anew where an update turns out to have been none all along."""
         while True:
@@ -115,7 +125,8 @@ class RoundMembers:
     ) -> Folded | Partial | None:
         """All that can be used, or a piece of it, folded."""
         keep = None if self._stages else as_it_is  # What came through stages is in memory, and not as it lies on disk.
-        fold = RoundFold(self._groups.rule, keep=keep, plans=plans)  # Pieces are alike, because the wholes are.
+        links = self._groups.links  # No look at the form: pieces are alike, because the wholes are.
+        fold = RoundFold(self._groups.rule, keep=keep, plans=plans, stages=links.adds, stays_coded=links.stays_coded)
         for place in self._usable:
             fold.take((place,), ((self._read(place, piece), self._scale(place)),))
         folded, refused = fold.close(merge)
@@ -169,7 +180,9 @@ class RoundMembers:
                 return read_update(path)
             return read_update(path, piece.map if self._groups.rule.needs_all else piece.read)
         whole = read_update(path, stages=self._stages)
-        return whole if piece is None else from_arrays(piece.cut(whole.to_arrays()))
+        if piece is None or isinstance(piece, WholeModel):
+            return whole
+        return from_arrays(piece.cut(self._groups.decoded(whole).to_arrays()))
 
     def _scale(self, place: int) -> float:
         return self._groups.scale(self._members[place].staleness)

@@ -71,6 +71,13 @@ def learning(result: RunRecord) -> Figure:
     return figure
 
 
+def metric_figure(result: RunRecord) -> Figure:
+    """The headline metric over rounds beside its baselines, small."""
+    figure, axes = _grid(result, 1, 1, (5.2, 3.2))
+    _metric_curve(axes[0][0], result, "round")
+    return figure
+
+
 def traffic_figure(result: RunRecord) -> Figure:
     """Bytes so far on the links below every tier, down and up, over rounds and over virtual time."""
     figure, axes = _grid(result, 1, 2, (10.0, 3.8))

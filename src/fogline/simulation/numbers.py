@@ -186,7 +186,8 @@ class Numbers:
             return
         forged: dict[str, Update | Partial] = {}
         if not replaying:
-            sent = [Sent(child, key, value.result) for child, key, value in found]
+            opened = self._computes[node].decoded
+            sent = [Sent(child, key, opened(value.result)) for child, key, value in found if value.result is not None]
             forged = adversary.forge(self._computes[node].rule, sent, new)
         self.updates.update((key, ForgedValue(forged.get(key))) for key in new)
 
@@ -212,8 +213,10 @@ class Numbers:
 
     def _seen(self, node: str, children: Sequence[Sequence[str]]) -> Callable[[int, LazyValue], None] | None:
         """Tells the witness of what an aggregator folds. ``children``: whose the value at each place is."""
-        witness = self._witness
-        return None if witness is None else lambda place, value: witness.folded(node, children[place], value)
+        witness, opened = self._witness, self._computes[node].decoded
+        if witness is None:
+            return None
+        return lambda place, value: witness.folded(node, children[place], value, opened(value.result))
 
     def _fold(self, node: str, members: tuple[FoldInput, ...], merge: bool, where: str) -> Folding:
         computes = self._computes[node]

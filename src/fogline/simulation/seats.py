@@ -36,7 +36,7 @@ def seats_of(scenario: Scenario) -> dict[str, Seat]:
     sizes, many = scenario.sizes, len(set(scenario.homes)) > 1
     for name, node in scenario.aggregators.items():  # A parent comes before its children.
         # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
-        needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
+        needed = node.role.mode == "async" or (many and not node.role.tier.over_selects)
         parent, tier = None if node.role.parent is None else seats[node.role.parent], scenario.tiers[name]
         report = sizes.update if node.role.moves else sizes.partial
         if parent is not None:

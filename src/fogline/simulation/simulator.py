@@ -466,7 +466,7 @@ class Simulator:
     def _train(self, seat: Seat, effect: Train) -> None:
         client, fleet, now, numbers = seat.client, self._fleet, self.now, self.numbers
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
-        plan = self._plan(client, effect.round, attempt)
+        plan = self._plan(client, effect.round, attempt, effect.effort)
         cost = portion.cost if (portion := self._portions.get(client)) else self._cost
         seconds = fleet.train_seconds(client, plan.examples, cost)
         if fleet.loses:

@@ -12,6 +12,7 @@ from fogline.params import Spec, State
 from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.registry import make, parsed
+from fogline.stages.vector_code import VectorCode
 from fogline.training.hook_calls import a
 from fogline.training.reading import read_only
 from fogline.user_code.bugs import CodeError, attempt, said, sure
@@ -25,6 +26,16 @@ class Pipeline:
 
     def __bool__(self) -> bool:
         return bool(self.stages)
+
+    @property
+    def code(self) -> VectorCode | None:
+        """The linear code that its messages are in, if they are in one: then their numbers may be added."""
+        if not self.stages:
+            return None
+        *before, last = self.stages
+        if isinstance(last, VectorCode) and last.linear and all(stage.single for stage in before):
+            return last
+        return None
 
     def fitted(self, spec: Spec) -> Pipeline:
         """The same for a model of that layout."""

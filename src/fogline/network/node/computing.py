@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fogline.compute.effects import (
+    PERSONAL,
     SENDER,
     STATE,
     AggregatorEffect,
@@ -58,6 +59,7 @@ class Computation:
         priority: of the job.
         sums: whether children bring sums, and not updates of the model.
         identity: who this node is in the job's exchanges.
+        personal: takes the file of what this device has of its own of a model that it has judged, where that is wanted.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Computation:
         priority: int = 0,
         sums: bool = False,
         identity: JobIdentity | None = None,
+        personal: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
         self.worker_client = worker_client
+        self._personal = personal
         self._value_store = value_store
         self._slots = slots or PrioritySemaphore(1)
         self._priority = priority
@@ -158,6 +162,8 @@ class Computation:
         """Train on this node's data, or look at it, when it is this job's turn."""
         await self._make_room()
         drafts = self._drafts(effect)
+        if isinstance(effect, Examine) and self._personal is not None:
+            drafts[PERSONAL] = self._value_store.draft()
         try:
             reads = {key: self._value_store.path(values[key]) for key in (effect.model, STATE, SENDER) if key in values}
             asked = CarryOut(effect, reads, _paths(drafts), attempt)
@@ -165,6 +171,8 @@ class Computation:
                 self._busy = asyncio.current_task()
                 answer = expect(CarriedOut, await self.worker_client.ask(asked, lambda: _remove(*drafts.values())))
             ended = _ended(effect, answer)
+            if self._personal is not None and PERSONAL in answer.made:
+                await self._personal(drafts[PERSONAL])
             return ended, {} if ended.failure is not None else await self._take(effect, drafts, answer)
         except (WorkerError, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}

@@ -457,10 +457,20 @@ class JobParticipation:
         self._node.tell(JobLog(self.job, self._node.name, count.what, count.child or "", count.why or ""))
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
-        """Why the data here must not be trained on, if so; else what that gives away is written down."""
-        if self._charging is None or self._driver is None or not isinstance(effect, Train):
-            return None
-        return await self._charging.allow(attempt + 1, self._driver.begun)
+        """Why the data here must not be used, if so; else that it is, and what that gives away, is written down.
+
+        Sums of what is asked beside the training are not charged: an owner with a budget lets no such job in.
+        """
+        if self._charging is not None and self._driver is not None and isinstance(effect, Train):
+            refused = await self._charging.allow(attempt + 1, self._driver.begun)
+            if refused is not None:
+                return refused
+        used = "train" if isinstance(effect, Train) else effect.kind
+        has = self._own.samples
+        await self._node.audit.record(
+            "data.used", self._node.name, self.job, kind=used, round=effect.round, examples=has
+        )
+        return None
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""
