@@ -51,10 +51,12 @@ class Application:
 
 APPLICATIONS = (
     Application("activity", personal=("algorithm=knnper",)),
+    Application("bearings"),
     Application("tiles"),
     Application("text"),
     Application("turbofan"),
-    Application("energy"),
+    Application("failures"),
+    Application("energy", personal=("algorithm=knnper",)),
 )
 """One line each, in the order of docs/applications.md."""
 

@@ -22,10 +22,14 @@ def done(device: Device, task: int, now: float = 1.0) -> list[object]:
     return list(device.handle(Trained(task, f"fog#{task}", 10), now))
 
 
+def told(task: int, training: float = 1.0) -> Report:
+    return Report(task, f"fog#{task}", 10, training=training)
+
+
 def test_it_trains_reports_and_forgets_with_the_receipt() -> None:
     device = Device("d", "fog")
     assert Train(0, "fog@0", "fog#0", 0) in ask(device, 0)
-    assert sends(done(device, 0)) == [Report(0, "fog#0", 10)]
+    assert sends(done(device, 0)) == [told(0)]
     assert not device.idle
     assert Forget(("fog#0",)) in device.handle(Received("fog", Receipt(0, accepted=True)), 2.0)
     assert device.idle
@@ -75,7 +79,7 @@ def test_newer_work_supersedes_training_and_is_counted() -> None:
     effects = ask(device, 1)
     assert Count("superseded", "d") in effects
     assert done(device, 0) == [Forget(("fog#0",))]
-    assert sends(done(device, 1)) == [Report(1, "fog#1", 10)]
+    assert sends(done(device, 1)) == [told(1)]
 
 
 def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
@@ -83,15 +87,15 @@ def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
     ask(device, 0)
     done(device, 0)
     ask(device, 1)
-    assert sends(list(device.handle(TimerFired("retry"), 2.0))) == [Report(0, "fog#0", 10)]
-    assert sends(done(device, 1)) == [Report(0, "fog#0", 10), Report(1, "fog#1", 10)]
+    assert sends(list(device.handle(TimerFired("retry"), 2.0))) == [told(0)]
+    assert sends(done(device, 1)) == [told(0), told(1)]
 
 
 def test_asked_again_it_sends_its_report_again() -> None:
     device = Device("d", "fog")
     ask(device, 0)
     done(device, 0)
-    assert sends(ask(device, 0)) == [Report(0, "fog#0", 10)]
+    assert sends(ask(device, 0)) == [told(0)]
 
 
 def test_asked_again_it_sends_its_step_of_an_exchange_again() -> None:
@@ -121,7 +125,7 @@ def test_after_a_crash_it_goes_on() -> None:
         again.apply(record)
     assert again.keys() == {"fog#0", "fog@0"}
     effects = list(again.handle(Started(), 9.0))
-    assert sends(effects) == [Report(0, "fog#0", 10)]
+    assert sends(effects) == [told(0)]
     assert Train(1, "fog@0", "fog#1", 0) in effects
 
 

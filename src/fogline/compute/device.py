@@ -80,7 +80,7 @@ def carry_out(
     if not isinstance(effect, Train):
         raise ValueError(f"A device carries out no {type(effect).__name__}.")
     down = read_model(asked.reads[effect.model], stages=links.gets)
-    work = plan(client, effect.round, asked.earlier)
+    work = plan(client, effect.round, asked.earlier, effect.effort)
     local = read_state(asked.reads.get(STATE))
     done = given(run(client_job(client, down, work, local)), units, down, drawn_key)
     if done.update is None:

@@ -148,8 +148,8 @@ def package(
     if card.dense:
         _hold(card, DenseRuntime(card, out.locate), held, "The plain layers do")
     card = _with_golden(card, out, task, held, options.golden)
-    if card.scores is not None and _judges(card, held):
-        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, held.y))
+    if card.scores is not None and (labels := _labels(card, held)) is not None:
+        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, labels))
         card = msgspec.structs.replace(card, evaluation=out.take("evaluation.safetensors"))
     for name in options.variants if card.graph else ():
         card = _with_variant(card, out, task, held, answers, name)
@@ -209,15 +209,15 @@ def _scored(card: Card, task: Task, held: HeldOut) -> Card:
         return card
     name = _answer(card)
     scores = scores_of(name, held.outputs[name], task)
-    if scores is not None and scores.kind == "logits" and _judges(card, held):
-        fitted = fitted_temperature(held.outputs[name], held.y)
+    if scores is not None and scores.kind == "logits" and (labels := _labels(card, held)) is not None:
+        fitted = fitted_temperature(held.outputs[name], labels)
         scores = msgspec.structs.replace(scores, temperature=fitted)
     return msgspec.structs.replace(card, scores=scores)
 
 
-def _judges(card: Card, held: HeldOut) -> bool:
-    """Whether the examples say how sure the model may be."""
-    return held.y is not None and held.y.ndim == 1 and not card.personal
+def _labels(card: Card, held: HeldOut) -> Array | None:
+    """What tells how sure the model may be; None where the examples do not."""
+    return None if held.y is None or held.y.ndim != 1 or card.personal else held.y
 
 
 def _unsure_of_all(wanted: UnfittedExits) -> Exits:

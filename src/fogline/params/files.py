@@ -96,7 +96,7 @@ def as_stored(params: Params) -> Params:
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], notes: Mapping[str, str] | None = None) -> None:
     """Write named arrays as safetensors, atomically."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # A single number has no axis.
     write_file(path, safetensors.numpy.save(contiguous, dict(notes) if notes else None))
 
 

@@ -59,7 +59,7 @@ class ModelStore:
         noted: told of each line of a model's record, and who wanted it.
     """
 
-    def __init__(self, database: Database, noted: Callable[[str, str, str], None] = lambda *_: None) -> None:
+    def __init__(self, database: Database, noted: Callable[[str, str, str], None] | None = None) -> None:
         self._database = database
         self._noted = noted
         self._states: dict[str, ModelRecord] = {model: _STATE.decode(body) for model, body in database.all(MODELS)}
@@ -81,7 +81,8 @@ class ModelStore:
 
     def note(self, model: str, text: str, by: str = "") -> None:
         """Write a line into a model's record; ``by``: who wanted it."""
-        self._noted(model, text, by)
+        if self._noted is not None:
+            self._noted(model, text, by)
         self._database.note(f"model/{model}", msgspec.json.encode(Note(time.time(), text, by)))
 
     def notes(self, model: str) -> tuple[Note, ...]:

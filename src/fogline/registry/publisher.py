@@ -60,7 +60,7 @@ class Publisher:
         changed: Callable[[], None],
         train: Callable[[str], None],
         cautious: Callable[[], Set[str]] = frozenset,
-        noted: Callable[[str, str, str], None] = lambda *_: None,
+        noted: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.blobs: Blobs = catalogue.blobs

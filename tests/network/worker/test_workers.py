@@ -31,12 +31,13 @@ from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
 from fogline.network.worker.discretion import STEP, TRAINING, UPDATE, without_reason
 from fogline.network.worker.forks import VARIABLE
-from fogline.network.worker.job_worker import UNASKED
+from fogline.network.worker.job_worker import UNASKED, JobWorker
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, RequestFailed, WorkerLimits
 from fogline.nodes.device import Device
 from fogline.nodes.effects import ChildStep, Count, Examine, ParentStep, Train
 from fogline.nodes.events import Received, Started, Trained
 from fogline.nodes.messages import Kind, Report, Work
+from fogline.params import Entry, Spec
 from fogline.storage import BlobRef, open_blobs, open_database
 from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
@@ -124,6 +125,16 @@ def test_a_device_is_not_asked_what_its_job_does_not_ask(kind: Kind, query: str,
         await place.worker_client.close()
 
     asyncio.run(work())
+
+
+def test_a_device_whose_task_makes_another_model_is_refused_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    shutil.copy(HERE / "gated.py", tmp_path)
+    layout = Spec.of([Entry("weight", (3, 7), "float32")]).layout
+    worker = JobWorker(Open(str(tmp_path), JOB, layout, client="client-0"))
+    with pytest.raises(
+        ValueError, match=r"another model here .*'weight' is .* here and float32 \[3, 7\], trained, there"
+    ):
+        worker.open()
 
 
 def test_of_a_bug_on_protected_data_only_the_place_is_told() -> None:

@@ -5,7 +5,8 @@ The first line says whose log it is, with the signed head; every other line is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,10 +62,26 @@ def write_export(path: Path, head: bytes, lines: Iterable[bytes]) -> None:
     Raises:
         OSError: the disk or the folder does not allow it.
     """
+    with exporting(path) as add:
+        add(head, lines)
+
+
+@contextmanager
+def exporting(path: Path) -> Generator[Callable[[bytes, Iterable[bytes]], None]]:
+    """What adds to a log's file, which is there when the block ends: the head, or nothing, and the next records.
+
+    Raises:
+        OSError: the disk or the folder does not allow it.
+    """
     with replacing(path) as file:
-        file.write(msgspec.json.encode(_FirstLine(FORMAT, head)) + b"\n")
-        for line in lines:
-            file.write(line + b"\n")
+
+        def add(head: bytes, lines: Iterable[bytes]) -> None:
+            if head:
+                file.write(msgspec.json.encode(_FirstLine(FORMAT, head)) + b"\n")
+            for line in lines:
+                file.write(line + b"\n")
+
+        yield add
 
 
 def read_export(path: Path) -> tuple[bytes, Iterator[bytes]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any
 
 import grpc
 import msgspec
 
+from fogline.governance.audit_log.audit_log import STREAM
+from fogline.governance.audit_log.heads import sign_audit_head
 from fogline.governance.errors import TrustError
 from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Subject
@@ -17,7 +20,7 @@ from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.records import LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
-from fogline.network.cloud.requests import Name, NewToken, NumberedLine, Stopping, Submit, Text
+from fogline.network.cloud.requests import AuditPage, Name, NewToken, NumberedLine, Stopping, Submit, Text
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.auditing import AuditTrail
@@ -27,6 +30,8 @@ from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
 
 NAME: Decoder[Name] = decoder(Name)
+PAGE = 64
+"""Records of an audit log in a message: as long as may be, they fit in one."""
 Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
@@ -113,6 +118,7 @@ class OperatorApi:
         }
         return {
             **answering(self._downlink, self._scheduler.node.audit, answers),
+            "AuditLog": grpc.unary_stream_rpc_method_handler(self._audit_log),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
             "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }
@@ -158,6 +164,18 @@ class OperatorApi:
             what = await asyncio.to_thread(contents, record.job, record.state, folder)
             async for message in messages(what, folder):
                 yield message
+
+    async def _audit_log(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        async with refusals(context):
+            NAME.decode(request)
+            node = self._scheduler.node
+            assert node.credentials is not None
+            head = node.audit.log.head()
+            await node.audit.written(head.size)
+            yield encode(AuditPage(sign_audit_head(head, node.credentials())))
+            records = islice(node.database.read(STREAM), head.size)
+            while lines := await asyncio.to_thread(lambda: tuple(islice(records, PAGE))):
+                yield encode(AuditPage(lines=lines))
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         async with refusals(context):

@@ -23,6 +23,7 @@ from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
+from fogline.compute.differences import restore
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
@@ -31,6 +32,7 @@ from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.model_parts import model_part
+from fogline.compute.policies import check_policies
 from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
 from fogline.compute.survey import (
@@ -77,11 +79,11 @@ from fogline.network.worker.requests import (
     Packaged,
     PackageModel,
     Request,
+    RestoreModel,
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.events import Trained
-from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.params.ranges import ModelRanges
@@ -245,6 +247,7 @@ class JobWorker:
             return JobOpened()
         if self.opened.frozen or self.task.home is not None:
             _ = self.first  # It must fit before anybody waits for this node.
+        self.task.shared.check_same(self.spec)
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         exchange = self.exchanges.get(self.job.tree.names[-1])
@@ -252,7 +255,8 @@ class JobWorker:
         model = self.sub_model
         # What is frozen is laid into whole models only.
         ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
-        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps, ranges=ranges)
+        samples, keeps = int(self.task.data.sizes()[self.client]), bool(self.links.restores)
+        return JobOpened(samples=samples, steps=steps, ranges=ranges, keeps=keeps)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, the first group, and what is frozen."""
@@ -264,8 +268,7 @@ class JobWorker:
         check_links(self.job, self.algorithm)
         check_shares(self.job, self.algorithm)
         check_named(self.task, self.algorithm, self.job.shares)
-        for tier in self.job.tree.tiers.values():
-            policy_of(tier)
+        check_policies(self.job, self.algorithm)
         check_publishing(self.job, self.algorithm)
         check_honest(self.job)
         for query in self.job.queries:
@@ -466,6 +469,9 @@ class JobWorker:
                 return self.groups.sift(request)
             case CutModel(model=model, part=part, ranges=ranges):
                 write(part, model_part(read_model(model), self.spec, ModelRanges(ranges)))
+                return ModelWritten()
+            case RestoreModel(held=held, differences=differences, model=model):
+                restore(held, differences, model, self.spec.trainable, self.links.restores)
                 return ModelWritten()
             case Evaluate():
                 return self.judge(request)

@@ -38,6 +38,7 @@ from fogline.serving.update.events import (
     Loaded,
     NotRestored,
     Passed,
+    PersonalPartKept,
     Pulse,
     Recombined,
     RetryDue,
@@ -127,6 +128,7 @@ class ModelUpdateDriver:
         self.handle(UpdaterStarted(self._context.files.missing(self.state.needed)))
         if self.state.news or self.state.trash:
             self._effects.put_nowait(None)
+        self._look_for_parts()
 
     def handle(self, event: Event) -> None:
         """Something happened; the state is another one when this returns, unless the journal cannot be written."""
@@ -259,6 +261,7 @@ class ModelUpdateDriver:
             case Swap(attempt=attempt, held=held):
                 why = await self._of_server(self._context.server.swap(self.model, held.version))
                 self.handle(Swapped(attempt) if why is None else ServingFailed(attempt, why))
+                self._look_for_parts()  # One may have come since the version was made this device's own.
             case Restore(held=held) if self.state.current is not None and held.card == self.state.current.card:
                 why, card = await self._of_server(self._load(held, "live")), held.card.digest
                 self.handle(LastGoodRestored(card) if why is None else NotRestored(card, why))
@@ -287,6 +290,12 @@ class ModelUpdateDriver:
     async def _load(self, held: HeldVersion, slot: VersionSlot) -> None:
         card, paths, origin = served(self._context.files, self._context.personal, held)
         await self._context.server.load(card, paths, slot, origin)
+
+    def _look_for_parts(self) -> None:
+        """See that what answers has the newest part that this device has of its own."""
+        current = self.state.current
+        if current is not None and self._context.personal.is_behind(read_card(self._context.files.card(current.card))):
+            self.handle(PersonalPartKept())
 
     async def _recombine(self, held: HeldVersion) -> str:
         """Have the server answer with the newest part that this device has of its own; why not, if it cannot."""

@@ -137,7 +137,7 @@ class ProcessInstaller:
                 case _:
                     raise UnfitModelError(f"the process that tried it answered with {type(answer).__name__}")
 
-    async def _answer(self, request: Verify | Reconstruct | TryVersion, ask: Ask | None = None) -> Answer:
+    async def _answer(self, request: Verify | Reconstruct | Combine | TryVersion, ask: Ask | None = None) -> Answer:
         """One request to a new process; what ``ask`` raises ends it.
 
         Raises:

@@ -68,6 +68,14 @@ class PersonalVersions:
             return paths, None
         return {**paths, card.weights.digest: out}, _origin(out)
 
+    def is_behind(self, card: Card) -> bool:
+        """Whether this device has a part of its own that is newer than what was made of a version."""
+        part = self._parts.newest(card.model)
+        if part is None or card.weights is None:
+            return False
+        out = self._path(card.weights.digest)
+        return not out.exists() or out.stat().st_mtime_ns < part.stat().st_mtime_ns
+
     def delete(self, digest: str) -> None:
         """The version with these weights is not needed any more."""
         self._path(digest).unlink(missing_ok=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 from rich.markup import escape
 
+from fogline.cli.connection import asked, facts_of
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present, print_json
-from fogline.cli.options import COMMON, CommonOptions, Json
+from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
 from fogline.governance.audit_log.audit_log import STREAM, AuditLog
 from fogline.governance.audit_log.export import CheckedLog, check_export, read_export, write_export
 from fogline.governance.audit_log.heads import sign_audit_head
@@ -74,28 +76,42 @@ def show(
     present([listing], json)
 
 
-def export(folder: Path, /, *, to: Path | None = None, store: str = "", options: CommonOptions = COMMON) -> None:
+def export(
+    folder: Path | None = None,
+    /,
+    *,
+    to: Path | None = None,
+    store: str = "",
+    operator: OperatorOptions = OPERATOR,
+) -> None:
     """Write a node's audit log into a file that others can verify; the node may run meanwhile.
 
     Parameters
     ----------
     folder
-        The node's, on this machine: its key signs the end of the log.
+        The node's, on this machine: its key signs the end of the log. Without it the cloud is asked for its own.
     to
         The file; by default NAME.audit, after the node.
     store
         Where the node's records lie, if not in its folder: as --store was given to it.
     """
+    name = facts_of(operator.folder).name if folder is None else credentials(NodeFolder(folder).identity).subject.name
+    path = to or Path(f"{name}{EXPORT}")
+    try:
+        if folder is None:
+            asked(operator.folder, lambda client: client.audit_log(path))
+        else:
+            _export(folder, store, path)
+    except OSError as error:
+        raise UsageError(f"--to: {path} cannot be written: {error.strerror}; name another file") from error
+    print(f"{path} has the audit log of {name}. Verify it with: fogline audit verify {path} --root root.pem")
+
+
+def _export(folder: Path, store: str, path: Path) -> None:
     own = credentials(NodeFolder(folder).identity)
-    path = to or Path(f"{own.subject.name}{EXPORT}")
     with _opened(folder, store) as database:
         head = AuditLog(own.subject.name, database).head()
-        lines = (line for _, line in zip(range(head.size), database.read(STREAM), strict=False))
-        try:
-            write_export(path, sign_audit_head(head, own), lines)
-        except OSError as error:
-            raise UsageError(f"--to: {path} cannot be written: {error.strerror}; name another file") from error
-    print(f"{path}: {head.size:,} records of {head.node}. Verify it with: fogline audit verify {path} --root root.pem")
+        write_export(path, sign_audit_head(head, own), islice(database.read(STREAM), head.size))
 
 
 def verify(
@@ -198,7 +214,7 @@ def _existing(file: Path) -> Path:
 
 
 @contextmanager
-def _lines(log: Path, store: str) -> Iterator[Iterator[bytes]]:
+def _lines(log: Path, store: str) -> Generator[Iterator[bytes]]:
     if log.is_dir():
         with _opened(log, store) as database:
             yield database.read(STREAM)
@@ -207,7 +223,7 @@ def _lines(log: Path, store: str) -> Iterator[Iterator[bytes]]:
 
 
 @contextmanager
-def _opened(folder: Path, store: str) -> Iterator[Database]:
+def _opened(folder: Path, store: str) -> Generator[Database]:
     place = NodeFolder(folder, store)
     if not store and not (folder / "records.sqlite").is_file():
         raise UsageError(f"There are no records of a node in {folder}; name its folder, or --store")
