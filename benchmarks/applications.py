@@ -57,7 +57,8 @@ APPLICATIONS = (
     Application("steel", personal=("algorithm=knnper",)),
     Application("own_pictures"),
     Application("turbofan"),
-    Application("energy"),
+    Application("failures"),
+    Application("energy", personal=("algorithm=knnper",)),
 )
 """One line each, in the order of docs/applications.md."""
 
