@@ -54,8 +54,10 @@ APPLICATIONS = (
     Application("tiles"),
     Application("text"),
     Application("turbofan"),
-    Application("failures"),
     Application("energy", personal=("algorithm=knnper",)),
+    Application("failures"),
+    Application("tumours"),
+    Application("credit"),
 )
 """One line each, in the order of docs/applications.md."""
 

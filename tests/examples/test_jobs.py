@@ -21,15 +21,18 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NEEDS = {
     "activity": "uci_har",
+    "credit": "fate_examples",
     "demo": None,
     "demo-up": None,
     "eight-bits": None,
     "energy": "citylearn2022",
+    "failures": "ai4i2020",
     "images": "mnist",
     "lora": None,
     "personal": None,
     "text": "shakespeare",
     "tiles": "magnetic_tile",
+    "tumours": "fate_examples",
     "turbofan": "cmapss",
 }
 """The data set of each job; the demo falls back on the digits of scikit-learn, and so on."""
