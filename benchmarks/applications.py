@@ -51,6 +51,7 @@ class Application:
 
 APPLICATIONS = (
     Application("activity", personal=("algorithm=knnper",)),
+    Application("bearings"),
     Application("tiles"),
     Application("text"),
     Application("turbofan"),

@@ -3,7 +3,7 @@
 Python, NumPy and gRPC take a second of work to import, which hundreds of short programs need not do again. Each is a
 process as any other: it can be killed, and only memory is shared. Who tests how a program *starts* starts it anew.
 
-Run as a program it is that parent: ``python -m tests.warm SOCKET``. It ends with its standard input.
+Run as a program it is that parent: ``python -m tests.warm SOCKET MODULE…``. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -107,11 +107,12 @@ def start(
 
 
 @contextmanager
-def workers() -> Generator[None]:
-    """Nodes that start meanwhile, in this process or below it, have their workers forked from the parent too."""
+def workers(*more: str) -> Generator[None]:
+    """Nodes that start meanwhile, in this process or below it, have their workers forked from the parent too; with
+    ``more`` modules, from one of their own."""
     with pytest.MonkeyPatch.context() as patch:
         if POSSIBLE:
-            patch.setenv(VARIABLE, _parent())
+            patch.setenv(VARIABLE, _parent(*more))
         yield
 
 
@@ -122,13 +123,13 @@ def _reply(connection: socket.socket, kind: Any) -> Any:
 
 
 @cache
-def _parent() -> str:
+def _parent(*more: str) -> str:
     """Where the parent of this test run listens; it is started when it is first needed."""
     folder = tempfile.mkdtemp(prefix="fogline-tests-")
     path = f"{folder}/warm"
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     environment = {**os.environ, **limited_to(1), "GRPC_VERBOSITY": "NONE", "PYTHONPATH": paths}
-    command = [sys.executable, "-m", "tests.warm", path]
+    command = [sys.executable, "-m", "tests.warm", path, *more]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -145,7 +146,7 @@ def _parent() -> str:
 def main() -> None:
     """The parent; in every program that it forks, that program."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is pytest's; this ends with it.
-    warm(list(MODULES))
+    warm([*MODULES, *sys.argv[2:]])
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(sys.argv[1])
         listener.listen(socket.SOMAXCONN)

@@ -14,6 +14,7 @@ from benchmarks.accuracy.runs import best_accuracy, reach
 from benchmarks.common import console, median
 from benchmarks.few_images import few_images
 from fogline import Task, Tier, Tree, simulate
+from fogline.algorithms import METHODS
 from fogline.data import FederatedData, from_clients
 from fogline.monitoring.result import Result
 from fogline.training.torch.models import mlp
@@ -28,18 +29,19 @@ UP, DOWN = "up/cloud", "down/cloud"
 
 @dataclass(frozen=True)
 class Setting:
-    """Stages of the two directions."""
+    """Stages of the two directions, and the method if it is another than FedAvg."""
 
     up: str = ""
-    down: str = ""
+    down: tuple[str, ...] = ()
+    method: str = "fedavg"
 
     def __str__(self) -> str:
-        return " / ".join(filter(None, (self.up, self.down))) or "float32"
+        method = "" if self.method == "fedavg" else self.method
+        return " / ".join(filter(None, (method, self.up, " + ".join(self.down)))) or "float32"
 
     def tree(self, cohort: int) -> Tree:
         """A star with them, so many devices in a round."""
-        up, down = ([text] if text else [] for text in (self.up, self.down))
-        return Tree(cloud=Tier(cohort=cohort, uplink=up, downlink=down))
+        return Tree(cloud=Tier(cohort=cohort, uplink=[self.up] if self.up else [], downlink=self.down))
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,14 @@ PLAIN = Setting()
 BOTH = tuple(
     Setting(up, down)
     for up in ("stc(share=0.01)", "powersgd(rank=1)")
-    for down in ("int4", "eden(bits=3)", "eden(bits=2)")
+    for down in (
+        ("int4",),
+        ("eden(bits=3)",),
+        ("eden(bits=2)",),
+        ("delta", "eden(bits=2)"),
+        ("delta", "stc(share=0.04, feedback=false)"),
+        ("delta", "stc(share=0.01, feedback=false)"),
+    )
 )
 SETTINGS = tuple(
     Setting(up)
@@ -107,7 +116,14 @@ SETTINGS = tuple(
         "powersgd(rank=2)",
     )
 )
-QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", "eden(bits=3)"))
+METHODS_OF_THEIR_OWN = (
+    Setting("ef21('stc(share=0.01)')", method="ef21"),
+    Setting("ef21('top_k(share=0.01)')", method="ef21"),
+    Setting(method="fetchsgd"),
+    Setting(method="fetchsgd(momentum=0.0, server_rate=1.0)"),
+)
+"""Where the root does more than add up."""
+QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", ("eden(bits=3)",)))
 
 
 def measured(cases: Sequence[Case], settings: Sequence[Setting], seeds: int, pace: float = 1.0) -> dict[str, Any]:
@@ -150,6 +166,7 @@ def _run(case: Case, data: FederatedData, setting: Setting, seed: int, rounds: i
     return simulate(
         Task(case.module, data),
         tree=setting.tree(DEVICES),
+        algorithm=METHODS.read(setting.method),
         rounds=rounds,
         local={"learning_rate": case.rate, "batch_size": 20, "epochs": 1},
         evaluation={"every": 1, **evaluation},

@@ -18,17 +18,17 @@ from typing import Any, NamedTuple
 from benchmarks.common import console
 from benchmarks.delivery.codecs import FULL, KeepingTask, trained
 from fogline.codecs.deltas import CODECS
-from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.checked import credentials
-from fogline.governance.identity.identity import Identity
-from fogline.governance.subject import Role, Subject
+from fogline.governance.policy.policy import Channel
+from fogline.governance.subject import Role
 from fogline.inference.card import Lineage, read_card
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
 from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.cloud.cloud import CloudUp, cloud, create
-from fogline.network.cloud.folder import AUTHORITY
 from fogline.network.cloud.release_source import ReleaseSource
+from fogline.network.cloud.requests import NewToken
+from fogline.network.node.enrolment import join
 from fogline.network.node.node import Node
 from fogline.network.node.process import Listening, NodeFolder, member
 from fogline.network.node.services.releases import ReleaseService
@@ -66,10 +66,11 @@ class Device:
 
     def __init__(self, node: Node, database: Database, place: NodeFolder) -> None:
         assert node.releases is not None
+        self.channel: Channel = "rounds"
         folder = place.folder / "serving"
         self.fresh: Callable[[bytes], None]
         self.updater = Updater(
-            node.name, "device", "rounds", database, folder, node.releases.store,
+            node.name, "device", self.channel, database, folder, node.releases.store,
             UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip
@@ -130,14 +131,7 @@ class Tree:
 async def tree(folder: Path, count: int) -> AsyncGenerator[Tree]:
     """A cloud, a fog, and so many devices below it."""
     create(folder / "cloud")
-    authority = Authority.load(folder / "cloud" / AUTHORITY)
     devices: list[Device] = []
-
-    def joined(name: str, role: Role) -> NodeFolder:
-        place = NodeFolder(folder / name)
-        key = Identity.create_key(place.identity)
-        key.install(authority.issue(key.csr(), Subject(name, role), 30), authority.root_pem)
-        return place
 
     def attaching(place: NodeFolder) -> Any:
         async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
@@ -152,12 +146,20 @@ async def tree(folder: Path, count: int) -> AsyncGenerator[Tree]:
 
     async with AsyncExitStack() as stack:
         up = await stack.enter_async_context(cloud(NodeFolder(folder / "cloud"), LOCAL))
+
+        async def joined(name: str, role: Role) -> NodeFolder:
+            assert up.registrar is not None
+            place = NodeFolder(folder / name)
+            token = up.registrar.token(NewToken(role), by="benchmark")
+            await join(ParentAddress("cloud", up.enrolment), token, name, role, place.identity)
+            return place
+
         upper = await stack.enter_async_context(FaultProxy("127.0.0.1", _port(up.address)))
         above = [ParentAddress("cloud", f"127.0.0.1:{upper.port}")]
-        fog = await stack.enter_async_context(member(joined("fog", "fog"), above, LOCAL))
+        fog = await stack.enter_async_context(member(await joined("fog", "fog"), above, LOCAL))
         lower = await stack.enter_async_context(FaultProxy("127.0.0.1", _port(fog.address)))
         for i in range(count):
-            place = joined(f"device-{i}", "device")
+            place = await joined(f"device-{i}", "device")
             homes = [ParentAddress("fog", f"127.0.0.1:{lower.port}")]
             await stack.enter_async_context(member(place, homes, attach=attaching(place)))
         yield Tree(up, upper, lower, devices)

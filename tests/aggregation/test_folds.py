@@ -131,6 +131,21 @@ def test_ordinary_fold_of_a_tree_is_near_that_of_a_star(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", FOLDS)
+@pytest.mark.parametrize(("dtype", "large"), [(np.int64, 2**30 + 1), (np.uint32, 2**30 + 3), (np.int16, 2**14 + 1)])
+def test_whole_numbers_come_back_as_what_they_are(kind: type[Fold], dtype: Any, large: int) -> None:
+    """Such as counts: float32 holds none exactly beyond 2^24."""
+    star, fog = kind(), kind()
+    for values in ([large, 1], [large, 3]):
+        star.add(update(values, dtype=dtype))
+    fog.add(update([large, 1], dtype=dtype))
+    tree = kind()
+    tree.merge(fog.partial())
+    tree.add(update([large, 3], dtype=dtype))
+    for fold in (star, tree):
+        assert fold.finish().mean("delta").tolist() == [large, 2.0]
+
+
+@pytest.mark.parametrize("kind", FOLDS)
 @given(many_updates(), st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_bad_update_changes_nothing(kind: type[Fold], updates: list[Update], data: st.DataObject) -> None:

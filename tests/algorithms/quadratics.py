@@ -17,6 +17,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.device import run_cohort
 from fogline.algorithms.group import Down, GroupModel
 from fogline.data import Examples
+from fogline.jobs import Tier
 from fogline.params import Entry, Params, SharedPart, Spec
 from fogline.training import Engine, LocalMethod, Plan
 from fogline.training.context import WORK, Draws, RoundContext
@@ -225,7 +226,7 @@ class Run:
             staleness = min(staleness, len(history) - 1)
             fold.take(self.device(i, history[-1 - staleness]), self.method.staleness_weight(staleness))
             inside += 1
-            if inside == self.method.buffer:
+            if inside == Tier().buffer_of(self.method.buffer, len(self.problem.a)):
                 self.move(fold.finish(), len(self.problem.b), i % lanes, lanes)
                 history.append(groups.send_down(self.method, self.group))
                 inside = 0

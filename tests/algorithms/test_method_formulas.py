@@ -11,6 +11,7 @@ import pytest
 from quadratics import Quadratics, Run
 
 from fogline.algorithms import make
+from fogline.codecs.count_sketch import CountSketch
 
 ROUNDS = 5
 P = Quadratics.make()
@@ -99,6 +100,25 @@ def test_feddyn() -> None:
         h = h - alpha / N * sum(ends[i] - x for i in chosen)
         x = np.mean([ends[i] for i in chosen], 0) - h / alpha
     np.testing.assert_allclose(job.x, x, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (3, 1)])
+def test_fetchsgd(rows: int, columns: int) -> None:
+    """With the sketch written out as a matrix, whose rows are its cells."""
+    sketch = CountSketch(3, rows, columns)
+    matrix = np.stack([sketch.of(one) for one in np.eye(3)], axis=1)
+    x, m, e = np.zeros(3), np.zeros(rows * columns), np.zeros(rows * columns)
+    for _ in range(ROUNDS):
+        m = 0.5 * m + matrix @ mean_update(x)
+        e = e + 0.8 * m
+        tries = zip(np.split(matrix, rows), np.split(e, rows), strict=True)
+        estimates = np.median([part.T @ cells for part, cells in tries], axis=0)
+        step, first = np.zeros(3), np.abs(estimates).argmax()
+        step[first] = estimates[first]
+        x, e = x + step, e - matrix @ step
+    found = run("fetchsgd", rows=rows, size=rows * columns / 3, momentum=0.5, server_rate=0.8, share=0.3)
+    np.testing.assert_allclose(found, x, rtol=1e-12)
+    assert np.abs(x).max() > 0.1
 
 
 def test_fedavgm() -> None:
@@ -218,7 +238,51 @@ def test_fedbuff() -> None:
             held = []
     x = Run(make("fedbuff", buffer=4, server_rate=0.5), P).asynchronous(ARRIVALS)
     np.testing.assert_allclose(x, models[-1], rtol=1e-12)
-    assert make("fedbuff").buffer == 10
+
+
+def test_ca2fl() -> None:
+    models, held, sent = [np.zeros(3)], dict[int, list[np.ndarray]](), dict[int, np.ndarray]()
+    for count, (i, staleness) in enumerate(ARRIVALS, 1):
+        start = models[-1 - min(staleness, len(models) - 1)]
+        held.setdefault(i, []).append(P.sgd(i, start) - start)
+        if count % 4 == 0:
+            new = {j: sum(them) / len(them) for j, them in held.items()}
+            v = sum(sent.values()) / N + sum(new[j] - sent.get(j, 0.0) for j in new) / len(new)
+            models.append(models[-1] + 0.5 * v)
+            sent |= new
+            held = {}
+    x = Run(make("ca2fl", buffer=4, server_rate=0.5), P).asynchronous(ARRIVALS)
+    np.testing.assert_allclose(x, models[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("oldest", "members"), [(100, 100), (2, 100), (100, 2)])
+def test_ace(oldest: int, members: int) -> None:
+    models, sent = [np.zeros(3)], dict[int, tuple[int, np.ndarray]]()
+    for move, (i, staleness) in enumerate(ARRIVALS):
+        start = models[-1 - min(staleness, len(models) - 1)]
+        sent.pop(i, None)  # The last one to be heard comes last.
+        before = list(sent.items())[-members:]
+        used = [update for _, (at, update) in before if move - at < oldest]
+        sent = dict(before) | {i: (move, P.sgd(i, start) - start)}
+        used.append(sent[i][1])
+        models.append(models[-1] + 0.2 * sum(used) / len(used))
+    job = Run(make("ace", server_rate=0.2, oldest=oldest, members=members), P)
+    np.testing.assert_allclose(job.asynchronous(ARRIVALS), models[-1], rtol=1e-12)
+    assert sum(name.startswith("kept-") for name in job.group.state) <= members
+
+
+@pytest.mark.parametrize("name", ["ca2fl", "ace"])
+def test_caches_stay_at_fogs_and_the_root_moves_by_the_mean_of_what_these_send(name: str) -> None:
+    job = Run(make(name, server_rate=1.0), P)
+    for _ in range(3):
+        before = job.x.copy()
+        job.round([[0, 1], [2, 3]], rounds=2)
+        moved = [fog.vector[:3] - before for fog in job.fogs.values()]
+        np.testing.assert_allclose(job.x - before, sum(moved) / 2, rtol=1e-9)
+    assert not job.group.state
+    kept = [{key for key in fog.state if key.startswith("kept-")} for fog in job.fogs.values()]
+    assert all(len(names) == 2 for names in kept)
+    assert not kept[0] & kept[1]
 
 
 def test_fedat() -> None:

@@ -8,6 +8,7 @@ import pytest
 from fogline import Tier, Tree
 from fogline.audit import View, twins
 from fogline.audit.tap import MODEL
+from fogline.jobs import Privacy
 from tests.audit.scenes import CLIENTS, scene
 
 FOGS = Tree(cloud=Tier(), fog=Tier(count=2))
@@ -44,6 +45,16 @@ def test_what_is_seen_has_gone_through_the_stages() -> None:
     clipped = seen(Tree(cloud=Tier(uplink=("clip(norm=0.01)",))), "cloud")
     assert min(np.linalg.norm(view.movement) for view in plain) > 0.02
     assert [np.linalg.norm(view.movement) for view in clipped] == pytest.approx([0.01] * CLIENTS, rel=1e-5)
+
+
+@pytest.mark.parametrize("tree", [Tree(cloud=Tier()), FOGS], ids=["star", "fogs"])
+def test_a_movement_over_a_clip_that_adapts_is_seen_as_long_as_it_is(tree: Tree) -> None:
+    for place in tree.names:
+        fixed, adapts = (
+            seen(tree, place, privacy=Privacy(clip=0.01, noise=0.1, quantile=quantile)) for quantile in (None, 0.5)
+        )
+        for one, other in zip(fixed, adapts, strict=True):
+            assert other.movement == pytest.approx(one.movement, abs=1e-7)
 
 
 def test_under_secure_aggregation_nobody_sees_a_single_update() -> None:

@@ -224,6 +224,48 @@ def test_a_node_that_computes_a_round_again_makes_the_same_noise(tmp_path: Path)
     assert not np.array_equal(one, moved_on_files(tmp_path / "other", given)[0])  # Each node has a secret of its own.
 
 
+def tree_of_noise(folder: Path, noise: float, dies: Callable[[int], bool] = lambda _: False) -> tuple[Vector, set[str]]:
+    """The model of a real node after six rounds of DP-FTRL, and what it keeps of the tree.
+
+    Args:
+        folder: of its files.
+        noise: over the clip.
+        dies: in which rounds it is killed after it has computed them, and before its journal says so.
+    """
+    folder.mkdir()
+    made = protection(Privacy(clip=CLIP, noise=noise, mechanism="ftrl"), Tree(cloud=Tier(policy="rotation")))
+    runner = GroupsOnFiles(
+        Groups(make("fedavg"), SPEC, make_rule("exact"), part_of(made, "delta", 0, lambda: KEY)), False
+    )
+    runner.begin(group_models.root(Params.zeros(SPEC)), path(folder, "m0/group"), path(folder, "m0"), "m0")
+    units = units_of(made, "delta")
+    assert units is not None
+    for round_ in range(6):
+        for place, update in enumerate(updates(2, seed=round_)):
+            write(path(folder, f"u{place}"), units.of(update, None, KEY))
+        members = tuple(FoldInput(f"u{place}", 0, f"d{place}") for place in range(2))
+        move = Move(f"m{round_}", f"m{round_ + 1}", members, inside=False, round=round_, final=True)
+        if dies(round_):
+            ask(runner, move, folder, population=2)
+            for lost in (f"m{round_ + 1}", f"m{round_ + 1}/group"):
+                Path(path(folder, lost)).unlink()
+        ask(runner, move, folder, population=2)
+    group = read_group(path(folder, "m6/group"))
+    assert group.noise is not None
+    return group.vector.copy(), {*group.noise.own}
+
+
+def test_a_node_that_is_killed_again_and_again_goes_on_in_the_tree_of_one_that_never_was(tmp_path: Path) -> None:
+    whole, nodes = tree_of_noise(tmp_path / "whole", 1.0)
+    killed, others = tree_of_noise(tmp_path / "killed", 1.0, lambda round_: round_ in (1, 3, 5))
+    assert np.array_equal(whole, killed)
+    assert nodes == others
+    clean, _ = tree_of_noise(tmp_path / "clean", 0.0)
+    # Of six rounds: a node over four at its best mean with what is below it, and one over two.
+    assert len(nodes) == 1 + 2
+    assert (whole - clean).std() == pytest.approx(CLIP * (4 / 7 + 2 / 3) ** 0.5 / 2, rel=0.05)
+
+
 def test_a_node_refuses_what_no_unit_gives(tmp_path: Path) -> None:
     units = units_of(protection(Privacy()), "delta")
     assert units is not None
@@ -248,6 +290,25 @@ def test_one_device_cannot_lead_the_clip_away() -> None:
     for said in ([1e6], [0.5, 0.5], [0.0], [np.nan]):
         lie = Update(good.vectors | {"within": np.array(said, np.float32)}, good.weights)
         assert "neither 0.5 nor -0.5" in (units.fault(lie) or "")
+
+
+def test_who_is_longer_than_a_clip_that_adapts_is_refused_whatever_it_has_come_to() -> None:
+    cloud = Cloud(Privacy(clip=3.0, noise=0.5, quantile=0.5))
+    given = [cloud.units.of(update, 0.25, KEY) for update in updates(2)]
+    longest = float(np.linalg.norm(given[0].vectors["delta"]))
+    assert 0.99999 < longest <= 1.0  # Over the clip that came with the model, so that nobody need know it.
+    assert [cloud.units.fault(update) for update in given] == [None, None]
+    for factor in (-1000.0, 1.001):
+        lie = Update(given[0].vectors | {"delta": given[0].vectors["delta"] * np.float32(factor)}, given[0].weights)
+        assert "longer than the clip of its round" in (cloud.units.fault(lie) or "")
+
+
+def test_a_clip_that_adapts_bounds_what_the_model_moves() -> None:
+    """Over the clip, and back: the sum is that of clipped movements, with the noise that they need."""
+    cloud, some = Cloud(Privacy(clip=CLIP, noise=0.2, quantile=0.5)), updates(40)
+    moved = cloud.round(some, population=40)
+    clipped = sum(u.vectors["delta"] * (CLIP / np.linalg.norm(u.vectors["delta"])) for u in some) / 40
+    assert (moved - clipped).std() == pytest.approx(0.2 * CLIP / 40, rel=0.1)
 
 
 def test_a_simulation_refuses_what_a_node_refuses() -> None:

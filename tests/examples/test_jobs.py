@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NEEDS = {
     "activity": "uci_har",
+    "bearings": "cwru",
     "credit": "fate_examples",
     "demo": None,
     "demo-up": None,

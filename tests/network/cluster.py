@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs.reading import parse_job
@@ -25,6 +25,7 @@ from fogline.simulation.run import run
 from tests.network.small import task
 from tests.patience import PATIENCE
 
+T = TypeVar("T")
 HERE = Path(__file__).parent
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
 NEVER = "at_least = 2"
@@ -181,8 +182,8 @@ async def cluster(
 
 
 @contextmanager
-def within(runner: asyncio.Runner, started: AbstractAsyncContextManager[Cluster]) -> Generator[Cluster]:
-    """A cluster that runs in an event loop for several tests."""
+def within(runner: asyncio.Runner, started: AbstractAsyncContextManager[T]) -> Generator[T]:
+    """A cluster, or a fleet, that runs in an event loop for several tests."""
     made = runner.run(_entered(started))
     try:
         yield made
@@ -190,11 +191,11 @@ def within(runner: asyncio.Runner, started: AbstractAsyncContextManager[Cluster]
         runner.run(_left(started))
 
 
-async def _entered(started: AbstractAsyncContextManager[Cluster]) -> Cluster:
+async def _entered(started: AbstractAsyncContextManager[T]) -> T:
     return await started.__aenter__()
 
 
-async def _left(started: AbstractAsyncContextManager[Cluster]) -> None:
+async def _left(started: AbstractAsyncContextManager[object]) -> None:
     await started.__aexit__(None, None, None)
 
 

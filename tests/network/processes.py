@@ -30,6 +30,7 @@ from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import ParentAddress
 from fogline.params import Params, load
+from fogline.storage import BlobRef
 from tests import warm
 from tests.network.cluster import submit
 from tests.patience import PATIENCE
@@ -190,6 +191,8 @@ def trouble(kind: str, value: Any) -> None:
         _jump(float(value))
     elif kind == "full":
         _fill_disk(Path(value))
+    elif kind == "tap":
+        _tap(Path(value))
     elif kind == "blobs":
         import fogline.network.node.values
 
@@ -250,6 +253,36 @@ def _kill_at_call(where: str, n: int, after: bool) -> None:
         return result
 
     setattr(owner, method, wrapped)
+
+
+def _tap(folder: Path) -> None:
+    """Write down all that the node says to its parent, and every state that its methods keep."""
+    import fogline.network.transport.messages as messages
+    from fogline.network.node.values import ValueStore
+    from fogline.network.transport.uplink import Uplink
+    from fogline.processes.messages import encode
+
+    folder.mkdir(exist_ok=True)
+    send, push, take = Uplink.send, Uplink.push, ValueStore._take
+
+    def note(name: str, data: bytes) -> None:
+        with (folder / name).open("ab") as file:
+            file.write(data)
+
+    def sent(self: Uplink, frame: messages.UpFrame) -> None:
+        note("sent", encode(frame))
+        send(self, frame)
+
+    async def pushed(self: Uplink, blob: messages.Blob, job: str, task: int) -> None:
+        note("sent", self._blobs.path(blob.digest).read_bytes())
+        await push(self, blob, job, task)
+
+    def taken(self: ValueStore, draft: Path, kind: str) -> BlobRef:
+        if kind == "state":
+            (folder / f"state-{time.time_ns()}").write_bytes(draft.read_bytes())
+        return take(self, draft, kind)
+
+    Uplink.send, Uplink.push, ValueStore._take = sent, pushed, taken  # type: ignore[method-assign]
 
 
 def _jump(seconds: float) -> None:

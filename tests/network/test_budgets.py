@@ -10,7 +10,7 @@ import pytest
 from fogline.cli import main
 from fogline.governance.policy.policy import Policy, PrivacyBudget, Unit, read_policy
 from fogline.network.cloud.records import Record
-from fogline.network.node.admission import uncounted
+from fogline.network.node.admission import unprotected
 from fogline.network.node.process import NodeFolder
 from fogline.privacy.accounting.ledger import FILE, PrivacyLedger
 from tests.network.cluster import Cluster, cluster, job
@@ -110,10 +110,24 @@ def test_a_job_that_is_not_counted_is_not_let_in(tmp_path: Path) -> None:
     ],
 )
 def test_what_an_owner_s_budget_cannot_count_is_refused(unit: Unit, text: str, sentence: str | None) -> None:
-    found = uncounted(Policy(found=True, privacy=PrivacyBudget(2.0, DELTA, unit)), text)
+    surveys = "queries" in text
+    found = unprotected(Policy(found=True, privacy=PrivacyBudget(2.0, DELTA, unit)), text, surveys)
     assert found is None if sentence is None else found is not None and sentence in found
-    without = uncounted(Policy(found=True), text)
-    assert without is None if "queries" not in text else without is not None and "asks devices beside" in without
+    without = unprotected(Policy(found=True), text, surveys)
+    assert without is None if not surveys else without is not None and "asks devices beside" in without
+
+
+def test_where_an_owner_wants_only_sums_nothing_is_asked_beside_the_training() -> None:
+    """Whether the developer signed it or a cloud adds it: its flag is all that a device goes by."""
+    masked = "[tree.cloud]\nexchange = 'secagg'"
+    policy = Policy(found=True, secure_aggregation=("secagg",))
+    assert unprotected(policy, masked, False) is None
+    found = unprotected(policy, masked, True)
+    assert found is not None
+    assert (
+        "wants secure aggregation (privacy.secure_aggregation), and the job asks devices beside the training" in found
+    )
+    assert unprotected(Policy(found=True), masked, True) is None
 
 
 def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(

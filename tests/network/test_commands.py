@@ -167,6 +167,22 @@ def test_a_developer_of_another_machine_is_no_operator(terminal: Terminal) -> No
     terminal.ok("jobs", "stop", job)
 
 
+def test_an_auditor_fetches_the_cloud_s_log_and_changes_nothing(terminal: Terminal) -> None:
+    token = terminal.token("--role", "auditor")
+    joined = ("--role", "auditor", "--name", "ines", "--folder", "ines")
+    assert "audit export --cloud ines" in terminal.ok("join", terminal.door(), "--token", token, *joined)
+    terminal.ok("jobs", "list", "--cloud", "ines")
+    terminal.ok("audit", "export", "--cloud", "ines", "--to", "cloud.audit")
+    root = ("--root", "ines/identity/root.pem")
+    assert "records of cloud" in terminal.ok("audit", "verify", "cloud.audit", *root)
+    shown = terminal.ok("audit", "show", "cloud.audit", "--about", "ines", "--json")
+    assert '"node.joined"' in shown
+    assert token not in terminal.ok("audit", "show", "cloud.audit", "--last", "0", "--json")
+    assert "ines is an auditor; only operators may revoke nodes" in terminal.refused(
+        "nodes", "revoke", "operator", "--cloud", "ines"
+    )
+
+
 def test_a_node_runs_once(terminal: Terminal) -> None:
     device = joined(terminal, "single")
     assert "The node in single runs already" in terminal.refused("device", "run", "--folder", "single")

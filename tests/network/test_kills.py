@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fogline.network.cloud.records import Record
+from tests.network.audited import check_audit_logs
 from tests.network.cluster import job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import same, simulated
@@ -33,6 +34,35 @@ STAGED = job(
     fog=f'{BOTH}\nuplink = ["clip(norm=0.1)", "stc(share=0.1)"]',
 )
 """Device and fog remember what the code of their last message took, and the fog the factors that it goes on from."""
+
+REMEMBERING = {
+    "what a device has told": (
+        "client-0",
+        job(
+            rounds=4,
+            fogs=1,
+            clients=2,
+            cloud=ALL,
+            fog=BOTH + "\nuplink = [\"ef21('top_k(share=0.2)')\"]",
+            more='exact = true\nalgorithm = "ef21"',
+        ),
+    ),
+    "sketches at the root": (
+        "cloud",
+        job(rounds=4, fogs=1, clients=2, cloud=ALL, fog=BOTH, more='exact = true\nalgorithm = "fetchsgd"'),
+    ),
+    "a fog that adds codes": (
+        "fog",
+        job(
+            rounds=4,
+            fogs=1,
+            clients=2,
+            cloud=f'{ALL}\nuplink = ["random_k(share=0.3)"]',
+            fog=f'{BOTH}\nuplink = ["random_k(share=0.3)"]',
+        ),
+    ),
+}
+"""Who dies at every commit, and what of."""
 
 POINTS = {
     "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),
@@ -89,6 +119,11 @@ async def as_without(made: Fleet, record: Record, text: str) -> None:
     lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
     assert (record.state, record.why) == ("finished", "")
     assert same(made.model(record), simulated(text).params), lines
+    said = check_audit_logs(made.folder, ["cloud", "fog", "client-0", "client-1"])
+    assert said["cloud"].count("job.submitted") == 1
+    assert "job.ended" in said["cloud"]
+    rounds = int(text.partition("rounds = ")[2].split()[0])
+    assert all(said[name].count("data.used") >= rounds for name in ("client-0", "client-1"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -114,6 +149,15 @@ def test_a_sender_that_dies_at_every_commit_remembers_what_was_lost(victim: str,
     async def work() -> None:
         async with fleet(tmp_path) as made:
             await killed_until_done(made, victim, after, STAGED)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("what", REMEMBERING)
+def test_what_adds_up_over_rounds_survives(what: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            await killed_until_done(made, REMEMBERING[what][0], True, REMEMBERING[what][1])
 
     asyncio.run(work())
 
@@ -164,5 +208,35 @@ def test_everything_dies_at_once_and_comes_back(tmp_path: Path) -> None:
                 made.start(name)
             record = await made.finish(record)
             await as_without(made, record, TEXT)
+
+    asyncio.run(work())
+
+
+def test_what_a_sender_remembers_is_its_own_also_below_another_fog(tmp_path: Path) -> None:
+    """The movement of its only device is how often it has sent one, and adds up over the rounds."""
+    rounds = 40
+    text = job(
+        rounds=rounds,
+        fogs=2,
+        clients=2,
+        cloud='quorum = 1\ncohort = 1\ndeadline = "3s"',
+        fog='quorum = 1\nuplink = ["small:Counts"]',
+        task="size = 100",
+    ).replace("small:task", "small:numbers")
+
+    async def work() -> None:
+        async with fleet(tmp_path, fogs=2, devices=0) as made:
+            await made.add("client-0", "device", [made.parent_address(name) for name in ("fog-0", "fog-1")])
+            made.start("client-0")
+            record = await made.submit(text, planned=False)
+            await made.rounds(record, 3)
+            made.kill("fog-0")
+            made.kill("client-0")
+            made.start("client-0")
+            record = await made.finish(record)
+            assert (record.state, record.done) == ("finished", rounds)
+            counted = rounds - record.lost
+            assert "is connected to fog-1" in made.log("client-0")
+            assert made.model(record).vector.min() >= counted * (counted + 1) / 2  # Begun anew, it is less.
 
     asyncio.run(work())

@@ -99,23 +99,33 @@ def test_the_models_noise_is_that_of_a_few_nodes(runner: asyncio.Runner, cluster
     assert (one - again).std() == pytest.approx(CLIP * (2 * (2 / 3 + 1)) ** 0.5 / 2, rel=0.06)
 
 
+async def survives(folder: Path, victim: str, after: bool, text: str) -> np.ndarray:
+    """The noise in the model of a job in which a node was killed where it computes for the second time."""
+    where = "fogline.network.node.computing:Computation.carry_out"
+    async with fleet(folder) as made:
+        made.kill(victim)
+        made.start(victim, call=(where, 2, after))
+        record = await made.submit(text)
+        await made.died(victim)
+        made.start(victim)
+        record = await made.finish(record)
+        assert record.state == "finished"
+        return made.model(record).vector - simulated(text.replace("noise = 1.0", "noise = 0.0"), 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("victim", "after"), [("cloud", False), ("cloud", True), ("fog", True)])
 def test_a_node_that_dies_where_it_adds_noise_adds_it_once(victim: str, after: bool, tmp_path: Path) -> None:
     at = f'at = "{victim}"'
     whole = text(1.0, 1, at, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2")
-    where = "fogline.network.node.computing:Computation.carry_out"
+    left = asyncio.run(survives(tmp_path, victim, after, whole))
+    assert left.std() == pytest.approx(CLIP * ROUNDS**0.5 / 2, rel=0.05)
 
-    async def work() -> None:
-        async with fleet(tmp_path) as made:
-            made.kill(victim)
-            made.start(victim, call=(where, 2, after))
-            record = await made.submit(whole)
-            await made.died(victim)
-            made.start(victim)
-            record = await made.finish(record)
-            assert (record.state, record.why) == ("finished", "")
-            left = made.model(record).vector - simulated(whole.replace("noise = 1.0", "noise = 0.0"), 2)
-            assert left.std() == pytest.approx(CLIP * ROUNDS**0.5 / 2, rel=0.05)
 
-    asyncio.run(work())
+@pytest.mark.slow
+def test_a_cloud_that_dies_goes_on_in_its_tree_of_noise(tmp_path: Path) -> None:
+    """It is the turn of both devices in the second of two rounds, so that four leaves are one node in the end."""
+    turns = 'policy = "rotation"\npolicy_parameters = { period = 2 }'
+    whole = text(1.0, 1, 'mechanism = "ftrl"', clients=2, fog=turns).replace(f"rounds = {ROUNDS}", "rounds = 4")
+    left = asyncio.run(survives(tmp_path, "cloud", True, whole))
+    assert left.std() == pytest.approx(CLIP * (4 / 7) ** 0.5 / 2, rel=0.05)

@@ -108,3 +108,26 @@ def test_clock_books_and_wire_agree_to_a_hundredth(tmp_path: Path, monkeypatch: 
     assert row["up/cloud"] < wire.up < 1.01 * row["up/cloud"]
     assert books["down"] == pytest.approx(row["down/cloud"], rel=0.001)  # Without receipts.
     assert row["down/cloud"] < wire.down < 1.01 * row["down/cloud"]
+
+
+def test_over_a_fog_that_merges_the_sum_of_codes_is_as_long_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is added on real nodes as in the simulation, to the bit."""
+    code = 'uplink = ["subspace(share=0.05)"]'
+    text = job(rounds=ROUNDS, fogs=1, clients=CLIENTS, cloud=code, fog=code, task=f"size = {SIZE}")
+    text = text.replace("small:task", "small:noise")
+    books = books_of(monkeypatch, least=SIZE // 40)
+
+    async def work() -> np.ndarray:
+        async with cluster(tmp_path, fogs=1, devices=CLIENTS) as made:
+            return made.model(await made.finish(await made.submit(text))).vector
+
+    model = asyncio.run(work())
+    described = parse_job(text).model_copy(update={"engine": "loop", "processes": 0})
+    simulated = run(described, noise(CLIENTS, SIZE), progress=False)
+    row, numbers = simulated.history[-1], 0.05 * SIZE * 4 * ROUNDS
+    assert np.array_equal(model, simulated.params.vector)
+    assert numbers < row["up/cloud"] < 1.01 * numbers
+    assert CLIENTS * numbers < row["up/fog"] < 1.01 * CLIENTS * numbers
+    assert books["up"] == pytest.approx(row["up/cloud"] + row["up/fog"], rel=0.01)

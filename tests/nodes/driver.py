@@ -40,6 +40,7 @@ class Driver:
         minimum: of its role.
         named_buffer: that the job names.
         policy, presence, sift: given to it.
+        learned_deadline: whether its tier's is ``auto``; ``deadline`` is the most then.
         tier: of its tier.
     """
 
@@ -50,7 +51,7 @@ class Driver:
         rounds: int = 3,
         parent: str | None = None,
         deadline: float = 100.0,
-        buffer: int = 2,
+        buffer: int | None = 2,
         group_models: bool = False,
         private: bool = False,
         join_window: float = 0.0,
@@ -60,12 +61,13 @@ class Driver:
         policy: Selection | None = None,
         presence: Any = None,
         sift: Any = None,
+        learned_deadline: bool = False,
         **tier: Any,
     ) -> None:
         self.role = AggregatorRole(
             "me",
             parent,
-            Tier(buffer=named_buffer, **tier),
+            Tier(buffer=named_buffer, deadline="auto" if learned_deadline else None, **tier),
             AlgorithmTraits(mode, buffer, group_models, private=private),
             rounds,
             deadline,
@@ -117,12 +119,19 @@ class Driver:
         return self.hear("up", Work(task, model, round=task))
 
     def answer(
-        self, child: str, task: int | None = None, after: float = 0.0, failure: str | None = None, devices: int = 1
+        self,
+        child: str,
+        task: int | None = None,
+        after: float = 0.0,
+        failure: str | None = None,
+        devices: int = 1,
+        training: float | None = None,
     ) -> Driver:
         """A child answers its open request, or the one named."""
         task = self.node.ledger.busy[child] if task is None else task
         update = None if failure else update_key("me", task)
-        return self.hear(child, Report(task, update, samples=10, devices=devices, failure=failure), after)
+        report = Report(task, update, samples=10, devices=devices, failure=failure, training=training)
+        return self.hear(child, report, after)
 
     def fire(self, timer: str, after: float = 0.0) -> Driver:
         """A timer goes off."""
@@ -146,6 +155,11 @@ class Driver:
     def asked(self) -> list[str]:
         """Children asked after the last event, in order."""
         return [send.to for send in self.of(Send) if isinstance(send.message, Work)]
+
+    @property
+    def efforts(self) -> dict[str, float]:
+        """How much work was asked for after the last event, by child."""
+        return {send.to: send.message.effort for send in self.of(Send) if isinstance(send.message, Work)}
 
     @property
     def receipts(self) -> dict[str, bool]:

@@ -9,6 +9,7 @@ import pytest
 from fogline.jobs import Mode
 from fogline.nodes.effects import Move
 from fogline.nodes.ledger import AcceptedUpdate
+from fogline.nodes.policies.rotation import Rotation, turn_of
 from tests.nodes.driver import Driver
 
 DEADLINE = 100.0
@@ -51,6 +52,27 @@ def test_a_round_waits_for_those_it_needs_and_is_abandoned_at_its_deadline(
     assert wait(root, DEADLINE).counts == ["abandoned"]
     assert root.whys == [why]
     assert len(root.join("c").asked) == (1 if mode == "ring" else 3)
+
+
+TURNS = [next(f"d{i}" for i in range(100) if turn_of(f"d{i}", 3) == turn) for turn in range(3)]
+"""A child for each turn."""
+
+
+def test_a_turn_that_nobody_has_takes_no_time() -> None:
+    root = Driver(rounds=4, quorum=1, policy=Rotation(period=3)).start(TURNS[0], TURNS[2])
+    root.answer(TURNS[0])
+    assert (root.moved, root.asked, root.counts) == (True, [], [])
+    assert root.fire("open/0").counts == ["abandoned"]
+    assert root.whys == ["nobody could be asked"]
+    assert root.asked == [TURNS[2]]
+    assert root.now == 0.0
+
+
+def test_a_child_that_is_away_is_waited_for_in_its_turn() -> None:
+    root = Driver(rounds=4, quorum=1, policy=Rotation(period=3)).start(*TURNS).leave(TURNS[1])
+    root.answer(TURNS[0])
+    assert root.fire("open/0", after=1.0).counts == []
+    assert root.join(TURNS[1]).asked == [TURNS[1]]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async", "semi-async"])

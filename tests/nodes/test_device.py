@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fogline.nodes import Device
 from fogline.nodes.effects import Count, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Received, Started, StepComputed, TimerFired, Trained
-from fogline.nodes.messages import Receipt, Report, Step, Stop, Work, step_key
+from fogline.nodes.messages import Kind, Receipt, Report, Step, Stop, Work, step_key
 
 
 def ask(device: Device, task: int) -> list[object]:
@@ -20,10 +22,14 @@ def done(device: Device, task: int, now: float = 1.0) -> list[object]:
     return list(device.handle(Trained(task, f"fog#{task}", 10), now))
 
 
+def told(task: int, training: float = 1.0) -> Report:
+    return Report(task, f"fog#{task}", 10, training=training)
+
+
 def test_it_trains_reports_and_forgets_with_the_receipt() -> None:
     device = Device("d", "fog")
     assert Train(0, "fog@0", "fog#0", 0) in ask(device, 0)
-    assert sends(done(device, 0)) == [Report(0, "fog#0", 10)]
+    assert sends(done(device, 0)) == [told(0)]
     assert not device.idle
     assert Forget(("fog#0",)) in device.handle(Received("fog", Receipt(0, accepted=True)), 2.0)
     assert device.idle
@@ -44,6 +50,22 @@ def test_only_its_parent_may_ask() -> None:
     assert not Device("d", "fog").handle(Received("stranger", Work(0, "fog@0", 0)), 0.0)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("kind", ["train", "query"])
+def test_each_machine_takes_what_is_for_it_alone(beside: bool, kind: Kind) -> None:
+    """Beside the training nothing is masked or counted: a parent that asks there for an update gets none."""
+    device = Device("d", "fog", beside=beside)
+    effects = list(device.handle(Received("fog", Work(0, "fog@0", 0, kind, "label_counts")), 0.0))
+    if beside == (kind == "query"):
+        assert not sends(effects)
+        assert not device.idle
+    else:
+        (report,) = sends(effects)
+        assert isinstance(report, Report)
+        assert (report.update, device.idle) == (None, True)
+        assert f"it was asked to {kind} where" in (report.failure or "")
+
+
 def test_copies_and_older_requests_change_nothing() -> None:
     device = Device("d", "fog")
     ask(device, 3)
@@ -57,7 +79,7 @@ def test_newer_work_supersedes_training_and_is_counted() -> None:
     effects = ask(device, 1)
     assert Count("superseded", "d") in effects
     assert done(device, 0) == [Forget(("fog#0",))]
-    assert sends(done(device, 1)) == [Report(1, "fog#1", 10)]
+    assert sends(done(device, 1)) == [told(1)]
 
 
 def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
@@ -65,15 +87,15 @@ def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
     ask(device, 0)
     done(device, 0)
     ask(device, 1)
-    assert sends(list(device.handle(TimerFired("retry"), 2.0))) == [Report(0, "fog#0", 10)]
-    assert sends(done(device, 1)) == [Report(0, "fog#0", 10), Report(1, "fog#1", 10)]
+    assert sends(list(device.handle(TimerFired("retry"), 2.0))) == [told(0)]
+    assert sends(done(device, 1)) == [told(0), told(1)]
 
 
 def test_asked_again_it_sends_its_report_again() -> None:
     device = Device("d", "fog")
     ask(device, 0)
     done(device, 0)
-    assert sends(ask(device, 0)) == [Report(0, "fog#0", 10)]
+    assert sends(ask(device, 0)) == [told(0)]
 
 
 def test_asked_again_it_sends_its_step_of_an_exchange_again() -> None:
@@ -103,7 +125,7 @@ def test_after_a_crash_it_goes_on() -> None:
         again.apply(record)
     assert again.keys() == {"fog#0", "fog@0"}
     effects = list(again.handle(Started(), 9.0))
-    assert sends(effects) == [Report(0, "fog#0", 10)]
+    assert sends(effects) == [told(0)]
     assert Train(1, "fog@0", "fog#1", 0) in effects
 
 

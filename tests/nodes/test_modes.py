@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fogline.nodes.effects import Move
 from tests.nodes.driver import Driver
 
@@ -63,6 +65,35 @@ def test_a_newcomer_fills_an_async_cohort() -> None:
 def test_a_buffer_is_not_larger_than_what_trains_at_once() -> None:
     root = Driver("async", buffer=10, cohort=1.0).start("a", "b").answer("a")
     assert root.answer("b").moved
+
+
+@pytest.mark.parametrize(("children", "buffer"), [(1, 1), (3, 2), (20, 6), (50, 10)])
+def test_a_buffer_that_nobody_names_follows_the_children_that_train_at_once(children: int, buffer: int) -> None:
+    root = Driver("async", buffer=None).start(*(f"c{i}" for i in range(children)))
+    answers = 0
+    while not root.moved:
+        root.answer(f"c{answers}")
+        answers += 1
+    assert answers == buffer
+
+
+def test_an_update_beyond_the_cap_can_weigh_as_one_of_that_age_and_is_counted() -> None:
+    root = Driver("async", buffer=1, cohort=2, rounds=9, staleness_cap=2, stale="clip").start("a", "b")
+    root.answer("a").answer("a")
+    slow = root.node.ledger.busy["b"]
+    assert not root.answer("a").counts
+    root.answer("b", task=slow)
+    assert root.counts == ["clipped"]
+    assert root.folded == [("b", 2)]
+
+
+def test_a_fog_whose_devices_are_gone_moves_by_what_it_has_when_its_time_is_up() -> None:
+    fog = Driver("async", buffer=None, rounds=1, parent="up", quorum=0.3).start(*"abcdefghij").work(0)
+    fog.answer("a", after=50.0)
+    assert not fog.moved
+    fog.fire("deadline/0", after=50.0)
+    assert fog.folded == [("a", 0)]
+    assert fog.reports
 
 
 def test_semi_async_lanes_go_at_their_own_pace() -> None:

@@ -351,6 +351,7 @@ def test_every_policy_has_a_name_and_a_line_for_people() -> None:
         "power_of_choice",
         "rotation",
         "tifl",
+        "timelyfl",
         "weighted",
     ]
     assert all(POLICIES.summary(name) and policy.__doc__ for name, policy in POLICIES.items())

@@ -80,6 +80,15 @@ def test_a_run_that_goes_on_adds_the_noise_of_one_that_never_stopped(tree: Tree,
     assert np.array_equal(moved(whole), moved(resumed))
 
 
+@pytest.mark.parametrize("tree", [STAR, FOGS], ids=["star", "fogs that merge"])
+def test_who_lengthens_its_movement_is_refused_and_counted_where_the_clip_adapts(tree: Tree) -> None:
+    settings: dict[str, Any] = {"privacy": {"clip": 0.01, "noise": 0.01, "quantile": 0.5}, "rounds": 2}
+    honest = simulate(numbers(SIZE, 12), tree, **settings)
+    lied = simulate(numbers(SIZE, 12), tree, attack={"name": "sign_flip(scale=1000)", "malicious": 1}, **settings)
+    assert [row["refused"] for row in lied.history] == [1, 2]
+    assert np.linalg.norm(moved(lied)) < 1.01 * np.linalg.norm(moved(honest))
+
+
 def test_the_clip_that_holds_next_stands_in_every_row() -> None:
     result = simulate(numbers(SIZE, 12), rounds=3, privacy={"clip": 1e-3, "quantile": 0.5, "noise": 0.1})
     clips = [row["clip"] for row in result.history]

@@ -14,13 +14,15 @@ import safetensors.numpy
 import fogline
 from benchmarks.network.synthetic import task as numbers
 from fogline import CodeError, JobError, Tier, Tree
+from fogline.algorithms import Algorithm, make
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
-from fogline.params import State
-from fogline.stages import LinkContext, Named, Stage
+from fogline.params import State, Vector
+from fogline.stages import Extent, LinkContext, Named, Stage
 from fogline.stages.clip import Clip
 from fogline.stages.int8 import Int8
-from tests.toy import ToyTask
+from fogline.stages.placed_code import PlacedCode
+from tests.toy import ToyTask, toy_data
 
 SIZE = 100_000
 BLOCKS = -(-SIZE // 256)
@@ -104,6 +106,35 @@ def test_under_secure_aggregation_linear_codes_stand_and_others_do_not() -> None
         simulate(tree=Tree(cloud=Tier(uplink=["stc"], exchange="secagg")))
 
 
+def test_masks_cover_the_short_vector_and_every_aggregator_decodes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, decoded, decode = "random_k(share=0.1, feedback=false)", list[int](), PlacedCode.decode
+
+    def counted(self: PlacedCode, parts: Named, extent: Extent) -> Vector:
+        decoded.append(extent.count)
+        return decode(self, parts, extent)
+
+    monkeypatch.setattr(PlacedCode, "decode", counted)
+    task = numbers(20_000, 8)
+    plain, masked = (
+        simulate(task, rounds=2, tree=Tree(cloud=Tier(uplink=up, exchange="secagg(weight=100.0)")))
+        for up in ([], [code])
+    )
+    assert len(decoded) == 2 * 2  # The last step is worked twice: before a round counts, and for its result.
+    off, of = (run.history[-1]["up/cloud"] - 2 * 8 * 4 * size for run, size in ((masked, 2_000), (plain, 20_000)))
+    assert 0 < off < of + 2 * 8 * 500  # Beside four bytes a number: keys, shares and, once more, what the code is.
+    decoded.clear()
+    simulate(task, rounds=2, tree=Tree(cloud=Tier(uplink=[code]), fog=Tier(count=3, uplink=[code])))
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("mode", ["semi-async", "async"])
+def test_masked_codes_need_no_synchronous_rounds(mode: str) -> None:
+    secure: dict[str, Any] = {"mode": mode, "exchange": "secagg(bits=64, clip=8.0)", "uplink": ["random_k(share=0.5)"]}
+    more = {"cohort": 9, "buffer": 3} if mode == "async" else {"speed_classes": 2}
+    found = simulate(ToyTask(toy_data(9)), rounds=6, tree=Tree(cloud=Tier(**more, **secure)))
+    assert found.counts.get("abandoned", 0) == found.counts.get("failed", 0) == 0
+
+
 def test_the_numbers_really_go_through() -> None:
     plain, clipped = simulate(rounds=1), simulate(rounds=1, tree=star("clip(norm=0.01)"))
     trained = ToyTask().spec.trainable
@@ -113,21 +144,25 @@ def test_the_numbers_really_go_through() -> None:
     assert np.array_equal(clipped.params.vector[trained:], plain.params.vector[trained:])  # Buffers go as they are.
 
 
+EVERYBODY = make("fedbuff", buffer=10)
+"""A move has the updates of as many as a round of the others."""
+
+
 @pytest.mark.parametrize(
     ("algorithm", "up", "down"),
     [
         ("fedavg", "sign", "int8"),
         ("fedavg", "drive", "fp16"),
         ("scaffold", "eden", "bf16"),
-        ("fedbuff", "int4", "int8"),
+        (EVERYBODY, "int4", "int8"),
         ("fedavg", "top_k(share=0.1)", "int8"),
         ("scaffold", "stc(share=0.2)", "int8"),
-        ("fedbuff", "random_k(share=0.3)", "int8"),
+        (EVERYBODY, "random_k(share=0.3)", "int8"),
         ("fedavg", "subspace(share=0.3)", "int8"),
         ("scaffold", "powersgd", "int8"),
     ],
 )
-def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str, up: str, down: str) -> None:
+def test_few_bits_learn_nearly_what_all_bits_do(algorithm: str | Algorithm, up: str, down: str) -> None:
     plain = simulate(rounds=15, algorithm=algorithm)
     coded = simulate(rounds=15, algorithm=algorithm, tree=star(up, downlink=(down,)))
     assert not np.array_equal(coded.params.vector, plain.params.vector)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from fogline.jobs import Job, Tier, Tree
+from fogline.jobs import Job, JobError, Tier, Tree
 from fogline.monitoring.result import Result
 from fogline.simulation.run import run
 from tests.toy import ToyTask
@@ -83,3 +83,53 @@ def test_who_waits_for_the_morning_does_not_run_out_of_rounds() -> None:
     result = run_toy(Tree(), {"speed": takes(10.0), "availability": {"hourly": hours}}, rounds=20)
     assert result.counts["abandoned"] < 13
     assert len(result.history) > 7
+
+
+UNEQUAL = {"tables": [{"speed": [*(takes(10.0) for _ in range(7)), takes(100.0)]}]}
+"""Some devices train ten times longer than the others."""
+
+
+def test_whoever_does_what_it_has_time_for_keeps_no_round_waiting() -> None:
+    steps = {"local": {"batch_size": 2}}  # Ten of them.
+    whole = run_toy(Tree(), UNEQUAL, **steps)
+    partial = run_toy(Tree(cloud=Tier(policy="timelyfl")), UNEQUAL, **steps)
+    assert whole.history[-1]["seconds"] > 1000
+    assert partial.history[-1]["seconds"] < 400
+    assert all(row["updates"] == 12 for row in partial.history)
+    assert partial.history[-1]["steps"] < whole.history[-1]["steps"]
+    assert partial.metrics["loss"] < whole.history[0]["loss"]
+
+
+def test_a_learned_deadline_holds_on_every_tier() -> None:
+    """One device below each fog is slow."""
+    tree = Tree(cloud=Tier(), fog=Tier(count=2, deadline="auto", over_selection="auto", cohort=4), assign="blocks")
+    result = run_toy(tree, UNEQUAL)
+    ends = [row["seconds"] for row in result.history]
+    assert ends[0] > 100  # Nothing is known yet.
+    assert ends[-1] - ends[-5] < 80
+    assert result.counts["late"] + result.counts["surplus"] + result.counts["superseded"] > 0
+
+
+@pytest.mark.parametrize(
+    ("tree", "more", "said"),
+    [
+        (Tree(cloud=Tier(policy="timelyfl"), fog=Tier(count=2)), {}, "the children are no devices; set it for fog"),
+        (
+            Tree(cloud=Tier(policy="timelyfl")),
+            {"algorithm": {"name": "scaffnew"}},
+            "and so does Scaffnew",
+        ),
+        (Tree(cloud=Tier(policy="timelyfl")), {"privacy": {}}, "set it to 'uniform' or 'rotation'"),
+        (Tree(cloud=Tier(deadline="auto")), {"privacy": {}}, "no noise is on that; give numbers"),
+    ],
+)
+def test_what_devices_do_and_how_long_they_are_waited_for_is_refused_where_it_makes_no_sense(
+    tree: Tree, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(JobError, match=said):
+        run_toy(tree, {}, **more)
+
+
+def test_a_learned_deadline_and_an_exchange_do_not_go_together() -> None:
+    with pytest.raises(JobError, match=r'deadline is "auto".*give seconds'):
+        Tier(deadline="auto", exchange="secagg")

@@ -173,12 +173,33 @@ def test_a_wrong_judge_is_named_with_its_device() -> None:
         simulate(algorithm=method, rounds=1)
 
 
+def test_a_device_whose_judged_weights_are_not_finite_is_left_out_and_the_run_goes_on() -> None:
+    """Its data may have led there, as they may in training."""
+
+    class Rises(FedAvg):
+        def judge(self, device: DeviceContext) -> Vector:
+            model: Vector = device.model
+            return model / np.float32(device.client != "client-00")
+
+    with np.errstate(all="ignore"):
+        result = simulate(algorithm=Rises(), rounds=2)
+    assert result.devices is not None
+    assert result.devices.count == 11
+    (why,) = [why for what, why in result.reasons.items() if what == "not judged"]
+    assert "Rises.judge gives a model in which" in why
+
+
 WRONG_TASKS: dict[str, tuple[str, Any, str]] = {
     "a name that there is not": ("metrics", lambda sums: {"accuracy": sums["hits"]}, "raised KeyError: 'hits'"),
     "no headline": ("metrics", lambda sums: {"loss": 1.0}, "is wrong: it gives no 'accuracy', which is the headline"),
     "a text": ("metrics", lambda sums: {"accuracy": "n/a"}, "is wrong: it gives a str as 'accuracy'; it must give"),
     "a list": ("evaluate", lambda sums: list(sums), "is wrong: it gives a list; it must give a dictionary"),
     "an array": ("evaluate", lambda sums: sums | {"loss": np.ones(1)}, "is wrong: it gives a ndarray as 'loss'"),
+    "fewer than none": (
+        "evaluate",
+        lambda sums: sums | {"count": -3},
+        "is wrong: it gives -3 as 'count', which is of examples; it must be 0 or more",
+    ),
     "too large": (
         "evaluate",
         lambda sums: sums | {"loss": 10**400},

@@ -28,6 +28,7 @@ VARIANTS = (
     "top_k(share=0.2)",
     "stc(share=0.04)",
     "random_k(share=0.3)",
+    "ef21('qsgd(levels=127)')",
 )
 """Stages with other parameters than they have by default."""
 TEXTS = sorted({*STAGES, *VARIANTS})
@@ -69,7 +70,8 @@ def through(stage: Stage, vector: np.ndarray, seed: int = 0, state: Named | None
 def test_sizes_are_exact_and_come_back(
     tmp_path_factory: pytest.TempPathFactory, text: str, vector: np.ndarray, counts: int
 ) -> None:
-    update: Named = {"delta": vector, "a/b": vector[: vector.size // 2], "n": np.arange(counts)}
+    half = vector[: vector.size // 2]
+    update: Named = {"delta": vector, "a/b": half, "codes/delta": half, "plain/delta": half, "n": np.arange(counts)}
     sent, path = pipeline((text,)).fitted(MODEL), tmp_path_factory.getbasetemp() / "sent"
     encoded, _ = sent.send(update, {}, LinkContext(3))
     write_arrays(path, encoded)
@@ -101,7 +103,7 @@ def test_errors_keep_to_their_bound(text: str) -> None:
 def test_the_size_of_numbers_does_not_matter(text: str, size: float) -> None:
     stage, vector = made(text), (size * shapes(3000)["normal"]).astype(np.float32)
     off = through(stage, vector) / size - vector.astype(np.float64) / size
-    assert off @ off <= 1.1 * stage.error(3000) * 3000 * 1.1
+    assert off @ off <= 1.1 * stage.error(3000) * 3000 * 1.1 + 1e-9
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if made(text).unbiased and not made(text).remembers])

@@ -10,13 +10,22 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.sweep import Scratch, bound, magnitude
-from fogline.aggregation.update import NO_COUNTERS, Folded, Partial, Sum, UnusableUpdateError, Update
+from fogline.aggregation.update import (
+    DOUBLE,
+    NO_COUNTERS,
+    Folded,
+    Partial,
+    Sum,
+    UnusableUpdateError,
+    Update,
+    float_type,
+)
 from fogline.aggregation.weights import Weight, fault, is_per_number, largest, plus
 from fogline.params import Counters
 
@@ -42,6 +51,8 @@ class Fold(ABC):
 
     unit: float = 1.0
     """What one stands for in a sum."""
+    adds_codes: ClassVar[bool] = False
+    """Whether it adds numbers as they are, so that it may add those of a linear code."""
 
     def __init__(self) -> None:
         self.clear()
@@ -147,7 +158,7 @@ class SumFold(Fold):
             )
         self._enter(terms, update.counters, update.count)
         for name, vector in vectors.items():
-            if vector.dtype == np.float64:
+            if float_type(vector) is DOUBLE:
                 self.double.add(name)
 
     def merge(self, partial: Partial, scale: float = 1.0) -> None:

@@ -6,16 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.fold import SumFold
 from fogline.aggregation.sweep import sweep
-from fogline.aggregation.update import Folded, Partial, UnusableUpdateError, Update
+from fogline.aggregation.update import DOUBLE, SINGLE, Folded, Partial, UnusableUpdateError, Update, float_type
 
-SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
 TINY = 1 << 14
@@ -25,11 +24,13 @@ TOGETHER = 64
 
 
 class MeanFold(SumFold):
-    """Adds in float32 (float64 where the vectors are).
+    """Adds in float32 (float64 where the vectors are, or are integers of more than 16 bits).
 
     Fed in canonical order, it gives the same bits every time. Another order, or another tree, changes the
     result by rounding only; where that is too much, take :class:`fogline.aggregation.ExactFold`.
     """
+
+    adds_codes: ClassVar[bool] = True
 
     def take_all(self, values: Sequence[tuple[Update | Partial, float]], refused: Callable[[int, str], None]) -> None:
         if len(values) == 1:  # As they come from training.
@@ -126,7 +127,7 @@ class MeanFold(SumFold):
                 )
 
     def limit(self, vector: npt.NDArray[Any]) -> float:
-        return LARGEST.get(vector.dtype, LARGEST[SINGLE])
+        return LARGEST[float_type(vector)]
 
     def product(self, vector: npt.NDArray[Any], factors: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.multiply(vector, factors).astype(float_type(vector), copy=False)
@@ -156,8 +157,3 @@ class MeanFold(SumFold):
             np.add(part, product, out=part)
 
         sweep(vector.size, work)
-
-
-def float_type(vector: npt.NDArray[Any]) -> np.dtype[np.floating[Any]]:
-    """The type a vector is summed in: float64 stays, everything else is float32."""
-    return DOUBLE if vector.dtype == DOUBLE else SINGLE

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation.geometry import Geometry, Matrix, WrongRuleError
-from fogline.aggregation.mean import DOUBLE, SINGLE
 from fogline.aggregation.products import add_products, mirrored
 from fogline.aggregation.sweep import blocks, sweep
+from fogline.aggregation.update import DOUBLE, SINGLE, float_type
 from fogline.params import Vector
 
 Combine = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], Vector]
@@ -23,6 +23,8 @@ PRODUCTS = 1 << 17
 """Numbers of a block of which inner products are taken, over all updates."""
 PARTS = 16
 """Inner products are summed in so many parts of the columns, and these in order, so that threads change no bit."""
+SHORT = 1 << 13
+"""Numbers of one update whose squares are added up together: few enough for OpenBLAS to start no threads for them."""
 STRIP = 1 << 14
 """Columns that are mixed at once: those of two updates stay in the processor's cache."""
 HEAD = 1 << 12
@@ -44,7 +46,7 @@ class UpdateRows:
     ) -> None:
         self.vectors, self.weights, self.children = vectors, weights, children
         self.size = size
-        self.kind = DOUBLE if any(vector.dtype == DOUBLE for vector, _ in vectors) else SINGLE
+        self.kind = DOUBLE if any(float_type(vector) is DOUBLE for vector, _ in vectors) else SINGLE
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -95,9 +97,13 @@ class UpdateRows:
         length = max(1, -(-self.size // PARTS))
 
         def work(part: slice, _: int) -> None:
-            for strip in blocks(part.stop - part.start, STRIP):
-                table = self.block(slice(part.start + strip.start, part.start + strip.stop), DOUBLE)
-                sums[part.start // length] += np.einsum("ij,ij->i", table, table)
+            room = np.empty(SHORT)
+            for strip in blocks(part.stop - part.start, SHORT):
+                some = slice(part.start + strip.start, part.start + strip.stop)
+                own = room[: strip.stop - strip.start]
+                for place, (vector, scale) in enumerate(self.vectors):
+                    np.multiply(vector[some], scale, out=own)
+                    sums[part.start // length, place] += np.dot(own, own)
 
         sweep(self.size, work, length)
         return sums.sum(axis=0)

@@ -5,7 +5,8 @@ Updates and partials turn into flat dictionaries of arrays and back, for safeten
 - update: ``vector/NAME``, ``weight/NAME``, ``counters``, ``count``, and ``ranges`` where it is of a smaller model;
 - partial: ``sum/NAME``, ``weight/NAME``, ``double/NAME``, ``counters``, ``count``, ``partial``.
 
-A weight for each number is ``weights/NAME``, in place of ``weight/NAME``.
+A weight for each number is ``weights/NAME``, in place of ``weight/NAME``. Where the vectors are the numbers of a linear
+code, ``code`` is what it takes beside them to decode it; that goes over no link in this form.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ Arrays = dict[str, npt.NDArray[Any]]
 Sum = npt.NDArray[np.floating[Any] | np.int64]
 """A sum of weighted vectors, (n,): floating point, or fixed point under the exact fold."""
 
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def float_type(vector: npt.NDArray[Any]) -> np.dtype[np.floating[Any]]:
+    """The type that a vector is summed in: float64 for float64 and for integers of more than 16 bits, which float32
+    does not hold exactly; else float32."""
+    kind = vector.dtype
+    return DOUBLE if kind == DOUBLE or (kind.kind in "iu" and kind.itemsize > 2) else SINGLE
+
 
 class UnusableUpdateError(ValueError):
     """An update that must not enter an aggregate: not finite, of a wrong shape, or too large for the exact fold."""
@@ -53,6 +63,8 @@ class Update:
             who made the vector has looked already. They never travel: a node believes its own only.
         child: who sent it, where its aggregator has a rule that may ask. It never travels either.
         ranges: the numbers of the model that its vectors are of, where they are of a smaller one; None: of all.
+        code: what the sum of such vectors is decoded by, where they are the numbers of a linear code; empty: they are
+            what they are.
     """
 
     vectors: dict[str, Vector]
@@ -62,16 +74,17 @@ class Update:
     bounds: Mapping[str, float] = field(default_factory=lambda: NO_BOUNDS)
     child: str = ""
     ranges: ModelRanges | None = None
+    code: bytes = b""
 
     @property
     def nbytes(self) -> int:
         """Bytes that its numbers take in transport, before any codec."""
         told = 0 if self.ranges is None else len(self.ranges.text)
-        return _nbytes(self.vectors, self.weights, self.counters) + told
+        return _nbytes(self.vectors, self.weights, self.counters) + told + len(self.code)
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
-        arrays = _join("vector", self.vectors, self.weights, self.counters, self.count)
+        arrays = _join("vector", self.vectors, self.weights, self.counters, self.count) | _coded(self.code)
         return arrays if self.ranges is None else arrays | {"ranges": self.ranges.to_array()}
 
     @classmethod
@@ -81,7 +94,7 @@ class Update:
         Raises:
             UnusableUpdateError: the arrays are not those of an update.
         """
-        made = cls(*_split("vector", arrays))
+        made = cls(*_split("vector", arrays), code=_code(arrays))
         if "ranges" in arrays:
             try:
                 made.ranges = ModelRanges.from_array(arrays["ranges"])
@@ -99,7 +112,8 @@ class Partial:
         weights: name to sum of weights.
         counters: largest value of each integer entry; the median one under a rule that needs all updates.
         count: device updates in it.
-        double: names whose vectors were float64; what an exact fold gives back has that type.
+        double: names whose vectors are summed in float64; what an exact fold gives back has that type.
+        code: as of an :class:`Update`.
     """
 
     sums: dict[str, Sum]
@@ -107,17 +121,18 @@ class Partial:
     counters: Counters
     count: int
     double: frozenset[str] = frozenset()
+    code: bytes = b""
 
     @property
     def nbytes(self) -> int:
         """Bytes that its numbers take in transport, before any codec."""
-        return _nbytes(self.sums, self.weights, self.counters)
+        return _nbytes(self.sums, self.weights, self.counters) + len(self.code)
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the sums are not copied."""
         one = np.ones(1, np.int64)
         marks = {"partial": one} | {f"double/{name}": one for name in sorted(self.double)}
-        return _join("sum", self.sums, self.weights, self.counters, self.count) | marks
+        return _join("sum", self.sums, self.weights, self.counters, self.count) | marks | _coded(self.code)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Partial:
@@ -127,7 +142,7 @@ class Partial:
             UnusableUpdateError: the arrays are not those of a partial result.
         """
         double = frozenset(key.removeprefix("double/") for key in arrays if key.startswith("double/"))
-        return cls(*_split("sum", arrays), double)
+        return cls(*_split("sum", arrays), double, _code(arrays))
 
 
 class MissingTermError(KeyError):
@@ -232,6 +247,14 @@ def _join(
 ) -> Arrays:
     arrays: Arrays = {f"{what}/{name}": vector for name, vector in vectors.items()}
     return arrays | weights_to_arrays(weights) | {"counters": counters, "count": np.array([count], np.int64)}
+
+
+def _coded(code: bytes) -> Arrays:
+    return {"code": np.frombuffer(code, np.uint8)} if code else {}
+
+
+def _code(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    return arrays["code"].tobytes() if "code" in arrays else b""
 
 
 def _split(

@@ -102,8 +102,9 @@ class Algorithm(LocalMethod, Parametrised):
     group_models: ClassVar[bool] = False
     """Whether a fog must form its own group's mean even when it makes one round per parent round (else its
     sum is merged upward as it is, which is exact)."""
-    buffer: ClassVar[int] = 1
-    """Asynchronous mode: reports per move, where the tier names no number."""
+    buffer: ClassVar[int | None] = 1
+    """Asynchronous mode: reports per move, where the tier names no number. None: three in ten of the children that
+    train at once, at least 2 and at most 10."""
     columnwise: ClassVar[bool] = True
     """Whether an aggregator's hooks treat every number for itself, so that a large model may be worked on in blocks.
     An heir that leaves them as they are is as its parent is; one that overrides any says it itself, or it is not so:
@@ -128,6 +129,9 @@ class Algorithm(LocalMethod, Parametrised):
     movement_only: ClassVar[bool] = True
     """Whether devices report the movement of the model and nothing beside it, so that a clip bounds all of it. An heir
     that overrides ``report`` says it itself, or it is not so."""
+    adds_changes: ClassVar[bool] = False
+    """Whether it adds up what devices send, which must be changes since their last messages: then a stage that makes
+    these stands on their uplink."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"

@@ -36,8 +36,10 @@ def check_method(method: type[Algorithm]) -> None:
     if method.mode not in get_args(Mode):
         raise ValueError(f"{method.__name__}.mode is {method.mode!r}; there are {', '.join(get_args(Mode))}")
     buffer = cast("object", method.buffer)  # Of a class that no type checker has seen.
-    if not (isinstance(buffer, int) and buffer > 0):
-        raise ValueError(f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more")
+    if buffer is not None and not (isinstance(buffer, int) and buffer > 0):
+        raise ValueError(
+            f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more, or None"
+        )
     _check_own_round(method)
     for kind in method.__mro__:
         if kind in Algorithm.__mro__:

@@ -14,6 +14,7 @@ from fogline.aggregation.weights import is_per_number
 from fogline.algorithms.group import Down
 from fogline.jobs import Job
 from fogline.jobs.planning import LocalPlan, assign
+from fogline.jobs.protection import protection_of
 from fogline.nodes.effects import Move
 from fogline.params import Counters, Params, Vector
 from fogline.simulation.values import LazyValue, Training
@@ -37,6 +38,8 @@ class SeenTraining:
     start: Vector
     """(floats,) the model that it got."""
     counters: Counters
+    clip: float | None = None
+    """That came with the model, where it changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +84,10 @@ class Tap(RunWitness):
         """What is in the next report of each aggregator."""
         self._model: Params
         self._kept: dict[tuple[str, int], int] = {}
+        protection = protection_of(job)
+        adapts = protection is not None and protection.privacy.quantile is not None
+        self._over_clip = {protection.tier_of(depth) for depth in protection.sums} if protection and adapts else set()
+        """Tiers that are sent movements over the clip of the round."""
 
     def begins(self, task: Task, shared: Params) -> None:
         """Note what the run begins with."""
@@ -93,12 +100,11 @@ class Tap(RunWitness):
         """Note whose training that is."""
         assert training.model is not None
         down: Down = training.model.result
-        one = SeenTraining(training.client, training.plan, down.vector, down.counters)
+        one = SeenTraining(training.client, training.plan, down.vector, down.counters, down.clip)
         self._under_way[self._homes[training.client]][training.order] = one
 
-    def folded(self, node: str, children: Sequence[str], value: LazyValue) -> None:
+    def folded(self, node: str, children: Sequence[str], value: LazyValue, result: Update | Partial) -> None:
         """Note what an aggregator got, and whose it is."""
-        result: Update | Partial = value.result
         if isinstance(value, Training):
             members = [self._under_way[node].pop(value.order)]
         elif children[0] == node:  # What an exchange with all that were asked has come to.
@@ -109,8 +115,12 @@ class Tap(RunWitness):
             members = [one for child in children for one in self._taken(child)]
         self._inside[node].extend(members)
         moved = _moved(result, self._movement)
-        if moved is not None:
-            self._keep(self._tiers[node], members, *moved)
+        if moved is None:
+            return
+        tier, (movement, weight) = self._tiers[node], moved
+        if tier in self._over_clip and members and members[0].clip is not None:
+            movement = movement * movement.dtype.type(members[0].clip)
+        self._keep(tier, members, movement, weight)
 
     def moved(self, move: Move, group: LazyValue) -> None:
         """Note how the model that is handed out has moved."""

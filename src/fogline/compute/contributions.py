@@ -4,6 +4,9 @@ A unit is a device or a site. Its movement is clipped to an L2 norm and rounded 
 exact fold adds up, so that a sum changes by no more than the clip where a unit gives nothing instead. Weights by
 examples would tell how many there are, and let one unit count for more than another: every unit weighs 1. What a method
 reports beside the movement would go past the clip: it is refused.
+
+Of a clip that adapts, not everybody knows what it is in a round. There a unit gives its movement over the clip, of a
+norm of at most 1, which whoever adds up can look at; who adds the noise multiplies the sum by the clip again.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from fogline.aggregation.exact import UNIT
 from fogline.jobs.protection import Protection
 from fogline.params import Vector
 from fogline.privacy.adaptive import WITHIN
-from fogline.privacy.clipping import bounded_on_grid, norm_of
+from fogline.privacy.clipping import BELOW, bounded_on_grid, norm_of, scaled
 from fogline.privacy.mechanisms import Integers
 
 COUNTED = "within"
@@ -50,6 +53,11 @@ class Contributions:
         """Names of the vectors in what a unit gives."""
         return frozenset((self.movement, COUNTED) if self._adapts else (self.movement,))
 
+    @property
+    def longest(self) -> float:
+        """The L2 norm that what a unit gives may have."""
+        return 1.0 if self._adapts else self.protection.privacy.clip
+
     def of(self, update: Update, clip: float | None, key: bytes) -> Update:
         """What a unit gives.
 
@@ -70,7 +78,7 @@ class Contributions:
         norm = norm_of((vector,))
         if not math.isfinite(norm):
             raise ContributionError(f"Its '{self.movement}' is not finite.")
-        given = self._with_noise(bounded_on_grid(vector, norm, limit, 1.0 / UNIT), limit, key)
+        given = self._with_noise(self._clipped(vector, norm, limit), limit, key)
         vectors = {self.movement: given}
         if self._adapts:
             vectors[COUNTED] = np.array([WITHIN if norm <= limit else -WITHIN], np.float32)
@@ -87,10 +95,11 @@ class Contributions:
             return "It has a weight other than 1, which is that of every unit."
         if self._adapts and not np.array_equal(np.abs(update.vectors[COUNTED]), [WITHIN]):
             return f"Its '{COUNTED}' is neither {WITHIN:g} nor {-WITHIN:g}, as that of every unit is."
-        if self._adapts or self.protection.local:
-            return None  # The clip of its round is not known here, or noise has made it longer.
-        if not norm_of((update.vectors[self.movement],)) <= self.protection.privacy.clip:
-            return f"Its '{self.movement}' is longer than the clip, {self.protection.privacy.clip:g}, or not finite."
+        if self.protection.local:
+            return None  # Noise has made it longer.
+        if not norm_of((update.vectors[self.movement],)) <= self.longest:
+            clip = " of its round" if self._adapts else f", {self.longest:g}"
+            return f"Its '{self.movement}' is longer than the clip{clip}, or not finite."
         return None
 
     def beside(self, update: Update) -> str | None:
@@ -107,6 +116,13 @@ class Contributions:
         if self._adapts:
             vectors[COUNTED] = np.full(1, np.nan, np.float32)
         return Update(vectors, dict.fromkeys(vectors, 1.0))
+
+    def _clipped(self, vector: Vector, norm: float, clip: float) -> Vector:
+        """The movement, within the clip, on the grid of sums."""
+        if not self._adapts:
+            return bounded_on_grid(vector, norm, clip, 1.0 / UNIT)
+        factor = BELOW / max(norm, clip)
+        return bounded_on_grid(scaled(vector, factor), norm * factor, self.longest, 1.0 / UNIT)
 
     def _with_noise(self, vector: Vector, clip: float, key: bytes) -> Vector:
         """The vector with the noise that the unit adds itself, if it does."""

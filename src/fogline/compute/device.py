@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -11,7 +12,7 @@ from fogline.aggregation.tally import SurveySums
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.contributions import ContributionError, Contributions
-from fogline.compute.effects import STATE, CarriedOut, CarryOut
+from fogline.compute.effects import PERSONAL, STATE, CarriedOut, CarryOut
 from fogline.compute.files import read_model, read_state, write, write_state
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import NONE
@@ -21,8 +22,11 @@ from fogline.compute.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import LocalPlan, Planner
 from fogline.nodes.effects import Examine, Train
 from fogline.nodes.events import Trained
-from fogline.params import State
+from fogline.params import Params, State
 from fogline.training.local import ClientJob
+
+WritePersonal = Callable[[Path, Params, Params, int], bool]
+"""Writes to a path what of a model, beside the common one, is the device's own after a round; whether anything is."""
 
 
 def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> ClientJob:
@@ -76,7 +80,7 @@ def carry_out(
     if not isinstance(effect, Train):
         raise ValueError(f"A device carries out no {type(effect).__name__}.")
     down = read_model(asked.reads[effect.model], stages=links.gets)
-    work = plan(client, effect.round, asked.earlier)
+    work = plan(client, effect.round, asked.earlier, effect.effort)
     local = read_state(asked.reads.get(STATE))
     done = given(run(client_job(client, down, work, local)), units, down, drawn_key)
     if done.update is None:
@@ -112,7 +116,9 @@ def given(done: LocalRound, units: Contributions | None, down: Down, draw: Draw)
     return msgspec.structs.replace(done, update=update, samples=0, loss=math.nan, loss_rms=math.nan)
 
 
-def examine(asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks) -> CarriedOut:
+def examine(
+    asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks, write_personal: WritePersonal | None = None
+) -> CarriedOut:
     """Judge the model that a file holds, or answer a query, and write the sums.
 
     Args:
@@ -120,6 +126,7 @@ def examine(asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks) 
         client: whose examples it has.
         examiner: answers for devices.
         links: the stages around it.
+        write_personal: writes what the device has of its own of the model that it judged, where its node wants that.
 
     Raises:
         CodeError: the code of the task, the method or the query is wrong.
@@ -130,10 +137,15 @@ def examine(asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks) 
         raise ValueError(f"A device is not asked {type(effect).__name__}.")
     stages = links.judges if effect.kind == "evaluate" else NONE  # With a query goes an empty model.
     down, local = read_model(asked.reads[effect.model], stages=stages), read_state(asked.reads.get(STATE))
-    question = Question(effect.kind, effect.round, effect.query)
+    question, made = Question(effect.kind, effect.round, effect.query), [effect.update]
+
+    def keep(own: Params, common: Params) -> None:
+        if write_personal is not None and PERSONAL in asked.writes:
+            made.extend([PERSONAL] if write_personal(Path(asked.writes[PERSONAL]), own, common, effect.round) else [])
+
     try:
-        sums = examiner.answer(question, client, down, local)
+        sums = examiner.answer(question, client, down, local, keep)
     except UnansweredError as error:
         return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=str(error)))
     write(asked.writes[effect.update], SurveySums.of(sums))
-    return CarriedOut((effect.update,), trained=Trained(effect.task, effect.update, 0))
+    return CarriedOut(tuple(made), trained=Trained(effect.task, effect.update, 0))

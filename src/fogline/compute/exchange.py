@@ -19,6 +19,7 @@ from fogline.exchanges.base import PROOF, SECRET, TRUST, Received
 from fogline.nodes.messages import Key
 from fogline.params.files import KINDS
 from fogline.privacy.identity import AgreementIdentity, stand_in
+from fogline.stages import StageError
 from fogline.training.hook_calls import a, read_only
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame
 
@@ -58,6 +59,10 @@ class Folds(Protocol):
         """A partial result as one update."""
         ...
 
+    def decoded(self, value: Update | Partial) -> Update | Partial:
+        """A value in no code."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
@@ -92,16 +97,18 @@ class Combined:
     """Children that are in it and have not reported."""
 
 
-def brought(value: Arrays, folds: Folds) -> Arrays:
+def brought(exchange: Exchange, value: Arrays, folds: Folds) -> Arrays:
     """What a child has made for its parent as an exchange takes it: as one update, also where an aggregator merged.
 
     Raises:
         ExchangeError: nothing can be folded of it.
     """
-    if "partial" not in value:
+    decodes = "code" in value and not exchange.adds_codes
+    if "partial" not in value and not decodes:
         return value
     try:
-        return folds.as_update(from_arrays(value)).to_arrays()
+        made = from_arrays(value)
+        return folds.as_update(folds.decoded(made) if decodes else made).to_arrays()
     except UnusableUpdateError as error:
         raise ExchangeError(f"What this node has merged cannot be brought: {error}") from error
 
@@ -199,6 +206,10 @@ def combined(exchange: Exchange, state: Arrays, payloads: Mapping[str, Arrays], 
     if not isinstance(result, Update | Partial):
         raise _wrong(exchange, "result", f"gives {a(result)}; it must give an Update or a Partial")
     if folds is not None:
+        try:
+            result = folds.decoded(result)
+        except StageError as error:
+            raise ExchangeError(f"What the exchange came to cannot be decoded: {error}") from error
         _check_foldable(exchange, folds, result, payloads)
     why = f"step '{exchange.steps[-1]}' of the exchange left it out"
     left_out = {child: why for child in payloads if child not in replies}

@@ -60,7 +60,7 @@ class ExchangeOnFiles:
     def _child(self, asked: CarryOut, effect: ChildStep) -> CarriedOut:
         state = _read(asked.reads[effect.state])
         if effect.number == 0:
-            update = brought(state, self._folds)
+            update = brought(self._exchange, state, self._folds)
             state = first_state(self._exchange, update, effect.child, secrets.token_bytes(32), asked.identity)
         received = EMPTY if effect.received is None else _read(asked.reads[effect.received])
         sent, after = child_step(self._exchange, effect.number, state, received)

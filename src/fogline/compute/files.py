@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update, from_arrays
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms.group import Down, GroupModel
-from fogline.compute.messages import NONE, decoded_model, decoded_update
+from fogline.compute.messages import NONE, decoded, decoded_model, decoded_update
 from fogline.params import State, map_arrays, write_arrays
 from fogline.stages import Pipeline, StageError
 
@@ -46,7 +46,8 @@ def read_update(path: str, read: Reader = map_arrays, stages: Pipeline = NONE) -
     try:
         if stages:
             return decoded_update(map_arrays(Path(path)), stages)
-        return from_arrays(read(Path(path)))
+        value = from_arrays(read(Path(path)))
+        return decoded(value, stages)
     except (SafetensorError, ValueError, OSError) as error:
         raise UnusableUpdateError(f"It cannot be read: {str(error).rstrip('.')}.") from error
 

@@ -3,6 +3,8 @@
 An update is refused where its vectors do not fit the model, where one has another shape than under that name in most
 updates of the round, and where the fold itself refuses it: numbers that are not finite, a sum that overflows, the other
 kind of fold. A name may be missing: of several models, a device may have trained one.
+
+What comes in a linear code is added in it, those of one seed together, and each sum is decoded once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from fogline.aggregation.gathering import Keep, MixingPlan
 from fogline.aggregation.geometry import WrongRuleError
 from fogline.aggregation.rules import Chain, Rule
 from fogline.algorithms.hooks import BUFFERS
+from fogline.compute.messages import NONE, decoded
 from fogline.params import Spec
+from fogline.stages import Pipeline, StageError
+from fogline.stages.linear import lengths
 from fogline.user_code.bugs import CodeError, attempt, blame, line_of_definition
 
 Form = tuple[Any, ...]
@@ -30,8 +35,12 @@ UNLIKE = "Its vectors do not have the shapes that those of the others of its rou
 
 
 def form_of(value: Update | Partial) -> Form:
-    """The form of an update; a partial result has that of the updates in it."""
+    """The form of an update; a partial result has that of the updates in it, and a code that of what it is of."""
     vectors = value.sums if isinstance(value, Partial) else value.vectors
+    if value.code:
+        long = lengths(value.code)
+        sizes = {name: (long[name],) if name in long else vector.shape for name, vector in vectors.items()}
+        return (value.counters.shape, *(part for name in sorted(sizes) for part in (name, sizes[name])))
     if len(vectors) == 1:  # There may be a million of these.
         for name, vector in vectors.items():
             return value.counters.shape, name, vector.shape
@@ -110,11 +119,19 @@ def finished(rule: Rule, work: Callable[[], Result]) -> Result:
 
 @dataclass(slots=True)
 class _Alike:
-    """The updates of one form."""
+    """The updates of one form, in one code."""
 
+    form: Form
+    code: bytes
     fold: Fold
     misfit: str | None
     places: list[int] = field(default_factory=list[int])
+
+    def partial(self) -> Partial:
+        """What they come to, in their code."""
+        made = self.fold.partial()
+        made.code = self.code
+        return made
 
 
 class RoundFold:
@@ -129,6 +146,8 @@ class RoundFold:
         keep: see :meth:`fogline.aggregation.rules.Rule.fold`.
         plans: see there.
         fault: why an update may not be folded, by its numbers; None: whatever the fold itself takes.
+        stages: of the link that the updates came over, whose linear code they may be in.
+        stays_coded: whether a partial result of updates that are all in one code stays in it.
     """
 
     def __init__(
@@ -138,12 +157,15 @@ class RoundFold:
         keep: Keep | None = None,
         plans: Mapping[str, MixingPlan] | None = None,
         fault: Callable[[Update | Partial], str | None] | None = None,
+        stages: Pipeline = NONE,
+        stays_coded: bool = False,
     ) -> None:
         self._rule = rule
         self._misfit = misfit
         self._keep, self._plans = keep, plans
         self._fault = fault
-        self._alike: dict[Form, _Alike] = {}
+        self._stages, self._stays_coded = stages, stays_coded
+        self._alike: dict[tuple[Form, bytes], _Alike] = {}
         self._refused: Refusals = {}
 
     def take(self, places: Sequence[int], values: Sequence[tuple[Update | Partial, float]]) -> None:
@@ -161,9 +183,9 @@ class RoundFold:
         if not values:
             return
         if len(values) == 1:
-            self._take(form_of(values[0][0]), places, values)
+            self._take(_key(values[0][0]), places, values)
             return
-        forms = [form_of(value) for value, _ in values]
+        forms = [_key(value) for value, _ in values]
         found = set(forms)
         if len(found) == 1:
             self._take(forms[0], places, values)
@@ -183,39 +205,61 @@ class RoundFold:
             CodeError: a rule of the developer's own is wrong.
         """
         refused = self._refused
-        forms = {form: alike for form, alike in self._alike.items() if alike.misfit is None}
-        agreed = list(forms)
-        if len(forms) > 1:
-            agreed = agreeing({form: sum(map(votes, alike.places)) for form, alike in forms.items()})
-        for form, alike in self._alike.items():
-            if form not in agreed:
+        fitting = [alike for alike in self._alike.values() if alike.misfit is None]
+        agreed = {alike.form for alike in fitting}
+        if len(agreed) > 1:
+            said = Counter[Form]()
+            for alike in fitting:
+                said[alike.form] += sum(map(votes, alike.places))
+            agreed = set(agreeing(said))
+        for alike in self._alike.values():
+            if alike.form not in agreed:
                 refused |= dict.fromkeys(alike.places, alike.misfit or UNLIKE)
-        fold = self._joined([forms[form] for form in agreed])
+        joined = self._joined([alike for alike in fitting if alike.form in agreed], merge)
         folded = None
-        if fold is not None and fold.count:
+        if joined is not None and joined.fold.count:
             try:
-                folded = fold.partial() if merge else finished(self._rule, fold.finish)
+                folded = joined.partial() if merge else finished(self._rule, joined.fold.finish)
             except UnusableUpdateError as error:
-                places = [place for form in agreed for place in forms[form].places]
-                refused |= {place: str(error) for place in places if place not in refused}
+                refused |= {place: str(error) for place in joined.places if place not in refused}
         return folded, dict(sorted(refused.items()))
 
-    def _joined(self, agreed: Sequence[_Alike]) -> Fold | None:
-        """One fold of all that agree."""
+    def _joined(self, agreed: Sequence[_Alike], merge: bool) -> _Alike | None:
+        """All that agree as one; in a code only if it may stay in it, and all are in the same."""
         if not agreed:
             return None
-        fold = agreed[0].fold
+        one = agreed[0]
+        stays = merge and self._stays_coded and {alike.code for alike in agreed} == {one.code}
+        if one.code and not stays:
+            one = _Alike(one.form, b"", self._new_fold(), None)
+            agreed = (one, *agreed)
         for alike in agreed[1:]:
+            one.places += alike.places
             try:
-                fold.merge(alike.fold.partial())
-            except UnusableUpdateError as error:  # Together they overflow.
+                made = alike.partial()
+                one.fold.merge(made if stays else decoded(made, self._stages))
+            except (UnusableUpdateError, StageError) as error:  # Together they overflow, say.
                 self._refused |= dict.fromkeys(alike.places, str(error))
-        return fold
+        return one
 
-    def _take(self, form: Form, places: Sequence[int], values: Sequence[tuple[Update | Partial, float]]) -> None:
-        alike = self._alike.get(form)
+    def _take(
+        self, key: tuple[Form, bytes], places: Sequence[int], values: Sequence[tuple[Update | Partial, float]]
+    ) -> None:
+        alike = self._alike.get(key)
         if alike is None:
-            alike = self._alike[form] = _Alike(self._rule.fold(self._keep, self._plans), self._misfit(form))
+            fold, (form, code) = self._new_fold(), key
+            if code and not fold.adds_codes:
+                self._take((form, b""), places, [(decoded(value, self._stages), scale) for value, scale in values])
+                return
+            alike = self._alike[key] = _Alike(form, code, fold, self._misfit(form))
         alike.places += places
         if alike.misfit is None:
             alike.fold.take_all(values, lambda i, why: self._refused.__setitem__(places[i], why))
+
+    def _new_fold(self) -> Fold:
+        return self._rule.fold(self._keep, self._plans)
+
+
+def _key(value: Update | Partial) -> tuple[Form, bytes]:
+    """What updates have in common that are folded together."""
+    return form_of(value), value.code

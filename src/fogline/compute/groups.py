@@ -16,6 +16,8 @@ from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.sub_models import has_sub_models
 from fogline.compute.folding import Form, FormCheck, RoundFold, form_of
+from fogline.compute.links import UNSTAGED, NodeLinks
+from fogline.compute.messages import decoded
 from fogline.compute.privacy_part import NO_PART, PrivacyPart
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.params import Spec, Vector
@@ -32,13 +34,22 @@ class Groups:
         spec: layout of the model.
         rule: how the updates of an aggregator's children become one.
         part: what the aggregators do for the job's differential privacy.
+        links: the stages around the aggregator.
     """
 
-    def __init__(self, algorithm: Algorithm, spec: Spec, rule: Rule = MEAN, part: PrivacyPart = NO_PART) -> None:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        spec: Spec,
+        rule: Rule = MEAN,
+        part: PrivacyPart = NO_PART,
+        links: NodeLinks = UNSTAGED,
+    ) -> None:
         self.algorithm = algorithm
         self.spec = spec
         self.rule = rule
         self.part = part
+        self.links = links
         self.whole = WholeUpdates(spec, algorithm.movement) if has_sub_models(algorithm) else None
         """Lays what devices of smaller models send out over the whole one; None where all train the whole."""
         self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
@@ -62,16 +73,25 @@ class Groups:
 
     def of(self, spec: Spec) -> Groups:
         """The same for a piece of the model."""
-        return self if spec is self.spec else Groups(self.algorithm, spec, self.rule, self.part)
+        return self if spec is self.spec else Groups(self.algorithm, spec, self.rule, self.part, self.links)
 
     def begun(self, group: GroupModel) -> GroupModel:
         """The group before its first round, with what the aggregator keeps for the job's privacy."""
         return group if group.noise is not None or not self.part else replace(group, noise=self.part.begun())
 
-    def fold(self) -> RoundFold:
-        """An empty fold of a round's updates."""
-        fault = None if self.part.takes is None else self.part.fault
-        return RoundFold(self.rule, self._misfit, fault=fault)
+    def fold(self, stays_coded: bool | None = None) -> RoundFold:
+        """An empty fold of a round's updates. ``stays_coded``: as in it; None: as the aggregator's links are."""
+        fault, links = None if self.part.takes is None else self.part.fault, self.links
+        stays = links.stays_coded if stays_coded is None else stays_coded
+        return RoundFold(self.rule, self._misfit, fault=fault, stages=links.adds, stays_coded=stays)
+
+    def decoded(self, value: Update | Partial) -> Update | Partial:
+        """What a child has sent in no code.
+
+        Raises:
+            StageError: it is in none that a child could have sent.
+        """
+        return decoded(value, self.links.adds)
 
     def as_update(self, value: Update | Partial) -> Update:
         """A partial result as one update: the mean of what is in it, with the weights and the devices of all.
@@ -81,13 +101,14 @@ class Groups:
         """
         if isinstance(value, Update):
             return value
-        fold = self.fold()
+        fold = self.fold(stays_coded=True)
         fold.take((0,), ((value, 1.0),))
-        folded, refused = fold.close(merge=False)
-        if not isinstance(folded, Folded):
+        partial, refused = fold.close(merge=True)
+        if not isinstance(partial, Partial):
             raise UnusableUpdateError(refused.get(0, "It has nothing in it."))
+        folded = self._finished(partial)
         vectors = {name: _mean(folded, name) for name in folded.sums}
-        return Update(vectors, dict(folded.weights), folded.counters, folded.count)
+        return Update(vectors, dict(folded.weights), folded.counters, folded.count, code=partial.code)
 
     def adopt(self, base: GroupModel | None, down: Down) -> GroupModel:
         """The parent's model becomes the group's."""

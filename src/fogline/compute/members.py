@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
 from fogline.aggregation.attribution import RuleUse, scores_of
@@ -16,6 +17,8 @@ from fogline.compute.messages import NONE
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.messages import Key
 from fogline.stages import Pipeline
+
+T = TypeVar("T")
 
 
 class RoundMembers:
@@ -88,15 +91,24 @@ class RoundMembers:
         self._done += 1
         return folded
 
-    def work(self, work: Callable[[], None]) -> None:
+    def coded_sum(self) -> Partial | None:
+        """What all come to in the one code that they are in; None where they are in several, or may not stay in it.
+
+        It is short, so it needs no pieces, however long the model is.
+        """
+        if not self._groups.links.stays_coded or len({self._read(place).code for place in self._usable}) != 1:
+            return None
+        made = self.fold(WholeModel(self._groups.spec), merge=True)
+        return made if isinstance(made, Partial) and made.code else None
+
+    def work(self, work: Callable[[], T]) -> T:
         """Do what folds piece after piece; begin anew where an update turns out to have been none all along."""
         while True:
             self._done, self._uses = 0, []
             try:
-                work()
+                return work()
             except _OneLessError:
                 continue
-            return
 
     def _planned(self) -> dict[str, MixingPlan]:
         """What a rule that looks at updates as wholes decides about all pieces of them."""
@@ -115,7 +127,8 @@ class RoundMembers:
     ) -> Folded | Partial | None:
         """All that can be used, or a piece of it, folded."""
         keep = None if self._stages else as_it_is  # What came through stages is in memory, and not as it lies on disk.
-        fold = RoundFold(self._groups.rule, keep=keep, plans=plans)  # Pieces are alike, because the wholes are.
+        links = self._groups.links  # No look at the form: pieces are alike, because the wholes are.
+        fold = RoundFold(self._groups.rule, keep=keep, plans=plans, stages=links.adds, stays_coded=links.stays_coded)
         for place in self._usable:
             fold.take((place,), ((self._read(place, piece), self._scale(place)),))
         folded, refused = fold.close(merge)
@@ -169,7 +182,9 @@ class RoundMembers:
                 return read_update(path)
             return read_update(path, piece.map if self._groups.rule.needs_all else piece.read)
         whole = read_update(path, stages=self._stages)
-        return whole if piece is None else from_arrays(piece.cut(whole.to_arrays()))
+        if piece is None or isinstance(piece, WholeModel):
+            return whole
+        return from_arrays(piece.cut(self._groups.decoded(whole).to_arrays()))
 
     def _scale(self, place: int) -> float:
         return self._groups.scale(self._members[place].staleness)

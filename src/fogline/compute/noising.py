@@ -17,6 +17,9 @@ from fogline.privacy.noise.gaussian import rounded_gaussian
 from fogline.privacy.noise.source import Source
 from fogline.privacy.noise_state import NoiseState
 
+LARGEST = 2.0**62
+"""A number of a sum reaches less: half of what 64 bits hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Noising:
@@ -44,14 +47,16 @@ class Noising:
         """
         population = max(population, state.population)
         privacy, units = self.protection.privacy, self.protection.units(population)
-        noise, clip = privacy.noise, state.clip
-        total = _steps(partial, self.movement)
-        if privacy.quantile is not None:
-            noise = noise_of_sum(privacy.noise, units)
+        total, clip = _steps(partial, self.movement), state.clip
+        if privacy.quantile is None:
+            deviation = privacy.noise * clip * UNIT
+        else:  # What units give is over the clip, and the sum is of what is at most 1 long.
+            deviation = noise_of_sum(privacy.noise, units) * UNIT
             clip = self._adapted(state, _steps(partial, COUNTED), units)
-        deviation = noise * state.clip * UNIT
         source = _source(state, self.movement, total, deviation)
         total, own = self.protection.mechanism.noised(total, deviation, state.own, source, round)
+        if privacy.quantile is not None:
+            total = _times(total, state.clip)
         made = Partial({self.movement: total}, {self.movement: units}, partial.counters, partial.count, partial.double)
         return made, NoiseState(state.next_key, clip, population, own)
 
@@ -63,6 +68,18 @@ class Noising:
         source = _source(state, COUNTED, count, deviation)
         told = count + rounded_gaussian(deviation, count.size, source)
         return next_clip(state.clip, float(told[0]) / UNIT, units, quantile)
+
+
+def _times(total: Integers, clip: float) -> Integers:
+    """A sum over the clip, as it would be without.
+
+    Raises:
+        ValueError: it has no room in whole numbers.
+    """
+    lengthened = np.rint(total * clip)
+    if not np.abs(lengthened).max(initial=0.0) < LARGEST:
+        raise ValueError(f"The clip has come to {clip:g}, for which sums in whole numbers have no room.")
+    return cast("Integers", lengthened.astype(np.int64))
 
 
 def _source(state: NoiseState, name: str, total: Integers, deviation: float) -> Source:

@@ -33,6 +33,9 @@ from fogline.training.local import ClientJob
 from fogline.training.task import Engine, Sums, Task
 from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, is_numeric
 
+Keep = Callable[[Params, Params], None]
+"""Told of the whole model that a device is judged with, and of the common one that it received."""
+
 METRIC, NEW, COMMON = "metric/", "new/", "common/"
 """How the sums begin of all devices that judge, of those that never train, and of the model received where devices are
 judged with another."""
@@ -124,7 +127,9 @@ class Examiner:
         self._job = job
         self._engine = engine
 
-    def answer(self, question: Question, client: str, down: Down, local: State) -> Sums:
+    def answer(
+        self, question: Question, client: str, down: Down, local: State, keep: Keep = lambda own, common: None
+    ) -> Sums:
         """A device's sums.
 
         Args:
@@ -132,16 +137,19 @@ class Examiner:
             client: whose examples it has.
             down: the model, and what came beside it.
             local: the vectors that the method keeps on the device.
+            keep: where it has judged a model: told of it.
 
         Raises:
             UnansweredError: it has no answer, or one that is not finite.
             CodeError: the code of the task, the method or the query is wrong.
         """
         what = f"query '{question.query}'" if question.kind == "query" else "judging the model"
-        sums = attempt(lambda: self._answer(question, client, down, local))
+        sums = attempt(lambda: self._answer(question, client, down, local, keep))
         if isinstance(sums, UnansweredError):
             raise sums
         if isinstance(sums, CodeError):
+            if isinstance(sums.__cause__, Exception) and is_numeric(sums.__cause__):
+                raise UnansweredError(f"{what} on client '{client}': {sums.plain}") from sums
             raise sums.at(f"Client '{client}'")
         if isinstance(sums, PROGRAMMING):
             raise blame(f"{what} on client '{client}'", sums)
@@ -154,7 +162,7 @@ class Examiner:
             )
         return sums
 
-    def _answer(self, question: Question, client: str, down: Down, local: State) -> Sums:
+    def _answer(self, question: Question, client: str, down: Down, local: State, keep: Keep) -> Sums:
         if question.kind == "query":
             if client in self._task.data.held_out:
                 raise UnansweredError(f"client '{client}' never trains, and queries are of the examples that train")
@@ -168,11 +176,13 @@ class Examiner:
             sums = self._judged_by_outputs(client, examples, judged)
         else:
             sums = self._judged(client, examples, judged.start, judged.counters)
+        received = opened(self._task, ClientJob(0, down.vector, down.counters, 0, 0.0, 0))
         found = {f"{METRIC}{name}": value for name, value in sums.items()} | self._shares(client, sums)
         if judges_common(self._algorithm, self._job.evaluation) and client in self._task.data.clients:
-            received = opened(self._task, ClientJob(0, down.vector, down.counters, 0, 0.0, 0))
             common = self._judged(client, examples, received.start, received.counters)
             found |= self._beside(client, sums, common)
+        spec = self._task.spec
+        keep(Params(spec, judged.start, judged.counters), Params(spec, received.start, received.counters))
         return found
 
     def _beside(self, client: str, own: Sums, common: Sums) -> Sums:
@@ -205,12 +215,7 @@ class Examiner:
         return new | spread_sums(figure)
 
     def _figure(self, client: str, sums: Sums) -> float:
-        try:
-            figure = metrics_of(self._task, sums).get(self._task.headline, math.nan)
-        except CodeError as error:
-            if isinstance(error.__cause__, Exception) and is_numeric(error.__cause__):
-                raise UnansweredError(error.plain) from error  # Of so few examples a metric may have no value.
-            raise
+        figure = metrics_of(self._task, sums).get(self._task.headline, math.nan)
         if not math.isfinite(figure):
             raise UnansweredError(f"the {self._task.headline} of client '{client}' is not finite")
         return figure

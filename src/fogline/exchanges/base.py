@@ -48,6 +48,12 @@ class Exchange(Parametrised, ABC):
     identified: ClassVar[bool] = False
     """Whether a child has to show who it is. Then its first state holds :data:`SECRET`, :data:`PROOF` and :data:`TRUST`
     besides."""
+    only_sums: ClassVar[bool] = False
+    """Whether a parent learns the sum of its children's updates, and no single one."""
+
+    adds_codes: ClassVar[bool] = False
+    """Whether it only adds up: then it gets an update in the linear code of its link, if that has one, and hands on in
+    its result what the arrays have as ``code``. Otherwise the code is decoded before."""
 
     def __new__(cls, *_: object, **__: object) -> Self:
         check_exchange(cls)

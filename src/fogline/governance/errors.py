@@ -60,3 +60,7 @@ class BundleError(TrustError):
 
 class SitePolicyError(TrustError):
     """A site's policy file that cannot be read, or says something impossible."""
+
+
+class AuditLogError(TrustError):
+    """An audit log, a head of one or a proof about one that cannot be believed, or a record that cannot be kept."""

@@ -16,36 +16,44 @@ class ApiCall(NamedTuple):
     roles: frozenset[Role]
     own: frozenset[Role] = frozenset()
     """Roles that may make it for what is their own only, such as a job that they submitted."""
+    audited: str = ""
+    """What it is called in the cloud's audit log; empty: it changes nothing, or is recorded by who carries it out."""
 
 
 OPERATOR: frozenset[Role] = frozenset({"operator"})
 DEVELOPER: frozenset[Role] = frozenset({"developer"})
+AUDITOR: frozenset[Role] = frozenset({"auditor"})
 PEOPLE: frozenset[Role] = OPERATOR | DEVELOPER
+READERS: frozenset[Role] = PEOPLE | AUDITOR
+"""Who may look, and change nothing by it."""
 FOG: frozenset[Role] = frozenset({"fog"})
 NODES: frozenset[Role] = frozenset({"fog", "device"})
 
 CALLS: Mapping[str, ApiCall] = {
     # Jobs.
-    "Operator/Submit": ApiCall("submit jobs", PEOPLE),
-    "Operator/Jobs": ApiCall("list jobs", PEOPLE),
-    "Operator/Watch": ApiCall("follow jobs", PEOPLE),
-    "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER),
+    "Operator/Submit": ApiCall("submit jobs", PEOPLE, audited="job.submitted"),
+    "Operator/Jobs": ApiCall("list jobs", READERS),
+    "Operator/Watch": ApiCall("follow jobs", READERS),
+    "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER, audited="job.stopped"),
     "Operator/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER),
+    "Operator/AuditLog": ApiCall("fetch the cloud's audit log", OPERATOR | AUDITOR),
     # Nodes.
-    "Operator/Nodes": ApiCall("list nodes", PEOPLE),
-    "Operator/Notices": ApiCall("read what happened to the cloud", PEOPLE),
-    "Operator/Token": ApiCall("make tokens", OPERATOR),
-    "Operator/Revoke": ApiCall("revoke nodes", OPERATOR),
+    "Operator/Nodes": ApiCall("list nodes", READERS),
+    "Operator/Notices": ApiCall("read what happened to the cloud", READERS),
+    "Operator/Token": ApiCall("make tokens", OPERATOR, audited="token.made"),
+    "Operator/Revoke": ApiCall("revoke nodes", OPERATOR, audited="node.revoked"),
     # Models.
-    "Operator/Models": ApiCall("list models", PEOPLE),
+    "Operator/Models": ApiCall("list models", READERS),
     "Operator/Export": ApiCall("export versions", PEOPLE),
-    "Operator/Import": ApiCall("import versions", OPERATOR),
-    "Operator/Steer": ApiCall("promote, roll back and steer versions", OPERATOR),
-    "Operator/Link": ApiCall("link models to a cascade", PEOPLE),
-    "Operator/Retrain": ApiCall("have jobs run again by themselves", OPERATOR),
-    "Operator/OfflineMetadata": ApiCall("read what is approved", PEOPLE),
-    "Operator/Adopt": ApiCall("hand in what is approved", OPERATOR),
-    "Operator/NewReleaseKeys": ApiCall("have the cloud make new keys for releases", OPERATOR),
+    "Operator/Import": ApiCall("import versions", OPERATOR, audited="model.imported"),
+    "Operator/Steer": ApiCall("promote, roll back and steer versions", OPERATOR, audited="model.steered"),
+    "Operator/Link": ApiCall("link models to a cascade", PEOPLE, audited="model.linked"),
+    "Operator/Retrain": ApiCall("have jobs run again by themselves", OPERATOR, audited="model.retrain_rule"),
+    "Operator/OfflineMetadata": ApiCall("read what is approved", READERS),
+    "Operator/Adopt": ApiCall("hand in what is approved", OPERATOR, audited="releases.approved"),
+    "Operator/NewReleaseKeys": ApiCall(
+        "have the cloud make new keys for releases", OPERATOR, audited="releases.new_keys"
+    ),
     # Between nodes.
     "Node/Control": ApiCall("hang below another node", NODES),
     "Node/Fetch": ApiCall("fetch files", NODES | PEOPLE),
@@ -54,7 +62,7 @@ CALLS: Mapping[str, ApiCall] = {
     "Node/Read": ApiCall("read signed releases", NODES),
     "Node/Infer": ApiCall("ask for predictions", NODES),
     "Node/Enrol": ApiCall("pass tokens on from an enrolment endpoint", FOG),
-    "Node/Renew": ApiCall("renew certificates", NODES | PEOPLE),
+    "Node/Renew": ApiCall("renew certificates", NODES | READERS),
 }
 
 
@@ -73,11 +81,15 @@ def refusal(subject: Subject, call: str, owner: str | None = None) -> str | None
     if subject.role in entry.roles:
         return None
     if subject.role not in entry.own:
-        return f"{subject.name} is a {subject.role}; only {_listed(entry.roles | entry.own)} may {entry.what}"
+        return f"{subject.name} is {_one(subject.role)}; only {_listed(entry.roles | entry.own)} may {entry.what}"
     if owner is None or owner == subject.name:
         return None
-    mine = f"{subject.name} is a {subject.role} and may {entry.what} only of its own"
+    mine = f"{subject.name} is {_one(subject.role)} and may {entry.what} only of its own"
     return f"{mine}; this is {owner}'s, so ask {_listed(entry.roles, 'an')}"
+
+
+def _one(role: Role) -> str:
+    return f"an {role}" if role[0] in "ao" else f"a {role}"
 
 
 def _listed(roles: Iterable[Role], before: str = "") -> str:

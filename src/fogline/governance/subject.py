@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-Role = Literal["operator", "developer", "fog", "device", "cloud"]
+Role = Literal["operator", "developer", "auditor", "fog", "device", "cloud"]
 ROLES: tuple[Role, ...] = get_args(Role)
 DOMAIN = "fogline.internal"
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)

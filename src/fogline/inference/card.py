@@ -173,6 +173,17 @@ class Lineage(msgspec.Struct, frozen=True):
     """Digest of the card that it was imported with; empty for a version that was trained here."""
 
 
+class PersonalOrigin(msgspec.Struct, frozen=True):
+    """Where the part of a model comes from that a device has of its own (:mod:`fogline.inference.personal`)."""
+
+    job: str
+    rounds: int
+    """Of the job, after which the device was judged with it."""
+
+    def __str__(self) -> str:
+        return f"round {self.rounds} of job {self.job}"
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know of a version of a model: its files, inputs, outputs and where it came from."""
 
@@ -185,6 +196,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Tensor, ...]
     weights: Asset | None = None
     """safetensors: every tensor that training changes, by its name; None where the graph holds its own weights."""
+    personal: tuple[str, ...] = ()
+    """Tensors that every device has of its own: those of the weights were never trained, and a node without its own
+    cannot serve the version."""
     deltas: tuple[Delta, ...] = ()
     graph: Asset | None = None
     """ONNX. Its initialisers that have a name of the weights' tensors are external: they are taken from there."""

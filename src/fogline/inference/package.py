@@ -51,6 +51,9 @@ class PackageOptions:
     """Where it came from."""
     metrics: Mapping[str, float] | None = None
     """What is known of it; None: the task's metrics on its test set."""
+    personal: tuple[str, ...] = ()
+    """Tensors that every device has of its own: the test set says nothing of those in the weights, so the confidence
+    is not calibrated."""
     graph: Path | None = None
     """Of an earlier version; used again if it gives what this one gives, which saves the export."""
     code: Code | None = None
@@ -119,6 +122,7 @@ def package(
         inputs=original.inputs,
         outputs=original.outputs,
         weights=out.take("weights.safetensors"),
+        personal=options.personal,
         dense=original.dense,
         units=units,
         exits=_unsure_of_all(exits) if isinstance(exits, UnfittedExits) else exits,
@@ -144,8 +148,8 @@ def package(
     if card.dense:
         _hold(card, DenseRuntime(card, out.locate), held, "The plain layers do")
     card = _with_golden(card, out, task, held, options.golden)
-    if card.scores is not None and held.y is not None and held.y.ndim == 1:
-        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, held.y))
+    if card.scores is not None and (labels := _labels(card, held)) is not None:
+        write_evaluation(folder / "evaluation.safetensors", evaluated(card.scores, answers, labels))
         card = msgspec.structs.replace(card, evaluation=out.take("evaluation.safetensors"))
     for name in options.variants if card.graph else ():
         card = _with_variant(card, out, task, held, answers, name)
@@ -205,10 +209,15 @@ def _scored(card: Card, task: Task, held: HeldOut) -> Card:
         return card
     name = _answer(card)
     scores = scores_of(name, held.outputs[name], task)
-    if scores is not None and scores.kind == "logits" and held.y is not None and held.y.ndim == 1:
-        fitted = fitted_temperature(held.outputs[name], held.y)
+    if scores is not None and scores.kind == "logits" and (labels := _labels(card, held)) is not None:
+        fitted = fitted_temperature(held.outputs[name], labels)
         scores = msgspec.structs.replace(scores, temperature=fitted)
     return msgspec.structs.replace(card, scores=scores)
+
+
+def _labels(card: Card, held: HeldOut) -> Array | None:
+    """What tells how sure the model may be; None where the examples do not."""
+    return None if held.y is None or held.y.ndim != 1 or card.personal else held.y
 
 
 def _unsure_of_all(wanted: UnfittedExits) -> Exits:

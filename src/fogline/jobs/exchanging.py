@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from fogline.algorithms import Algorithm
+from fogline.algorithms.own_models import PersonalModels
+from fogline.algorithms.private import where_kept
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
 from fogline.exchanges.secagg import SecAgg
 from fogline.jobs.errors import JobError
@@ -16,16 +18,23 @@ from fogline.jobs.tree import Tree
 from fogline.privacy.mechanisms.shared import SharedMechanism
 from fogline.settings import Mode
 
+MANY = 100
+"""Children, where it is not known how many there are: enough to fill any method's buffer."""
+
 
 def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
     """What aggregators and their children do before these report, by the tier of the aggregators.
 
     Raises:
         JobError: a tier's rounds are not synchronous, or its rule wants single updates, or an exchange does not work
-            with its cohort or with the method.
+            with its cohort, with the method, or with what devices are asked beside the training.
         ValueError: there is no such exchange or parameter.
     """
-    return {name: _exchange_of(job, algorithm, name) for name, tier in job.tree.tiers.items() if tier.exchange}
+    exchanges = {name: _exchange_of(job, algorithm, name) for name, tier in job.tree.tiers.items() if tier.exchange}
+    last = job.tree.names[-1]
+    if last in exchanges and exchanges[last].only_sums:
+        _check_questions(job, algorithm, f"the exchange of tree.{last} shows nothing of a single device")
+    return exchanges
 
 
 def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
@@ -35,7 +44,7 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
             f"tree.{name} has an exchange, and in ring mode one child after the other moves the model; take another "
             "mode, or leave the exchange out."
         )
-    group = max(tier.buffer or algorithm.buffer, tier.fewest)
+    group = tier.buffer_of(algorithm.buffer, tier.cohort_of(MANY))
     if mode == "async" and not (isinstance(tier.cohort, int) and tier.cohort >= group):
         raise JobError(
             f"tree.{name} has an exchange, and its rounds are async: then a buffer's worth of children ({group}) is "
@@ -59,6 +68,19 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
     elif isinstance(tier.cohort, int):
         _check_cohort(exchange, f"tree.{name}.cohort is {tier.cohort}", tier.cohort)
     return exchange
+
+
+def _check_questions(job: Job, algorithm: Algorithm, said: str) -> None:
+    """Refuse what devices would answer one by one, where nobody else could."""
+    if job.queries:
+        raise JobError(
+            f"queries has '{job.queries[0]}', which each device answers by itself, and {said}; leave one of them out."
+        )
+    if job.evaluation.on_devices and where_kept(algorithm) is None and not isinstance(algorithm, PersonalModels):
+        raise JobError(
+            f"evaluation.where is '{job.evaluation.where}', and each device tells by itself what it finds, while "
+            f"{said}; set evaluation.where to 'cloud', or leave the exchange out."
+        )
 
 
 def with_shares(job: Job, exchange: Exchange) -> Exchange:

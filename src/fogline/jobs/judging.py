@@ -60,8 +60,8 @@ def check_publishing(job: Job, algorithm: Algorithm) -> None:
     Raises:
         JobError: the job says how its versions are to be; one sentence.
     """
-    if job.publish != Publish() and (why := no_version(algorithm)) is not None:
-        raise JobError(f"publish: {why}; leave that table out")
+    if job.publish != Publish() and (why := no_version(job, algorithm)) is not None:
+        raise JobError(f"publish: {why}{'' if algorithm.global_model else '; leave that table out'}")
 
 
 def check_honest(job: Job) -> None:
@@ -77,7 +77,14 @@ def check_honest(job: Job) -> None:
         )
 
 
-def no_version(algorithm: Algorithm) -> str | None:
-    """Why the model of a method that keeps it on devices becomes no version; None if it may."""
+def no_version(job: Job, algorithm: Algorithm) -> str | None:
+    """Why the model of a method that keeps it on devices becomes no version; None if it may: where devices alone serve
+    it, each with the part that it has of its own."""
     why = where_kept(algorithm)
-    return None if why is None else f"{why}, so that there is no whole one to serve"
+    if why is None:
+        return None
+    if not algorithm.global_model:
+        return f"{why}, so that there is no common one to serve"
+    if job.publish.tiers == ("device",):
+        return None
+    return f'{why}, so that there is no whole one to serve but there; publish.tiers = ["device"] has devices serve it'

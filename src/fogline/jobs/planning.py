@@ -6,6 +6,7 @@ import random
 from array import array
 from collections.abc import Callable
 from functools import cache, reduce
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -54,8 +55,12 @@ class LocalPlan(msgspec.Struct, frozen=True, gc=False):
     """Of the model's numbers, how many it can train at most."""
 
 
-Planner = Callable[[int, int, int], LocalPlan]
-"""(client, round, attempt) to what it does: ``attempt`` counts the device's own local rounds."""
+class Planner(Protocol):
+    """What a client does in a round."""
+
+    def __call__(self, client: int, round_index: int, attempt: int, effort: float = 1.0, /) -> LocalPlan:
+        """``attempt`` counts the device's own local rounds; ``effort``: of the work that a round means, how much."""
+        ...
 
 
 def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
@@ -192,13 +197,14 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable
         """Learning rate and seed that all devices of a round have."""
         return local.rate(round_index, rounds), _mixed_in(common, round_index) >> 1
 
-    def plan(client: int, round_index: int, attempt: int) -> LocalPlan:
+    def plan(client: int, round_index: int, attempt: int, effort: float = 1.0) -> LocalPlan:
         seed = _mixed_in(states[client], attempt) >> 1
         held = samples[client]
-        if work is None:
+        if work is None and effort == 1.0:
             steps, examples = whole(held)
         else:
-            steps = local.step_count(held, random.Random(seed).uniform(*work))
+            drawn = 1.0 if work is None else random.Random(seed).uniform(*work)
+            steps = local.step_count(held, effort * drawn)
             examples = examples_of(local, held, steps)
         rate, common_seed = of_round(round_index)
         return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size, share(client))
@@ -206,8 +212,8 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable
     if not overrides(algorithm, "work"):
         return plan
 
-    def by_method(client: int, round_index: int, attempt: int) -> LocalPlan:
-        planned = plan(client, round_index, attempt)
+    def by_method(client: int, round_index: int, attempt: int, effort: float = 1.0) -> LocalPlan:
+        planned = plan(client, round_index, attempt, effort)
         device = RoundContext(str(data.clients[client]), round_index, Draws(planned.seed, planned.common_seed, WORK))
         return _asked(algorithm, local, planned, device)
 

@@ -180,6 +180,11 @@ def _amiss_beside(job: Job, algorithm: Algorithm, protection: Protection) -> Ite
                 f"{name}.policy is '{policy}', which selects by what is known of those below, and no noise is on that; "
                 "set it to 'uniform' or 'rotation'"
             )
+        if job.tree.tiers[name].keeps_pace:
+            yield (
+                f"{name} sets its deadline or over_selection by how long those below take ('auto'), and no noise is on "
+                "that; give numbers"
+            )
 
 
 def _amiss_in_sums(job: Job, algorithm: Algorithm, protection: Protection, depth: int) -> Iterator[str]:
@@ -206,7 +211,9 @@ def _amiss_in_sums(job: Job, algorithm: Algorithm, protection: Protection, depth
             "rounds of a tier's own; leave privacy.at out"
         )
     if tier.exchange and not protection.mechanism.in_exchange:
-        other = ", or take 'skellam', whose noise is in whole numbers too" if unit == "device" else ""
+        other = (
+            ", or take 'skellam' or 'discrete_gaussian', whose noise is whole numbers too" if unit == "device" else ""
+        )
         yield (
             f"{name}.exchange is '{tier.exchange}', which rounds what each {unit} gives, and privacy.mechanism "
             f"'{protection.privacy.mechanism}' is for sums that are exact; leave one of them out{other}"

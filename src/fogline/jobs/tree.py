@@ -149,23 +149,35 @@ class Tier(StrictModel):
     cohort: CountOrShare = 1.0
     """Children asked per round: a count, or a share of those there are. In async mode: how many train at once.
     A share of the quorum is of a count as it stands here, however few are connected."""
-    over_selection: Annotated[float, Field(ge=1)] = 1.0
-    """Asks that many times the cohort and closes with the first cohort's worth of reports."""
+    over_selection: Annotated[
+        Literal["auto"] | Annotated[float, Field(ge=1)],
+        Field(union_mode="left_to_right"),
+        Demand("a number of at least 1, or 'auto'"),
+    ] = 1.0
+    """Asks that many times the cohort and closes with the first cohort's worth of reports. ``auto``: as many as it
+    takes for a cohort's worth to come in time, by how many of the last ones have; at most twice."""
     quorum: CountOrShare = 0.5
     """Reports that make a round count when its deadline passes: a count, or a share of the cohort. A failed device
     has not reported. A round waits until so many children can be asked, and is abandoned at its deadline. A count
     is of different children, and is never cut to who is connected."""
-    deadline: Seconds | None = None
+    deadline: Annotated[
+        Literal["auto"] | Seconds | None,
+        Field(union_mode="left_to_right"),
+        Demand("a duration above 0 such as 30 or '10s', or 'auto'"),
+    ] = None
     """Seconds after which a round ends with what it has. In async mode: the longest wait between two moves.
     None: an hour at the root; below, what lets all rounds of the tier end before the parent's deadline; and for
-    simulated devices, at most three times what the slowest is expected to take."""
+    simulated devices, at most three times what the slowest is expected to take. ``auto``: at most that, and no longer
+    than half as long again as three in four of its children's last requests took, as it learns while it works."""
     policy: str = "uniform"
     """How children are selected: see ``fogline algorithms``."""
     policy_parameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
     buffer: PositiveInt | None = None
     """Async mode: reports per move; None takes the algorithm's."""
     staleness_cap: NonNegativeInt = 20
-    """An update older than that many versions is dropped, and counted."""
+    """How many versions old an update may be;"""
+    stale: Literal["drop", "clip"] = "drop"
+    """one that is older is dropped, or weighs as much as one of that age. It is counted either way."""
     late: Literal["drop", "fold"] = "drop"
     """A report that comes after its round closed: dropped, or folded into the next with its staleness."""
     speed_classes: PositiveInt = 5
@@ -186,11 +198,31 @@ class Tier(StrictModel):
     """Whom it does not ask any more, by whose updates its rule leaves out; None: it asks all."""
 
     @property
+    def sends_differences(self) -> bool:
+        """Whether models go down as differences to what children hold."""
+        return any(read_call(text).name == "delta" for text in self.downlink)
+
+    @property
     def period(self) -> int:
         """Rounds of the job of which each child can be asked in one only; 1 where the policy knows no turns, or where
         one round of the job has several of the tier."""
         turns = self.policy == "rotation" and self.rounds == 1
         return int(self.policy_parameters.get("period", PERIOD)) if turns else 1
+
+    @property
+    def keeps_pace(self) -> bool:
+        """Whether it learns how long its children take."""
+        return "auto" in (self.deadline, self.over_selection)
+
+    @property
+    def fixed_deadline(self) -> float | None:
+        """The deadline in seconds, where the job says it."""
+        return None if self.deadline == "auto" else self.deadline
+
+    @property
+    def over_selects(self) -> bool:
+        """Whether a round may ask more children than it needs."""
+        return self.over_selection != 1.0
 
     @property
     def fewest(self) -> int:
@@ -205,6 +237,17 @@ class Tier(StrictModel):
     def quorum_of(self, cohort: int) -> int:
         """Reports needed of a cohort of that size."""
         return amount_of(self.quorum, cohort)
+
+    def buffer_of(self, wanted: int | None, training: int) -> int:
+        """Async mode: reports that make a move. A method's buffer shrinks with the children that train at once, since
+        a larger one only makes updates older; one that the job names does not.
+
+        Args:
+            wanted: by the method; None: three in ten of those that train at once, at least 2 and at most 10.
+            training: children that train at once.
+        """
+        usual = max(2, min(10, 3 * training // 10)) if wanted is None else wanted
+        return max(self.buffer or min(usual, max(1, training)), self.fewest)
 
     def reports_wanted(self, least: int) -> int:
         """Reports without which no round counts, however few children there are.
@@ -235,6 +278,11 @@ class Tier(StrictModel):
             raise ValueError('exchange_parameters are of an exchange, and there is none; name it: exchange = "secagg"')
         if self.exchange and self.late == "fold":
             raise ValueError('late is "fold", but what is reported in an exchange is of no use later; use "drop"')
+        if self.exchange and self.deadline == "auto":
+            raise ValueError(
+                'deadline is "auto", by how long children take to report, and in an exchange they report after steps '
+                "that wait for each other; give seconds"
+            )
         if isinstance(self.cohort, int) and self.fewest > self.cohort:
             raise ValueError(
                 f"quorum is {self.quorum}, but a round asks only {self.cohort} (cohort); make the quorum at most that"
@@ -335,10 +383,12 @@ class Tree(StrictModel):
         """Every tier's mode.
 
         Args:
-            mode: the algorithm's; it holds at the root, and tiers below it are synchronous unless told.
+            mode: the algorithm's; it holds at the root, and tiers below it are synchronous unless told. An
+                asynchronous one holds everywhere: it is devices, below fogs, that are slow.
         """
         root = self.names[0]
-        return {name: tier.mode or (mode if name == root else "sync") for name, tier in self.tiers.items()}
+        below: Mode = "async" if mode == "async" else "sync"
+        return {name: tier.mode or (mode if name == root else below) for name, tier in self.tiers.items()}
 
     def deadlines(self) -> dict[str, float]:
         """Every tier's deadline in seconds, the defaults filled in."""
@@ -346,7 +396,7 @@ class Tree(StrictModel):
         above = 3600.0
         for i, (name, tier) in enumerate(self.tiers.items()):
             default = above if i == 0 else 0.9 * above / tier.rounds
-            above = deadlines[name] = tier.deadline or default
+            above = deadlines[name] = tier.fixed_deadline or default
         return deadlines
 
     def wants_details(self, mode: Mode) -> bool:

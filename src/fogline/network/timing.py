@@ -52,6 +52,11 @@ RELOAD = Backoff(first=5.0, longest=60.0)
 LOOK = 60.0
 """Between two looks at the owner's policy, the clock and the power supply: nothing tells of their changes."""
 
+# Audit logs.
+
+SHOWN_AGAIN = 10.0
+"""After a record, before a node shows its parent the head of its audit log: others of that time are shown with it."""
+
 # The cloud.
 
 NOTICED = 2 * (BEAT + SILENCE)

@@ -201,7 +201,7 @@ class Aggregator(Asking):
         if ask is not None and ledger.busy[child] < hello.task:
             self._ask_anew(child, ask)
         elif ask is not None:  # The request, or its answer, may have been lost with the connection.
-            self._do(Send(child, self._request(ledger.busy[child], ledger.models[ask.version])))
+            self._do(Send(child, self._request(ledger.busy[child], ledger.models[ask.version], ask.effort)))
         # While nobody is there no lane has a timer, so the first to come wakes all, even if it cannot be asked.
         if first or self.roster.can_be_asked(child, self.now):
             self._welcome(first)
@@ -313,9 +313,12 @@ class Aggregator(Asking):
         refusal = self._quorum.refusal(ask, report, own)
         if refusal is None:
             self.roster.measured(child, self.now - ask.at)
-            self._log(records.Accepted(task, own, report.devices, report.samples, self.now, report.loss_rms))
+            if self._quorum.is_stale(ask):
+                self._do(Count("clipped", child, REASONS["stale"]))
+            said = report.samples, self.now, report.loss_rms, report.training
+            self._log(records.Accepted(task, own, report.devices, *said))
         else:
-            self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms))
+            self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms, report.training))
             self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
             if report.update is not None:
                 self._do(Forget((own,)))

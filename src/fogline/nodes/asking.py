@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 from fogline.nodes import records
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Write
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.exchange_uplink import UplinkExchange
-from fogline.nodes.learning import PolicyLearning
+from fogline.nodes.learning import Learner, Learning
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Key, Work
+from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Selection
 from fogline.nodes.reputation import Reputation
 from fogline.nodes.role import AggregatorRole
@@ -44,9 +46,12 @@ class Asking:
             barred=None if self.ledger.reputation is None else self.ledger.reputation.barred,
         )
         self.now = 0.0
-        self._selection = CohortSelection(role, policy, self.roster, self.ledger)
-        learns = type(policy).observe is not Selection.observe
-        self._learning = PolicyLearning(policy, self.ledger) if learns else None
+        self.pace = Pace() if role.tier.keeps_pace else None
+        self._selection = CohortSelection(role, policy, self.roster, self.ledger, self.pace)
+        learners: list[Learner] = [] if self.pace is None else [self.pace]
+        if type(policy).observe is not Selection.observe:
+            learners.append(policy)
+        self._learning = Learning(learners, self.ledger) if learners else None
         self._exchange: ParentExchange | None = None
         self._uplink: UplinkExchange | None = None
         if role.demands and role.parent is not None:
@@ -113,6 +118,12 @@ class Asking:
         """Wait for children that are enough for a round to count; False where that took as long as a round may."""
         if not len(self.roster) and (self.role.parent is None or index > 0):
             return True  # The root has nobody to answer to; it begins when somebody comes.
+        if self._selection.can_count(index) and self._selection.lacks_turns(index, self.ledger.round):
+            if self._waits.pop(index, None) is not None:
+                return False
+            self._waits[index] = self.now
+            self._do(SetTimer(f"open/{index}", self.now))  # Not at once: a whole period of such rounds may follow.
+            return True
         until = self.now + self.role.deadline
         if self._selection.can_count(index) or not any(
             self._selection.can_count(lane.index) for lane in self.ledger.lanes
@@ -127,16 +138,19 @@ class Asking:
 
     def _ask(self, index: int, children: Sequence[str], need: int, quorum: int, ring_order: Sequence[str]) -> None:
         ledger = self.ledger
-        first = ledger.next_task
-        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order)))
+        first, efforts = ledger.next_task, tuple(self.policy.efforts(children))
+        self._log(records.Asked(index, first, tuple(children), need, quorum, self.now, tuple(ring_order), efforts))
         model, request = ledger.model, self._request
         self.roster.occupy(children)
-        self._effects += [Send(child, request(task, model)) for task, child in enumerate(children, first)]
+        self._effects += [
+            Send(child, request(task, model, effort))
+            for task, (child, effort) in enumerate(zip(children, efforts or repeat(1.0), strict=False), first)
+        ]
 
-    def _request(self, task: int, model: Key) -> Work:
+    def _request(self, task: int, model: Key, effort: float) -> Work:
         assigned = self.ledger.assigned
         if assigned is None or assigned.kind == "train":
-            return Work(task, model, self.ledger.round, steps=self.role.steps)
+            return Work(task, model, self.ledger.round, steps=self.role.steps, effort=effort)
         return Work(task, model, self.ledger.round, assigned.kind, assigned.query)
 
     def _fill_up(self, index: int) -> None:
@@ -153,7 +167,10 @@ class Asking:
     def _set_deadline(self, index: int) -> None:
         hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
         until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline(index)
-        self._do(SetTimer(f"deadline/{index}", min(until, self.now + self.role.patience)))
+        patience = self.role.patience
+        if self.pace is not None and self.role.tier.deadline == "auto":
+            patience = min(patience, self.pace.deadline)
+        self._do(SetTimer(f"deadline/{index}", min(until, self.now + patience)))
 
     def _log(self, record: records.Record) -> None:
         self.apply(record)

@@ -1,10 +1,12 @@
 """The state machine of a device: take work, do it, take the steps of an exchange, report until the parent has it.
 
-What it is asked for does not matter to it. A device has one machine for training, and one for what is asked beside it
-(evaluation, queries), with numbers of requests of their own: neither kind of work waits for, or gives up, the other.
+A device has one machine for training, and one for what is asked beside it (evaluation, queries), with numbers of
+requests of their own: neither kind of work waits for, or gives up, the other, and neither takes what is for the other.
 """
 
 from __future__ import annotations
+
+import math
 
 import msgspec
 
@@ -28,6 +30,13 @@ class Device(msgspec.Struct, gc=False, eq=False):
     demands: int | None = None
     """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
     update as it is gets none. None: it takes what the parent says."""
+    keeps: bool = False
+    """Whether it keeps the last model that it got: the next may come as the difference to it."""
+    held: Key | None = None
+    """That model."""
+    beside: bool = False
+    """Whether it is the machine for what is asked beside the training; what is for the other machine, where other steps
+    and other limits hold, is refused."""
     task: int = -1
     round: int = 0
     model: Key | None = None
@@ -40,6 +49,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     """Whether a step is being computed. No record says it: after a crash it begins anew."""
     kind: Kind = "train"
     query: str = ""
+    effort: float = 1.0
+    began: float = math.inf
+    """When it began to train. No record says it: after a crash it begins anew."""
     outbox: Outbox = msgspec.field(default_factory=Outbox)
     ended: bool = False
 
@@ -68,7 +80,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
-        needed = self.outbox.keys() | ({self.model} if self.model is not None else set())
+        needed = self.outbox.keys() | {model for model in (self.model, self.held) if model is not None}
         return needed if self.exchange is None else needed.union(self.exchange.keys())
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -98,7 +110,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
         """Take over what a record says; the journal's replay calls this and nothing else."""
         if type(record) is Assigned:
             self.task, self.round, self.model, self.steps = record.task, record.round, record.model, record.steps
-            self.kind, self.query = record.kind, record.query
+            self.kind, self.query, self.effort = record.kind, record.query, record.effort
+            self.held = record.model if self.keeps else None
             self._leave_exchange()
         elif type(record) is Posted:
             self.model = None
@@ -116,7 +129,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         elif type(record) is Confirmed:
             self.outbox.confirm(record.task)
         elif type(record) is JobOver:
-            self.model, self.ended = None, True
+            self.model, self.held, self.ended = None, None, True
             self._leave_exchange()
             self.outbox.clear()
         else:
@@ -141,25 +154,31 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return []  # A copy of a request that was taken before.
         if self.ended:
             return [Send(self.parent, Report(work.task, None, failure="it was halted"))]
+        if (work.kind != "train") != self.beside:
+            mine = "what is asked beside the training" if self.beside else "training"
+            why = f"it was asked to {work.kind} where it takes requests for {mine} alone"
+            return [Send(self.parent, Report(work.task, None, failure=why))]
         if work.kind == "train" and self.demands not in (None, work.steps):
             why = f"it was asked to train with {work.steps} steps of an exchange, and the job has {self.demands}"
             return [Send(self.parent, Report(work.task, None, failure=why))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         given_up, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
-        asked = Assigned(work.task, work.round, work.model, kind=work.kind, query=work.query, steps=work.steps)
+        asked = Assigned(
+            *(work.task, work.round, work.model), kind=work.kind, query=work.query, steps=work.steps, effort=work.effort
+        )
         effects: list[Effect] = [self._log(asked)]
         if given_up:
             effects.append(Count("superseded", self.name))
         if unneeded:
             effects.append(Forget(unneeded))
-        effects.append(self._train(work.model))
+        effects.append(self._train(work.model, now))
         return effects
 
-    def _train(self, model: Key) -> Train | Examine:
-        parent, task = self.parent, self.task
+    def _train(self, model: Key, now: float) -> Train | Examine:
+        parent, task, self.began = self.parent, self.task, now
         update = state_key(parent, task, 0) if self.steps else update_key(parent, task)
         if self.kind == "train":
-            return Train(task, model, update, self.round)
+            return Train(task, model, update, self.round, self.effort)
         return Examine(task, model, update, self.round, self.kind, self.query)
 
     def _trained(self, event: Trained, now: float) -> list[Effect]:
@@ -169,7 +188,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
         if self.steps and not event.failure:
             return [self._log(Entered(event.task)), self._compute(None)]
         update = None if event.failure else event.update
-        report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure)
+        took = max(0.0, now - self.began) if self.kind == "train" and update else None
+        report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure, took)
         return [self._log(Posted(report)), *self._send_reports(now)]
 
     def _compute(self, received: Key | None) -> Effect:
@@ -208,7 +228,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
     def _resume(self, now: float) -> list[Effect]:
         effects = self._send_reports(now)
         if self.model is not None and self.exchange is None:
-            effects.append(self._train(self.model))
+            effects.append(self._train(self.model, now))
         elif self.exchange is not None and self.exchange.number < 0:
             effects.append(self._compute(None))
         return effects

@@ -33,6 +33,8 @@ class Train(msgspec.Struct, frozen=True, gc=False, tag=True):
     model: Key
     update: Key
     round: int
+    effort: float = 1.0
+    """Of the work that a round means, how much."""
 
 
 class Examine(msgspec.Struct, frozen=True, gc=False, tag=True):

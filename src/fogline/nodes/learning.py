@@ -1,47 +1,69 @@
-"""What a selection policy is told of the children that it selected."""
+"""What an aggregator learns of the children that it selected."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from fogline.nodes import records
 from fogline.nodes.ledger import Ledger, OpenRequest
-from fogline.nodes.policies import Feedback, Selection
+from fogline.nodes.policies import Feedback
+
+LATE = ("late", "surplus", "stale")
+"""Why reports do not count that came when their round was over."""
 
 
-class PolicyLearning:
-    """Tells a policy what came of its selections, from the records: so the journal's replay teaches it again.
+class Learner(Protocol):
+    """Learns from what came of selections: a policy, or the pace of the children."""
+
+    def observe(self, child: str, feedback: Feedback, round: int, /) -> None:
+        """What came of selecting a child in that round."""
+        ...
+
+
+class Learning:
+    """Tells what came of selections, from the records: so the journal's replay teaches it again.
 
     Args:
-        policy: of the aggregator.
+        learners: who is told.
         ledger: of the aggregator.
     """
 
-    def __init__(self, policy: Selection, ledger: Ledger) -> None:
-        self._policy = policy
+    def __init__(self, learners: Sequence[Learner], ledger: Ledger) -> None:
+        self._learners = learners
         self._ledger = ledger
 
     def learn(self, record: records.Record) -> None:
         """Tell of what a record says; the ledger is as before it."""
         ledger = self._ledger
         match record:
-            case records.Accepted(task=task, samples=samples, loss_rms=loss):
-                self._observe(ledger.asks[task], record.at, samples, loss)
-            case records.Resolved(task=task, samples=samples, loss_rms=loss):
-                self._observe(ledger.asks[task], record.at, samples, loss, failed=record.why == "failed")
+            case records.Accepted(task=task):
+                self._answered(ledger.asks[task], record, late=not ledger.asks[task].open)
+            case records.Resolved(task=task, why=why):
+                self._answered(ledger.asks[task], record, failed=why == "failed", late=why in LATE)
             case records.Spoiled(lane=index, tasks=tasks):
                 for one in ledger.lanes[index].pending:
                     if one.task in tasks:
-                        self._policy.observe(one.child, Feedback(0, None, 0.0, failed=True), ledger.round)
+                        self._tell(one.child, Feedback(0, None, 0.0, failed=True))
             case records.Advanced(gone=tasks):
                 for task in tasks:
-                    self._observe(ledger.asks[task], record.at, failed=True)
+                    self._given_up(ledger.asks[task], record.at)
             case records.Closed(lane=index) if ledger.lanes[index].fresh < ledger.lanes[index].need:
                 for ask in map(ledger.asks.__getitem__, ledger.lanes[index].asks):
                     if ask.at < record.keep_since:
-                        self._observe(ask, record.at, failed=True)
+                        self._given_up(ask, record.at)
             case _:
                 pass
 
-    def _observe(
-        self, ask: OpenRequest, at: float, samples: int = 0, loss_rms: float | None = None, failed: bool = False
+    def _answered(
+        self, ask: OpenRequest, said: records.Accepted | records.Resolved, failed: bool = False, late: bool = False
     ) -> None:
-        self._policy.observe(ask.child, Feedback(samples, loss_rms, at - ask.at, failed), self._ledger.round)
+        took = said.at - ask.at
+        self._tell(ask.child, Feedback(said.samples, said.loss_rms, took, failed, said.training, ask.effort, late))
+
+    def _given_up(self, ask: OpenRequest, at: float) -> None:
+        self._tell(ask.child, Feedback(0, None, at - ask.at, failed=True, effort=ask.effort, late=True))
+
+    def _tell(self, child: str, feedback: Feedback) -> None:
+        for learner in self._learners:
+            learner.observe(child, feedback, self._ledger.round)

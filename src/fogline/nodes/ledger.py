@@ -27,6 +27,8 @@ class OpenRequest(msgspec.Struct, gc=False, eq=False):
     version: int
     lane: int
     at: float
+    effort: float = 1.0
+    """Of a round's work, how much it was asked for."""
     open: bool = True
     """False once its round closed without it: an answer is late, or surplus."""
     surplus: bool = False
@@ -37,8 +39,8 @@ class OpenRequest(msgspec.Struct, gc=False, eq=False):
     def __eq__(self, other: object) -> bool:
         """Whether records say the same of both."""
         return isinstance(other, OpenRequest) and (
-            (self.child, self.version, self.lane, self.at, self.open, self.surplus)
-            == (other.child, other.version, other.lane, other.at, other.open, other.surplus)
+            (self.child, self.version, self.lane, self.at, self.effort, self.open, self.surplus)
+            == (other.child, other.version, other.lane, other.at, other.effort, other.open, other.surplus)
         )
 
 
@@ -178,11 +180,15 @@ class Ledger:
         used = [one.update for one in self.used]
         steps = [key for exchange in self.exchanges for key in exchange.keys(self._role.name)]
         up = () if self.up is None else self.up.keys()
-        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps, *up}
+        held = [self.assigned.model] if self._role.keeps and self.assigned is not None else []
+        return {*self.models.values(), *held, *waiting, *used, *self.outbox.keys(), *steps, *up}
 
     def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""
-        return tuple(FoldInput(one.update, self.version - one.version, one.child) for one in in_order(accepted))
+        most = self._role.tier.staleness_cap if self._role.tier.stale == "clip" else self.version
+        return tuple(
+            FoldInput(one.update, min(self.version - one.version, most), one.child) for one in in_order(accepted)
+        )
 
     def reported(self, accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:
         """Those that were reported in the exchange of this round, in the order of their requests; others come from
@@ -283,7 +289,8 @@ class Ledger:
         lane, version = self.lanes[record.lane], self.version
         lane.open, lane.need, lane.quorum = True, record.need, record.quorum
         for task, child in enumerate(record.children, record.first):
-            self.asks[task] = OpenRequest(child, version, record.lane, record.at)
+            effort = record.efforts[task - record.first] if record.efforts else 1.0
+            self.asks[task] = OpenRequest(child, version, record.lane, record.at, effort)
             self.busy[child] = task
             lane.asks[task] = None
         self.next_task = record.first + len(record.children)

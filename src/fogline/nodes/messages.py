@@ -12,6 +12,8 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Positive = Annotated[int, Meta(ge=1, le=2**53)]
 Number = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 """Neither infinite nor NaN: messages come from anywhere, and what was never written by a node is refused."""
+Effort = Annotated[float, Meta(gt=0, le=10)]
+"""Of the work that a round means, how much is asked for: 0.5 is half as many steps."""
 Kind = Literal["train", "evaluate", "query"]
 """What a parent asks for: an update of the model, how good the model is on examples held out, or sums over examples."""
 Key = str
@@ -70,6 +72,7 @@ class Work(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
     """Of kind ``query``: which function of the examples, with its parameters."""
     steps: Count = 0
     """Steps of an exchange that it takes when it has trained; what it sends in the last one is its report."""
+    effort: Effort = 1.0
 
 
 class Step(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -90,6 +93,8 @@ class Report(msgspec.Struct, frozen=True, gc=False, tag=True):
     devices: Positive = 1
     loss_rms: Number | None = None
     failure: str | None = None
+    training: Annotated[float, Meta(ge=0, le=sys.float_info.max)] | None = None
+    """Seconds that it trained, if it says so."""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -49,10 +49,14 @@ class Quorum:
             return "refused"
         if self._ledger.ended or (not ask.open and self._role.tier.late == "drop"):
             return "surplus" if ask.surplus else "late"
-        if self._ledger.version - ask.version > self._role.tier.staleness_cap:
+        if self._role.tier.stale == "drop" and self.is_stale(ask):
             return "stale"
         exchanges = self._ledger.exchanges
         return "early" if exchanges and exchanges[ask.lane].goes_on else None
+
+    def is_stale(self, ask: OpenRequest) -> bool:
+        """Whether an answer is older than the job's cap."""
+        return self._ledger.version - ask.version > self._role.tier.staleness_cap
 
     def lacks(self, lane: Lane) -> str:
         """What a lane's round lacks to count; empty if it counts as it is."""

@@ -22,6 +22,8 @@ class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=Tr
     query: str = ""
     steps: int = 0
     """Steps of an exchange between a device's training and its report."""
+    effort: float = 1.0
+    """Of a device: of the work that a round means, how much it is asked for."""
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -35,6 +37,8 @@ class Asked(msgspec.Struct, frozen=True, gc=False, tag=True):
     at: float
     ring_order: tuple[str, ...] = ()
     """Ring mode, where a ring begins: all its children in order."""
+    efforts: tuple[float, ...] = ()
+    """How much work each is asked for; empty: all of it."""
 
 
 class Entered(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
@@ -78,6 +82,8 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
     samples: int
     at: float
     loss_rms: float | None = None
+    training: float | None = None
+    """Seconds that it trained, if it said so."""
 
 
 class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -88,6 +94,7 @@ class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):
     at: float
     samples: int = 0
     loss_rms: float | None = None
+    training: float | None = None
 
 
 class Spoiled(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -20,7 +20,7 @@ class AggregatorRole:
     parent: str | None
     tier: Tier
     traits: AlgorithmTraits
-    """The method's, with the mode and the buffer of this tier."""
+    """The method's, with the mode of this tier."""
     rounds: int
     """At the root: rounds of the job. Below: rounds per round of the parent."""
     deadline: float
@@ -41,6 +41,8 @@ class AggregatorRole:
     join_window: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
+    keeps: bool = False
+    """Whether it keeps the last model of its parent: the next may come as the difference to it."""
     lowest: bool = False
     """Of a survey: whether its children are devices."""
     mode: Mode = field(init=False)
@@ -68,8 +70,12 @@ class AggregatorRole:
     def cohort_of(self, children: int) -> int:
         """Children that a round should ask where there are so many: as the job says, and enough for a quorum."""
         if self.grouped:
-            return max(self.traits.buffer, self.tier.fewest, self.least)
+            return max(self.buffer_of(self.tier.cohort_of(children)), self.least)
         return max(self.tier.cohort_of(children), self.least)
+
+    def buffer_of(self, training: int) -> int:
+        """Async mode: reports that make a move where so many children train at once."""
+        return self.tier.buffer_of(self.traits.buffer, training)
 
     def quorum_of(self, cohort: int) -> int:
         """Reports that a round of a cohort of that size needs."""
@@ -111,7 +117,6 @@ def role_of(
         traits=msgspec.structs.replace(
             traits,
             mode=mode,
-            buffer=tier.buffer or traits.buffer,
             group_models=traits.group_models or tier_name in traits.gathers,
         ),
         rounds=job.rounds if parent is None else tier.rounds,
@@ -122,6 +127,7 @@ def role_of(
         patience=patience,
         steps=steps.get(tier_name, 0),
         demands=steps.get(above, 0),
+        keeps=any(job.tree.tiers[other].sends_differences for other in names[: names.index(tier_name)]),
     )
 
 
@@ -141,7 +147,7 @@ def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patienc
     return AggregatorRole(
         name=name,
         parent=HERE if parent is None else parent,
-        tier=Tier(cohort=cohort, quorum=tier.quorum, deadline=tier.deadline),
+        tier=Tier(cohort=cohort, quorum=tier.quorum, deadline=tier.fixed_deadline),
         traits=AlgorithmTraits(),
         rounds=1,
         deadline=job.tree.deadlines()[tier_name],

@@ -47,6 +47,8 @@ class Roster:
         """The child at a place."""
         self.hellos: dict[str, Hello] = {}
         """What every child said of itself last."""
+        self.away: set[str] = set()
+        """Children that have left, and may come back."""
         self._took: dict[str, float] = {}
         self._devices = 0
 
@@ -60,6 +62,7 @@ class Roster:
         """A child came, or said something new of itself."""
         known = self.hellos.get(child)
         self.hellos[child] = hello
+        self.away.discard(child)
         self._devices += hello.devices - (0 if known is None else known.devices)
         if known is None:
             self._all.add(child)
@@ -72,6 +75,7 @@ class Roster:
         """Remove a child that has left."""
         if child not in self.hellos:
             return
+        self.away.add(child)
         self._all.remove(child)
         self._devices -= self.hellos.pop(child).devices
         self._took.pop(child, None)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fogline.nodes.ledger import Ledger
+from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Candidates, Selection
 from fogline.nodes.quorum import counted
 from fogline.nodes.role import AggregatorRole
@@ -32,8 +33,11 @@ class AskedCohort:
 class CohortSelection:
     """Selects children for the rounds of every mode. Remembers nothing: all it needs is in ledger and roster."""
 
-    def __init__(self, role: AggregatorRole, policy: Selection, roster: Roster, ledger: Ledger) -> None:
+    def __init__(
+        self, role: AggregatorRole, policy: Selection, roster: Roster, ledger: Ledger, pace: Pace | None = None
+    ) -> None:
         self._role = role
+        self._pace = pace
         self._policy = policy
         self._roster = roster
         self._ledger = ledger
@@ -55,14 +59,19 @@ class CohortSelection:
         if mode == "ring":
             return self._hop(round_, now)
         if mode == "async":
-            chosen, need = self.fill_up(round_, now), self._buffer()
+            children = len(self._roster)
+            need = self._role.buffer_of(min(tier.cohort_of(children), children))
+            chosen = self.fill_up(round_, now)
             short = self._short([*chosen, *self._ledger.busy], tier.fewest)
             return AskedCohort(chosen, need, tier.quorum_of(need), short=short)
         candidates = self.candidates(lane)
         size = self._role.cohort_of(len(candidates))
         quorum = self._role.quorum_of(size)
+        over = tier.over_selection
+        if over == "auto":
+            over = 1.0 if self._pace is None else self._pace.over_selection
         # Rounded up, but not because 1.1 times 10 is a little more than 11.
-        chosen = self._select(candidates, -int((1e-9 - size * tier.over_selection) // 1), round_, now)
+        chosen = self._select(candidates, -int((1e-9 - size * over) // 1), round_, now)
         return AskedCohort(chosen, min(size, len(chosen)), quorum, short=self._short(chosen, quorum))
 
     def fill_up(self, round_: int, now: float, without: Collection[str] = ()) -> list[str]:
@@ -72,13 +81,6 @@ class CohortSelection:
         missing = self._role.tier.cohort_of(len(self._roster)) - len(self._ledger.busy) - self._ledger.lanes[0].spoiled
         return [child for child in self._select(self.candidates(0), missing, round_, now) if child not in without]
 
-    def _buffer(self) -> int:
-        """Async mode: reports that make a move. A method's buffer shrinks with the cohort, since one larger than what
-        trains at once only makes updates older; one that the job names does not."""
-        tier = self._role.tier
-        size = min(tier.cohort_of(len(self._roster)), len(self._roster)) or 1
-        return max(tier.buffer or min(self._role.traits.buffer, size), tier.fewest)
-
     def can_count(self, lane: int) -> bool:
         """Whether a lane has children enough for a round that counts, wherever they are now."""
         candidates = self.candidates(lane)
@@ -86,6 +88,15 @@ class CohortSelection:
         if not children or children < self._role.quorum_of(self._role.cohort_of(children)):
             return False
         return self._role.minimum == 1 or self._devices(map(candidates.at, range(children))) >= self._role.minimum
+
+    def lacks_turns(self, lane: int, round_: int) -> bool:
+        """Whether it is the turn of too few for that round to count, of all children that there are or were: then there
+        is nobody to wait for."""
+        policy, roster = self._policy, self._roster
+        if type(policy).has_turn is Selection.has_turn:
+            return False
+        quorum = self._role.quorum_of(self._role.cohort_of(len(self.candidates(lane))))
+        return sum(policy.has_turn(child, round_) for child in (*roster.hellos, *roster.away)) < max(1, quorum)
 
     def _short(self, children: Sequence[str], quorum: int) -> str:
         """What is missing for a round of these children to count."""

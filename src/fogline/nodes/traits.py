@@ -22,8 +22,8 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
 
     mode: Mode = "sync"
     """How rounds run in a tier that names no mode."""
-    buffer: Annotated[int, Meta(ge=1, le=2**53)] = 1
-    """Async mode: reports per move."""
+    buffer: Annotated[int, Meta(ge=1, le=2**53)] | None = 1
+    """Async mode: reports per move; None: by how many children train at once."""
     group_models: bool = False
     """Whether an aggregator forms its own group's model even with one round per parent round."""
     gathers: tuple[str, ...] = ()

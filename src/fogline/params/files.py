@@ -66,11 +66,13 @@ def from_bytes(data: bytes) -> Params:
     return params
 
 
-def save(path: Path, params: Params) -> None:
-    """Write a model so that a reader sees the old file or the new one, never half of it."""
+def save(path: Path, params: Params, notes: Mapping[str, str] | None = None) -> None:
+    """Write a model so that a reader sees the old file or the new one, never half of it; ``notes`` stand in its
+    header."""
     encoded = _encoded(params)
     with replacing(path) as file:
-        safetensors.serialize_file(_tensors(params.spec, encoded), file.name, {LAYOUT: params.spec.layout})
+        header = {**(notes or {}), LAYOUT: params.spec.layout}
+        safetensors.serialize_file(_tensors(params.spec, encoded), file.name, header)
 
 
 def load(path: Path) -> Params:
@@ -94,7 +96,7 @@ def as_stored(params: Params) -> Params:
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], notes: Mapping[str, str] | None = None) -> None:
     """Write named arrays as safetensors, atomically."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # A single number has no axis.
     write_file(path, safetensors.numpy.save(contiguous, dict(notes) if notes else None))
 
 

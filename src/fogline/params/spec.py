@@ -117,6 +117,22 @@ class Spec:
         """The spec as JSON: a list of [name, shape, type, role]."""
         return json.dumps([[e.name, list(e.shape), e.dtype, e.role] for e in self.entries], separators=(",", ":"))
 
+    def check_same(self, wanted: Spec) -> None:
+        """Refuse this model where others have one of another layout.
+
+        Raises:
+            ValueError: a sentence that names the first entry which is not the same in both.
+        """
+        if self.entries == wanted.entries:
+            return
+        own, others = ({e.name: e for e in spec.entries} for spec in (self, wanted))
+        name = next((n for n in [*others, *own] if own.get(n) != others.get(n)), self.entries[0].name)
+        here, there = own.get(name), others.get(name)
+        raise ValueError(
+            f"The task makes another model here than at the root of the tree: '{name}' is "
+            f"{_described(here)} here and {_described(there)} there; data sets or parameters of the task differ"
+        )
+
     @cached_property
     def trained_names(self) -> list[str]:
         """Names of the entries that train, in order."""
@@ -202,3 +218,7 @@ def layer_of(name: str) -> str:
 def _listed(names: list[str]) -> str:
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _described(entry: Entry | None) -> str:
+    return "missing" if entry is None else f"{entry.dtype} {list(entry.shape)}, {entry.role},"

@@ -19,6 +19,8 @@ SECRET = 32
 """Bytes of a secret."""
 PIECES, PIECE = 9, 30
 """Pieces of a secret, and bits of each."""
+HALF = 16
+"""Bits of a number modulo the prime, about half of them."""
 SHARE = 4 * PIECES
 """Bytes of a share."""
 Shares = npt.NDArray[np.uint8]
@@ -30,17 +32,17 @@ def split(secret: bytes, threshold: int, points: Sequence[int], key: bytes) -> S
 
     Args:
         secret: 32 bytes.
-        threshold: shares that are needed to find it; at least 1.
+        threshold: shares that are needed to find it; at least 1 and at most 2^16.
         points: different whole numbers above 0 and below 2^31 - 1.
         key: 32 bytes that decide the polynomials, for this secret and these points only.
     """
     whole = int.from_bytes(secret, "big")
     pieces = [whole >> PIECE * i & (1 << PIECE) - 1 for i in range(PIECES)]
-    values, at = np.zeros((len(points), PIECES), np.uint64), np.array(points, np.uint64)[:, None]
-    for coefficients in [*_random(key, threshold - 1), np.array(pieces, np.uint64)]:
-        values *= at
-        values += coefficients
-        values %= PRIME
+    polynomials = np.concatenate([np.array([pieces], np.uint64), _random(key, threshold - 1)])
+    powers = _powers(tuple(points), threshold)
+    # Halves of a coefficient, so that the sums of up to 2^16 products have room in 64 bits.
+    high, low = powers @ (polynomials >> HALF), powers @ (polynomials & (1 << HALF) - 1)
+    values = ((high % PRIME << HALF) + low) % PRIME
     return values.astype("<u4").view(np.uint8)
 
 
@@ -58,6 +60,18 @@ def combine(points: Sequence[int], shares: Shares) -> bytes | None:
     pieces = (weights * (numbers % PRIME) % PRIME).sum(axis=0) % PRIME
     whole = sum(int(piece) << PIECE * i for i, piece in enumerate(pieces))
     return whole.to_bytes(SECRET, "big") if int(pieces.max()) >> PIECE == 0 and whole >> 8 * SECRET == 0 else None
+
+
+@lru_cache(maxsize=4)
+def _powers(points: tuple[int, ...], count: int) -> Numbers:
+    """The powers of each point from 0 on, modulo the prime, (points, count)."""
+    powers, at = np.ones((len(points), count), np.uint64), np.array(points, np.uint64)
+    done, next_ = 1, at[:, None] % PRIME
+    while done < count:  # As many again, by the power that comes next.
+        more = min(done, count - done)
+        powers[:, done : done + more] = powers[:, :more] * next_ % PRIME
+        done, next_ = done + more, next_ * next_ % PRIME
+    return powers
 
 
 def _random(key: bytes, count: int) -> Numbers:

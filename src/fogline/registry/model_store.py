@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -56,10 +56,12 @@ class ModelStore:
 
     Args:
         database: the records.
+        noted: told of each line of a model's record, and who wanted it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, noted: Callable[[str, str, str], None] | None = None) -> None:
         self._database = database
+        self._noted = noted
         self._states: dict[str, ModelRecord] = {model: _STATE.decode(body) for model, body in database.all(MODELS)}
 
     def __contains__(self, model: str) -> bool:
@@ -79,6 +81,8 @@ class ModelStore:
 
     def note(self, model: str, text: str, by: str = "") -> None:
         """Write a line into a model's record; ``by``: who wanted it."""
+        if self._noted is not None:
+            self._noted(model, text, by)
         self._database.note(f"model/{model}", msgspec.json.encode(Note(time.time(), text, by)))
 
     def notes(self, model: str) -> tuple[Note, ...]:

@@ -48,6 +48,7 @@ class Publisher:
         changed: told that there is a new signed timestamp.
         train: runs a job again, by its id, and says what it is called now.
         cautious: who serves only versions that people approved.
+        noted: told of each line of a model's record, and who wanted it.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Publisher:
         changed: Callable[[], None],
         train: Callable[[str], None],
         cautious: Callable[[], Set[str]] = frozenset,
+        noted: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.blobs: Blobs = catalogue.blobs
@@ -67,7 +69,7 @@ class Publisher:
         self._train = train
         self._lock = threading.RLock()
         self._database = database
-        self._states = ModelStore(database)
+        self._states = ModelStore(database, noted)
         self.soon: Callable[[], None] = lambda: None
         """Told that :meth:`tick` may have something to do earlier than it said."""
         self._rollouts = RolloutDriver(self._states, catalogue, signed, nodes, changed, lambda: self.soon(), cautious)

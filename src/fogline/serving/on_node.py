@@ -106,6 +106,7 @@ class NodeServing:
             database,
             folder,
             releases.store,
+            node.personal,
             UpstreamAdapter(releases, self._tell),
             self.server,
             installer,
@@ -137,6 +138,10 @@ class NodeServing:
     def fresh(self, timestamp: bytes) -> None:
         """There may be a release; also said when the parent is there again."""
         self.updater.fresh(timestamp)
+
+    def personal(self, model: str) -> None:
+        """This device has a newer part of its own of a model."""
+        self.updater.personal(model)
 
     async def infer(self, ask: bytes, seconds: float) -> bytes:
         """Answer for a child whose own model was not sure.

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fogline.backoff import Backoff
+from fogline.inference.card import PersonalOrigin
 from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, RequestService
 from fogline.processes.process import GRACE, HelperProcess, module
 from fogline.registry.release import Vitals
@@ -104,9 +105,11 @@ class ServerProcess:
         if self._pipe is not None:
             self._pipe.tell(Expect((model,), coming))
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
+    async def load(
+        self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot, personal: PersonalOrigin | None = None
+    ) -> None:
         """See :class:`fogline.serving.update.ports.PredictionServer`."""
-        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, slot))
+        await self._ask(LoadVersion(card, {digest: str(path) for digest, path in paths.items()}, slot, personal))
 
     async def swap(self, model: str, version: int) -> None:
         """See :class:`fogline.serving.update.ports.PredictionServer`."""
@@ -166,7 +169,7 @@ class ServerProcess:
         for one in expected:
             paths = {digest: str(path) for digest, path in one.paths.items()}
             try:
-                await pipe.ask(LoadVersion(one.card, paths, one.slot))
+                await pipe.ask(LoadVersion(one.card, paths, one.slot, one.personal))
             except PipeClosedError:
                 raise
             except PipeError as error:

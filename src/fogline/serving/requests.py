@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fogline.inference.card import PersonalOrigin
 from fogline.processes.messages import Decoder, decoder
 from fogline.registry.release import Vitals
 from fogline.serving.settings import Settings
@@ -20,6 +21,8 @@ class LoadVersion(msgspec.Struct, frozen=True, tag=True):
     paths: dict[str, str]
     """Where its files lie, by digest."""
     slot: VersionSlot
+    personal: PersonalOrigin | None = None
+    """Where the part of it comes from that is this device's own."""
 
 
 class Expect(msgspec.Struct, frozen=True, tag=True):

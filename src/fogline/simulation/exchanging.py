@@ -58,7 +58,7 @@ class ExchangeValues:
                 raise ExchangeError("nothing of what this node has could be folded")
             state = _arrays(updates[effect.state])
             if effect.number == 0:
-                update = brought(state, folds)
+                update = brought(exchange, state, folds)
                 state = simulated_state(exchange, update, effect.child, self._seed, effect.state)
             received = EMPTY if effect.received is None else _arrays(updates[effect.received])
             sent, after = child_step(exchange, effect.number, state, received)

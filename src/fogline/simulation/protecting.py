@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from fogline.aggregation import Update
@@ -13,6 +13,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.device import given
 from fogline.compute.groups import Groups
+from fogline.compute.links import NodeLinks
 from fogline.compute.privacy_part import part_of, simulated_key, units_of
 from fogline.jobs import Job, JobError
 from fogline.jobs.planning import LocalPlan
@@ -21,7 +22,9 @@ from fogline.params import Spec
 from fogline.simulation.values import Giver
 
 
-def computes_of(job: Job, algorithm: Algorithm, spec: Spec, rules: Mapping[str, Rule]) -> dict[str, Groups]:
+def computes_of(
+    job: Job, algorithm: Algorithm, spec: Spec, rules: Mapping[str, Rule], links: Sequence[NodeLinks]
+) -> dict[str, Groups]:
     """What each aggregator computes, by its name.
 
     Args:
@@ -29,12 +32,13 @@ def computes_of(job: Job, algorithm: Algorithm, spec: Spec, rules: Mapping[str, 
         algorithm: its method.
         spec: layout of what devices and aggregators share.
         rules: by the name of the tier.
+        links: around the nodes of each depth, the root first.
     """
     protection, made = protection_of(job), dict[str, Groups]()
     for depth, tier in enumerate(job.tree.names):
         for name in job.tree.nodes(tier):
             part = part_of(protection, algorithm.movement, depth, partial(simulated_key, job.seed, name))
-            made[name] = Groups(algorithm, spec, rules[tier], part)
+            made[name] = Groups(algorithm, spec, rules[tier], part, links[depth])
     return made
 
 

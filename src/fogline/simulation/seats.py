@@ -28,6 +28,8 @@ class Seat(msgspec.Struct, gc=False, eq=False):
     """Requests under way to a device."""
     down: int = 0
     """Bytes of a model that an aggregator sends a child."""
+    hands_on: bool = False
+    """Whether it is an aggregator that has no model of its own."""
 
 
 def seats_of(scenario: Scenario) -> dict[str, Seat]:
@@ -36,7 +38,7 @@ def seats_of(scenario: Scenario) -> dict[str, Seat]:
     sizes, many = scenario.sizes, len(set(scenario.homes)) > 1
     for name, node in scenario.aggregators.items():  # A parent comes before its children.
         # Of an over-selected cohort some is never needed, and what is alone below a root is computed all at once.
-        needed = node.role.mode == "async" or (many and node.role.tier.over_selection == 1)
+        needed = node.role.mode == "async" or (many and not node.role.tier.over_selects)
         parent, tier = None if node.role.parent is None else seats[node.role.parent], scenario.tiers[name]
         report = sizes.update if node.role.moves else sizes.partial
         if parent is not None:
@@ -44,5 +46,7 @@ def seats_of(scenario: Scenario) -> dict[str, Seat]:
         down = sizes.of(tier, 0).down
         certain = needed and name not in scenario.eager
         owned = (f"{name}#", f"{name}@")
-        seats[name] = Seat(name, node, -1, report, parent, owned, tier, certain, down=down)
+        seats[name] = Seat(
+            name, node, -1, report, parent, owned, tier, certain, down=down, hands_on=not node.role.moves
+        )
     return seats

@@ -18,6 +18,7 @@ from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_s
 from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
+from fogline.compute.policies import check_policies
 from fogline.compute.queries import check_query
 from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
@@ -50,6 +51,7 @@ from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params
+from fogline.settings import Mode
 from fogline.simulation.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
@@ -148,10 +150,9 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
         check_query(query, _some_examples(task))
     adversary = adversary_of(job, list(task.data.clients), rules, task)
     homes = assign(job.tree, task.data)
-    _check_counts(job.tree, homes)
+    _check_counts(job.tree, homes, algorithm.mode)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
-    for tier in job.tree.tiers.values():
-        policy_of(tier)  # Names and parameters are right, or it says so.
+    check_policies(job, algorithm)
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)
@@ -189,9 +190,9 @@ def _some_examples(task: Task) -> Examples | None:
     return None if isinstance(found, Exception) else found
 
 
-def most_at_once(tree: Tree, population: int) -> int:
-    """Devices that a round of the root can have."""
-    slow = any(tier.rounds > 1 or (tier.mode or "sync") != "sync" for tier in tree.tiers.values())
+def most_at_once(tree: Tree, population: int, mode: Mode) -> int:
+    """Devices that a round of the root can have. ``mode``: the method's."""
+    slow = any(tier.rounds > 1 for tier in tree.tiers.values()) or {*tree.modes(mode).values()} != {"sync"}
     return population if slow else cohort_size(tree, population)
 
 
@@ -204,8 +205,8 @@ def cohort_size(tree: Tree, population: int) -> int:
     return nodes * share_of(last.cohort, max(1, population // last.count))
 
 
-def _check_counts(tree: Tree, homes: list[str]) -> None:
-    most = min(len(homes), most_at_once(tree, len(homes)))
+def _check_counts(tree: Tree, homes: list[str], mode: Mode) -> None:
+    most = min(len(homes), most_at_once(tree, len(homes), mode))
     if tree.minimum > most:
         of = f"of its {len(homes)} clients" if most == len(homes) else f"that its cohorts let in, of {len(homes)},"
         raise JobError(
@@ -286,7 +287,7 @@ def simulator_of(
 
     depths = {name: job.tree.names.index(tier) for name, tier in tier_of.items()}
     staging = staging_of(setting.stages, depths, task.shared.trainable)
-    computes = computes_of(job, algorithm, task.shared, setting.rules)
+    computes = computes_of(job, algorithm, task.shared, setting.rules, setting.stages)
     exchanges = {tier: (exchange, computes[job.tree.nodes(tier)[0]]) for tier, exchange in setting.exchanges.items()}
     steps = ExchangeValues(exchanges, job.seed) if exchanges else None
     numbers = Numbers(
@@ -342,7 +343,7 @@ def patience(setting: Setting, sizes: Sizes) -> dict[str, float]:
     the others take at most is known.
     """
     fleet, local, leaves = setting.fleet, setting.local, setting.job.tree.names[-1]
-    bounded = setting.job.tree.tiers[leaves].deadline is not None
+    bounded = setting.job.tree.tiers[leaves].fixed_deadline is not None
     if bounded or not fleet.loses or overrides(setting.algorithm, "work"):  # A method may ask for any amount.
         return {}
     samples: list[int] = setting.task.data.sizes().tolist()

@@ -198,7 +198,7 @@ class _Survey:
             of.traffic.joules += size * of.fleet.joules_per_byte[client]
             seconds = (of.fleet.up_seconds if up else of.fleet.down_seconds)(client, size, self.now)
             if not up and to not in self._devices:
-                self._devices[to] = Device(to, name)
+                self._devices[to] = Device(to, name, beside=True)
         self._push(self.now + seconds, to, Received(name, message))
 
     def _size(self, message: Message, to: str) -> int:

@@ -357,4 +357,4 @@ def _copy(update: Update, keep: Keep) -> Update:
     weights: dict[str, Weight] = {
         name: weight.copy() if is_per_number(weight) else weight for name, weight in update.weights.items()
     }
-    return Update(vectors, weights, counters, update.count, update.bounds, ranges=update.ranges)
+    return Update(vectors, weights, counters, update.count, update.bounds, ranges=update.ranges, code=update.code)

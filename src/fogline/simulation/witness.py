@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fogline.aggregation import Partial, Update
 from fogline.nodes.effects import Move
 from fogline.params import Params
 from fogline.simulation.values import LazyValue, Training
@@ -24,13 +25,14 @@ class RunWitness:
     def trained(self, training: Training) -> None:
         """A device's local round was computed; its plan, and the model that the device got, can still be seen."""
 
-    def folded(self, node: str, children: Sequence[str], value: LazyValue) -> None:
+    def folded(self, node: str, children: Sequence[str], value: LazyValue, result: Update | Partial) -> None:
         """An aggregator has taken up a value: what its parent or its device sent, as it came off the link.
 
         Args:
             node: the aggregator.
             children: whose value it is; several of one that they have exchanged steps for.
-            value: a ``Training`` of a device's own; its result is there, and goes when this returns.
+            value: a ``Training`` where it is a device's own.
+            result: of the value, in no code.
         """
 
     def moved(self, move: Move, group: LazyValue) -> None:

@@ -75,14 +75,17 @@ class Stage(Parametrised):
     lossy: ClassVar[bool] = True
     """Whether the receiver has other numbers than the sender had."""
     linear: ClassVar[bool] = False
-    """Whether all senders of a round share the code, and that of a sum is the sum of the codes: they may be added
-    without being decoded, and what they come to loses nothing in the same code."""
+    """Whether all senders of a round share the code, and that of a sum is the sum of the codes: what they come to loses
+    nothing in the same code, and codes of single vectors are added without being decoded (:class:`VectorCode`)."""
     unbiased: ClassVar[bool] = False
     """Whether what is received is what was sent, on average over all seeds."""
     codes: ClassVar[bool] = False
     """Whether it makes codes, which are no numbers any more: no stage may come after it."""
     single: ClassVar[bool] = False
-    """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it."""
+    """Whether it is about one sender's own movement, so that the sums of a fog that only merges are not for it; of
+    one that makes no codes, what is received is what was sent."""
+    changes: ClassVar[bool] = False
+    """Whether what is received is a change since the sender's last message, which only some methods can add up."""
 
     def fitted(self, spec: Spec) -> Self:
         """The stage for a model of that layout; most do not look at it."""

@@ -12,7 +12,7 @@ from fogline.parameters import bounded
 from fogline.params import Vector
 from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, Named
-from fogline.stages.vector_code import VectorCode
+from fogline.stages.vector_code import VALUES, VectorCode
 
 Seed = npt.NDArray[np.int64]
 """What the places are drawn from, (1,)."""
@@ -21,8 +21,7 @@ Seed = npt.NDArray[np.int64]
 class PlacedCode(VectorCode):
     """Base: a vector, or what it is turned into, is cut in as many cells as numbers go, and of each one goes.
 
-    The places are a seed of eight bytes. What several senders' codes come to has the same places, so a fog may send it
-    on by the same code.
+    The places are a seed of eight bytes, the same for all senders of a round: so codes are added as they are.
     """
 
     linear = True
@@ -42,16 +41,16 @@ class PlacedCode(VectorCode):
         values = self.turned(vector, seed)[places(vector.size, self._number(vector.size), seed)]
         if not np.isfinite(vector).all():  # Wherever it is, the receiver must see it.
             values = np.full_like(values, np.nan)
-        return {"values": values, "seed": seed}
+        return {VALUES: values, "seed": seed}
 
     def decode(self, parts: Named, extent: Extent) -> Vector:
         vector = np.zeros(extent.count, extent.dtype)
-        vector[places(extent.count, parts["values"].size, parts["seed"])] = parts["values"]
+        vector[places(extent.count, parts[VALUES].size, parts["seed"])] = parts[VALUES]
         return self.turned_back(vector, parts["seed"])
 
     def parts(self, extent: Extent) -> Layout:
         return {
-            "values": Extent(extent.dtype, self._number(extent.count)),
+            VALUES: Extent(extent.dtype, self._number(extent.count)),
             "seed": Extent(np.dtype(np.int64), 1),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,8 @@ from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
 
 PLAIN, SHAPE = "plain", "shape"
 """Parts of every code: integers, which go as they are; and a vector's length with the bytes of one of its numbers."""
+VALUES = "values"
+"""The part of a linear code that is added; all others are the same for all senders of a round."""
 KEPT = "kept"
 """Under which a sender keeps what else a code goes on from, beside what was lost."""
 _SHAPE = Extent(np.dtype(np.int64), 2)
@@ -24,6 +26,8 @@ class VectorCode(Stage):
     """Base of stages that code vectors of floating-point numbers, each by itself; integers go as they are.
 
     An heir gives :meth:`encode`, :meth:`decode` and :meth:`parts`. The arrays of a vector's code go as ``part/vector``.
+    One that is linear has its numbers in the part :data:`VALUES`, of the vector's type, and draws all others from the
+    seed that the senders of a round share: then aggregators add its numbers, and decode the sum.
     What a message says of their lengths is held against :meth:`parts` before anything is decoded, so no message claims
     a vector longer than its bytes can be the code of.
 
@@ -95,16 +99,21 @@ class VectorCode(Stage):
         return encoded, after
 
     def receive(self, encoded: Named) -> Named:
-        update, codes = Named(), dict[str, Named]()
-        for key, array in encoded.items():
-            part, _, name = key.partition("/")
-            if part != PLAIN:
-                codes.setdefault(name or key, {})[part] = array
-            elif array.dtype.kind in "iub":
-                update[name] = array
-            else:
-                raise StageError(f"its '{name}' is {array.dtype}, and no code of {self._name}")
+        update, codes = self._sorted(encoded)
         return update | {name: self._decoded(name, parts) for name, parts in codes.items()}
+
+    def is_same(self, other: VectorCode | None) -> bool:
+        """Whether it is the same code, whatever either remembers."""
+        return other is not None and replace(self, feedback=False) == replace(other, feedback=False)
+
+    def check_encoded(self, encoded: Named) -> None:
+        """Refuse what has not the parts of a code, without decoding it.
+
+        Raises:
+            StageError: one sentence.
+        """
+        for name, parts in self._sorted(encoded)[1].items():
+            self._checked(name, parts)
 
     def layout(self, layout: Layout) -> Layout:
         made: dict[str, Extent] = {}
@@ -116,8 +125,33 @@ class VectorCode(Stage):
             made |= {f"{part}/{name}": one for part, one in self.parts(extent).items()}
         return made
 
+    def _sorted(self, encoded: Named) -> tuple[Named, dict[str, Named]]:
+        """What goes as it is, and the parts of each vector's code."""
+        plain, codes = Named(), dict[str, Named]()
+        for key, array in encoded.items():
+            part, _, name = key.partition("/")
+            if part != PLAIN:
+                codes.setdefault(name or key, {})[part] = array
+            elif array.dtype.kind in "iub":
+                plain[name] = array
+            else:
+                raise StageError(f"its '{name}' is {array.dtype}, and no code of {self._name}")
+        return plain, codes
+
     def _decoded(self, name: str, parts: Named) -> Vector:
-        extent = self._extent(name, parts.pop(SHAPE, None))
+        extent = self._checked(name, parts)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return self.decode(parts, extent)
+        except StageError as error:
+            raise StageError(f"its '{name}' is no code of {self._name}: {error}") from error
+
+    def _checked(self, name: str, parts: Named) -> Extent:
+        """Type and length of the vector, if these are the parts of its code; its shape is taken out of them."""
+        shape = parts.pop(SHAPE, None)
+        if shape is None:
+            raise StageError(f"its '{name}' is no code of {self._name}: it does not say how many numbers it has")
+        extent = claimed(name, shape)
         wanted = self.parts(extent)
         for part in {**wanted, **parts}:
             array, one = parts.get(part), wanted.get(part)
@@ -127,20 +161,22 @@ class VectorCode(Stage):
                 raise StageError(
                     f"its '{name}' of {extent.count} numbers has {has} as {part}, where {self._name} has {wants}"
                 )
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return self.decode(parts, extent)
-        except StageError as error:
-            raise StageError(f"its '{name}' is no code of {self._name}: {error}") from error
-
-    def _extent(self, name: str, shape: np.ndarray[Any, Any] | None) -> Extent:
-        if shape is None or (shape.dtype, shape.shape) != (_SHAPE.dtype, (_SHAPE.count,)):
-            raise StageError(f"its '{name}' is no code of {self._name}: it does not say how many numbers it has")
-        count, size = map(int, shape)
-        if count < 0 or size not in _FLOATS:
-            raise StageError(f"its '{name}' claims to be {count} numbers of {size} bytes each")
-        return Extent(_FLOATS[size], count)
+        return extent
 
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+
+def claimed(name: str, shape: np.ndarray[Any, Any]) -> Extent:
+    """Type and length that a message claims of a vector.
+
+    Raises:
+        StageError: no vector has these.
+    """
+    if (shape.dtype, shape.shape) != (_SHAPE.dtype, (_SHAPE.count,)):
+        raise StageError(f"its '{name}' does not say how many numbers it has")
+    count, size = map(int, shape)
+    if count < 0 or size not in _FLOATS:
+        raise StageError(f"its '{name}' claims to be {count} numbers of {size} bytes each")
+    return Extent(_FLOATS[size], count)

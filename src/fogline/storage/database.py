@@ -65,12 +65,12 @@ class Database:
 
         self._engine.write(work)
 
-    def read(self, stream: str) -> Iterator[bytes]:
-        """The entries of a stream in order; none if there is no such stream.
+    def read(self, stream: str, start: int = 0) -> Iterator[bytes]:
+        """The entries of a stream in order, from number ``start`` on; none if there is no such stream.
 
         It reads page after page, so memory does not grow with the stream; entries appended meanwhile come too.
         """
-        last = -1
+        last = start - 1
         while rows := self._engine.read(
             "SELECT number, body FROM entries WHERE stream = ? AND number > ? ORDER BY number LIMIT ?",
             (check_name(stream), last, PAGE),

@@ -23,9 +23,9 @@ def sums_of(task: Task, params: Params, examples: Examples) -> Sums:
     """A model's sums over examples; what ``evaluate`` raises passes, as the examples may be to blame.
 
     Raises:
-        CodeError: it gives something else than numbers by name.
+        CodeError: it gives something else than numbers by name, or a ``count`` below 0.
     """
-    return _numbers(task, "evaluate", task.evaluate(params, examples))
+    return _sums(task, "evaluate", task.evaluate(params, examples))
 
 
 def sums_of_outputs(task: Task, outputs: Array, examples: Examples) -> Sums:
@@ -34,7 +34,7 @@ def sums_of_outputs(task: Task, outputs: Array, examples: Examples) -> Sums:
     Raises:
         CodeError: the task gives something else than numbers by name.
     """
-    return _numbers(task, "sums_of_outputs", task.sums_of_outputs(outputs, examples.y))
+    return _sums(task, "sums_of_outputs", task.sums_of_outputs(outputs, examples.y))
 
 
 def sums_on_test(task: Task, params: Params, examples: Examples) -> Sums:
@@ -76,6 +76,13 @@ def numbers_by_name(given: Any) -> dict[str, float]:
         except OverflowError:
             raise TypeError(f"it gives a whole number as {key!r} that is too large for a float") from None
     return numbers
+
+
+def _sums(task: Task, method: str, given: Any) -> Sums:
+    sums = _numbers(task, method, given)
+    if sums.get("count", 0.0) < 0.0:
+        raise _wrong(task, method, f"it gives {sums['count']:g} as 'count', which is of examples; it must be 0 or more")
+    return sums
 
 
 def _numbers(task: Task, method: str, given: Any) -> dict[str, float]:

@@ -25,7 +25,7 @@ from fogline.network.transport.permissions import permitted
 from tests.network.cluster import Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
 
-MEMBERS: tuple[Role, ...] = ("operator", "developer", "fog", "device")
+MEMBERS: tuple[Role, ...] = ("operator", "developer", "auditor", "fog", "device")
 JOB = job(rounds=1, fogs=0, clients=1)
 
 
@@ -49,7 +49,7 @@ def names_of(made: Cluster) -> dict[str, set[str]]:
     assert registrar is not None
     assert downlink is not None
     operator_api = {**OperatorApi(scheduler, fleet, registrar, downlink).methods()}
-    operator_api |= ModelApi(source.publisher, node.value_store.blobs, downlink).methods()
+    operator_api |= ModelApi(source.publisher, node.value_store.blobs, downlink, node.audit).methods()
     return {OPERATOR_SERVICE: set(operator_api), SERVICE: {*downlink.methods(), "Enrol", "Renew"}}
 
 
@@ -87,7 +87,7 @@ def test_every_call_refuses_every_role_that_may_not_make_it(role: Role, runner: 
                     assert (code == grpc.StatusCode.PERMISSION_DENIED) == (refused is not None), (call, code, words)
                     if refused is not None:
                         assert words == refused
-                        assert f"a-{role} is a {role}; only " in words
+                        assert f"a-{role} is a{'n' if role[0] in 'ao' else ''} {role}; only " in words
 
     runner.run(work())
 

@@ -15,6 +15,7 @@ from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import CertificateFacts, Credentials
 from fogline.governance.identity.identity import Identity
+from fogline.governance.identity.statements import LARGEST
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
 from fogline.jobs.reading import parse_job
@@ -28,7 +29,7 @@ from fogline.network.transport.messages import PROTOCOL, LedgerAsked, LedgerEnd,
 from fogline.network.transport.session import Session
 from fogline.nodes import Device
 from fogline.privacy.accounting.events import Gaussian, Repeated
-from fogline.privacy.accounting.heads import LARGEST, LedgerHead, sign_head, verified_head
+from fogline.privacy.accounting.heads import LedgerHead, sign_head, verified_head
 from fogline.privacy.accounting.ledger import BudgetError, Charge, PrivacyLedger
 from fogline.storage import open_blobs, open_database
 

@@ -22,21 +22,22 @@ import fogline.network.node.computing
 import fogline.network.worker.client
 from fogline.backoff import Backoff
 from fogline.cli.commands.up.fork_server import ForkServerProcess
-from fogline.compute.effects import CarriedOut, CarryOut, makes
+from fogline.compute.effects import CarriedOut, CarryOut, Sift, makes
 from fogline.network.node.computing import Computation
 from fogline.network.node.driver import Driver
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NodeMessage
 from fogline.network.worker.client import WorkerClient, WorkerEndedError, WorkerError
-from fogline.network.worker.discretion import TRAINING, without_reason
+from fogline.network.worker.discretion import STEP, TRAINING, UPDATE, without_reason
 from fogline.network.worker.forks import VARIABLE
-from fogline.network.worker.job_worker import UNASKED
+from fogline.network.worker.job_worker import UNASKED, JobWorker
 from fogline.network.worker.requests import Describe, Evaluate, Evaluated, Open, RequestFailed, WorkerLimits
 from fogline.nodes.device import Device
-from fogline.nodes.effects import Count, Examine, Train
+from fogline.nodes.effects import ChildStep, Count, Examine, ParentStep, Train
 from fogline.nodes.events import Received, Started, Trained
 from fogline.nodes.messages import Kind, Report, Work
+from fogline.params import Entry, Spec
 from fogline.storage import BlobRef, open_blobs, open_database
 from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for
@@ -126,15 +127,36 @@ def test_a_device_is_not_asked_what_its_job_does_not_ask(kind: Kind, query: str,
     asyncio.run(work())
 
 
+def test_a_device_whose_task_makes_another_model_is_refused_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    shutil.copy(HERE / "gated.py", tmp_path)
+    layout = Spec.of([Entry("weight", (3, 7), "float32")]).layout
+    worker = JobWorker(Open(str(tmp_path), JOB, layout, client="client-0"))
+    with pytest.raises(
+        ValueError, match=r"another model here .*'weight' is .* here and float32 \[3, 7\], trained, there"
+    ):
+        worker.open()
+
+
 def test_of_a_bug_on_protected_data_only_the_place_is_told() -> None:
+    asked = CarryOut(Train(0, "m", "u", 0), {}, {})
     bug = RequestFailed("KeyError: 'patient 17' (ward.py, line 3)", bug=True, line="ward.py, line 3")
-    told = without_reason(bug)
+    told = without_reason(bug, asked)
     assert isinstance(told, RequestFailed)
     assert (told.bug, "(ward.py, line 3)" in told.why, "patient" in told.why) == (True, True, False)
     trained = CarriedOut(trained=Trained(0, "u", 40, failure="labels run from 0 to 17"))
-    assert without_reason(trained) == CarriedOut(trained=Trained(0, "u", 0, failure=TRAINING))
+    assert without_reason(trained, asked) == CarriedOut(trained=Trained(0, "u", 0, failure=TRAINING))
     fine = CarriedOut(("u",), trained=Trained(0, "u", 40))
-    assert without_reason(fine) == fine
+    assert without_reason(fine, asked) == fine
+
+
+def test_of_what_a_fog_adds_up_only_the_kind_of_failure_is_told() -> None:
+    """Its sum in an exchange above it, and the numbers of its devices, are no more the cloud's than a device's."""
+    step = CarryOut(ChildStep("fog", 0, 3, "s", None, "p", "a"), {}, {})
+    assert without_reason(CarriedOut(failure="numbers of up to about 3.1"), step) == CarriedOut(failure=STEP)
+    refused = CarriedOut(("m",), refused=((1, "With weight 812.0, the weights exceed 800."),))
+    assert without_reason(refused, Sift((), {})) == CarriedOut(("m",), refused=((1, UPDATE),))
+    missing = CarriedOut(failure="2 devices are left; a sum of fewer than 3 tells too much of each.")
+    assert without_reason(missing, CarryOut(ParentStep(0, 0, None, (), (), "a"), {}, {})) == missing
 
 
 def test_a_request_that_is_given_up_costs_its_answer_and_not_the_worker(tmp_path: Path) -> None:

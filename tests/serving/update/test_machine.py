@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from fogline.inference.card import Asset
 from fogline.registry.release import Probation, Release, Tally, place
-from fogline.serving.update.effects import Drop, Effect, FetchCard, FetchFiles, Load, Restore, SetRetryTimer, Swap, Try
+from fogline.serving.update.effects import (
+    Drop,
+    Effect,
+    FetchCard,
+    FetchFiles,
+    Load,
+    Recombine,
+    Restore,
+    SetRetryTimer,
+    Swap,
+    Try,
+)
 from fogline.serving.update.events import (
     Announced,
     Broken,
@@ -24,7 +35,9 @@ from fogline.serving.update.events import (
     Loaded,
     NotRestored,
     Passed,
+    PersonalPartKept,
     Pulse,
+    Recombined,
     RetryDue,
     Revert,
     ServingFailed,
@@ -111,6 +124,9 @@ class Node:
             case Restore(held=one) if one == self.state.current:
                 self.put(one.version)
                 return LastGoodRestored(one.card.digest)
+            case Recombine(held=one) if one == self.state.current:
+                self.put(one.version)
+                return Recombined(one.card.digest)
             case Drop(version=version):
                 self.loaded.discard(version)
                 self.live = None if self.live == version else self.live
@@ -651,7 +667,7 @@ def test_the_only_version_is_fetched_again_where_its_files_are_damaged_even_if_i
 
 STEPS = (
     *("announce", "announce", "step", "step", "all", "all", "hold", "fail", "good", "wait"),
-    *("crash", "kill", "stop", "bad", "old", "revert", "settle", "broken"),
+    *("crash", "kill", "stop", "bad", "old", "revert", "settle", "broken", "personal"),
 )
 
 
@@ -698,6 +714,8 @@ class Chaos(Node):
                 return ServingFailed(attempt, "bad")
             case Restore(held=one):
                 return NotRestored(one.card.digest, "bad")
+            case Recombine(held=one):
+                return Recombined(one.card.digest, "it does not fit")
             case _:
                 return self.answer(effect)
 
@@ -749,6 +767,8 @@ class Chaos(Node):
                 self.handle(Revert("by hand"))
             case "settle":
                 self.settle()
+            case "personal":
+                self.handle(PersonalPartKept())
             case "broken" if self.live is not None:
                 self.crash()
                 if self.live is not None:

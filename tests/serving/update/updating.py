@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from fogline.inference.card import Asset, Card, Delta, Tensor
+from fogline.inference.card import Asset, Card, Delta, PersonalOrigin, Tensor
+from fogline.inference.personal import PersonalParts
 from fogline.registry.release import Outcome, Probation, Release, Tally, Vitals
 from fogline.serving.slots import VersionSlot
 from fogline.serving.update.ports import (
@@ -189,7 +190,9 @@ class FakeServer:
         self.updater.crashed(why)
         self.start()
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
+    async def load(
+        self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot, personal: PersonalOrigin | None = None
+    ) -> None:
         self.gate("before a load")
         version = msgspec.json.decode(card, type=Card).version
         if version in self.fatal:
@@ -260,6 +263,9 @@ class LightInstaller:
             raise UnfitModelError("the difference gives other weights than those that the card names")
         out.write_bytes(weights(version))
         self.gate("after a reconstruction")
+
+    async def combine(self, weights: Path, part: Path, out: Path) -> None:
+        raise UnfitModelError("its models are no models")
 
     async def trial(self, card: bytes, paths: Mapping[str, Path]) -> str:
         self.gate("before a trial")
@@ -347,6 +353,7 @@ class Edge:
             GatedDatabase(self.database, gate),  # type: ignore[arg-type]
             folder,
             store,
+            PersonalParts(folder / "personal"),
             FakeUpstream(parent, store, gate),
             self.server,
             installer or self.installer,

@@ -18,8 +18,10 @@ from fogline.training.context import DeviceContext
 class FedBuff(FedAvg):
     """Moves after every ``buffer`` updates, stale ones counting less (Nguyen et al., 2022, arXiv 2106.06639).
 
-    ``x += server_rate / K sum_i (1 + staleness_i)^(-exponent) D_i``, every device with weight one, K reports.
-    In synchronous mode it is FedAvg with equal weights.
+    ``x += server_rate / K sum_i (1 + staleness_i)^(-exponent) D_i``, every device with weight one, K reports. Where
+    nothing is said, K is three in ten of the devices that train at once, at least 2 and at most 10, the paper's number.
+    A fog moves a model of its own likewise, and sends how far it moved. In synchronous mode it is FedAvg with equal
+    weights.
     """
 
     columnwise: ClassVar[bool] = True
@@ -27,7 +29,7 @@ class FedBuff(FedAvg):
 
     server_rate: float = bounded(1.0, gt=0)
     exponent: float = bounded(0.5, ge=0)
-    buffer: int = bounded(10, ge=1)  # pyright: ignore[reportIncompatibleVariableOverride]
+    buffer: int | None = bounded(None, ge=1)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     mode: ClassVar[Mode] = "async"
 

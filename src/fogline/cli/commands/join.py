@@ -27,6 +27,8 @@ from fogline.network.transport.messages import Certificate, ParentAddress
 
 SUBMITTERS = ("operator", "developer")
 """Roles that submit jobs to the cloud, and run no node."""
+PEOPLE = (*SUBMITTERS, "auditor")
+"""Roles that run no node."""
 LONGEST = 8192
 
 
@@ -52,7 +54,7 @@ def join(
     name
         Name of this node; by default the host's.
     role
-        What the token is for: fog, device, operator or developer.
+        What the token is for: fog, device, operator, developer or auditor.
     folder
         Where the node lives; by default ./fogline-ROLE.
     trust
@@ -60,10 +62,10 @@ def join(
     """
     door, who, what = parent_address_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]
-    place = NodeFolder(folder or Path("fogline-cloud" if what in SUBMITTERS else f"fogline-{what}"))
+    place = NodeFolder(folder or Path("fogline-cloud" if what in PEOPLE else f"fogline-{what}"))
     issued = asyncio.run(enrol(door, read_secret(token), who, what, place.identity))
-    if what in SUBMITTERS:
-        _settle_operator(place, who, issued, door)
+    if what in PEOPLE:
+        _settle_person(place, who, issued, door, submits=what in SUBMITTERS)
     else:
         _settle_node(place, Membership.of(who, what, issued), signers)
 
@@ -106,14 +108,16 @@ def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Si
     print(f"Run it: fogline {membership.role} run --folder {place.folder}")
 
 
-def _settle_operator(place: NodeFolder, name: str, issued: Certificate, door: ParentAddress) -> None:
+def _settle_person(place: NodeFolder, name: str, issued: Certificate, door: ParentAddress, submits: bool) -> None:
     above = issued.parent_address
     facts = OperatorFacts(above.name, above.address, door.address, name)
     (place.folder / FACTS).write_bytes(msgspec.json.encode(facts))
+    said = f"{name} may work with the cloud {facts.name} ({facts.address}) now: fogline"
+    if not submits:
+        print(f"{said} audit export --cloud {place.folder}")
+        return
     key = place.folder / SIGNING
     signer = (SigningKey.load(key) if key.exists() else SigningKey.create(key, name)).signer
-    print(
-        f"{name} may work with the cloud {facts.name} ({facts.address}) now: fogline jobs list --cloud {place.folder}"
-    )
+    print(f"{said} jobs list --cloud {place.folder}")
     print("Its jobs run where a policy (policy.toml of the cloud, of fogs and of devices) says:")
     print(trusting(signer.name, signer.key).split("\n", 1)[1], end="")

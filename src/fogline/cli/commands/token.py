@@ -36,7 +36,7 @@ def create(
     Parameters
     ----------
     role
-        What joins with it: fog, device, operator or developer.
+        What joins with it: fog, device, operator, developer or auditor.
     site
         Where that is.
     uses

@@ -33,6 +33,7 @@ class Ckks(Exchange):
 
     steps = ("keys", "deal", "encrypt", "survivors", "open")
     identified: ClassVar[bool] = True
+    only_sums: ClassVar[bool] = True
 
     clip: float = bounded(16.0, ge=1e-30, le=1e30)
     """The largest magnitude of a number in an update, its buffers and metrics too; a device with a larger one is
@@ -92,6 +93,7 @@ class CkksSelective(Ckks):
     """
 
     steps = ("keys", "deal", "map", "rank", "encrypt", "survivors", "open")
+    only_sums: ClassVar[bool] = False
 
     share: float = bounded(0.1, gt=0, lt=1)
     """Of the blocks, which is encrypted."""

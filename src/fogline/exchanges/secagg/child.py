@@ -13,7 +13,7 @@ from fogline.aggregation import Arrays, Update
 from fogline.exchanges.base import OWN, PROOF, SECRET, SEED, TRUST, ExchangeError, Received
 from fogline.exchanges.secagg.codes import code_of
 from fogline.exchanges.secagg.layout import Layout, checked
-from fogline.exchanges.secagg.packing import Bytes, as_bytes, flags, taken, unpacked
+from fogline.exchanges.secagg.packing import Bytes, as_bytes, as_rows, flags, taken, unpacked
 from fogline.exchanges.secagg.roster import (
     ENTRY,
     MASK_KEY,
@@ -209,7 +209,7 @@ def _agreed(context: bytes, me: int, joined: Received, state: Received, received
     names, proofs = unpacked(received, "names", len(peers)), unpacked(received, "proofs", len(peers))
     trust = msgspec.msgpack.decode(state[TRUST].tobytes(), type=Trust)
     secret, fresh = state[SECRET].tobytes(), Agreement(_mask_key(state[SEED].tobytes()))
-    pairs, masks = np.zeros((len(peers), 2 * KEY), np.uint8), np.zeros((len(peers), KEY), np.uint8)
+    pairs, masks = [bytes(2 * KEY)] * len(peers), [bytes(KEY)] * len(peers)
     for row, peer in enumerate(peers):
         if state["entries"][peer].tobytes() != entry_of(names[row], keys[row], layout):
             raise ExchangeError("The aggregator's list and the keys that it hands out do not agree.")
@@ -219,9 +219,9 @@ def _agreed(context: bytes, me: int, joined: Received, state: Received, received
         long, short = lasting(secret, public), fresh.with_public(keys[row, 1].tobytes())
         if long is not None and short is not None:
             both = bound(context, min(me, peer), max(me, peer))
-            pairs[row] = as_bytes(derive(long + short, "pair", both, length=2 * KEY))
-            masks[row] = as_bytes(mask_stream(short, context))
-    return pairs, masks
+            pairs[row] = derive(long + short, "pair", both, length=2 * KEY)
+            masks[row] = mask_stream(short, context)
+    return as_rows(pairs, 2 * KEY), as_rows(masks, KEY)
 
 
 def _dealt(
@@ -232,14 +232,12 @@ def _dealt(
     secrets = ((_own_mask(seed), "shares of the own mask"), (_mask_key(seed), "shares of the mask key"))
     points = (peers[rows] + 1).tolist()
     both = [split(secret, wanted, points, derive(seed, purpose, context)) for secret, purpose in secrets]
-    sealed, tags = np.zeros((len(peers), SEALED), np.uint8), np.zeros((len(peers), 2, TAG), np.uint8)
+    sealed, tags = [bytes(SEALED)] * len(peers), [bytes(2 * TAG)] * len(peers)
     for row, *pair in zip(rows.tolist(), *both, strict=True):
-        peer, texts = int(peers[row]), [share.tobytes() for share in pair]
-        key = pairs[row, :KEY].tobytes()
-        sealed[row] = as_bytes(seal(key, b"".join(texts), bound(context, me, peer), int(me > peer)))
-        for kind, share in enumerate(texts):
-            tags[row, kind] = as_bytes(tag_of(context, me, peer, kind, share))
-    return sealed, tags
+        peer, text = int(peers[row]), b"".join([share.tobytes() for share in pair])
+        sealed[row] = seal(pairs[row, :KEY].tobytes(), text, bound(context, me, peer), int(me > peer))
+        tags[row] = _tagged(context, me, peer, text)
+    return as_rows(sealed, SEALED), as_rows(tags, 2, TAG)
 
 
 def _opened(context: bytes, me: int, state: Received, received: Received, here: Flags) -> tuple[Bytes, Flags]:
@@ -248,7 +246,7 @@ def _opened(context: bytes, me: int, state: Received, received: Received, here: 
     rows = np.flatnonzero(flags(state, "theirs", len(here))).tolist()
     sealed = taken(received, "sealed", np.uint8, len(rows), SEALED)
     tags = taken(received, "tags", np.uint8, len(rows), 2, TAG)
-    held, known = np.zeros((len(rows), 2, SHARE), np.uint8), here.copy()
+    held, known = [bytes(2 * SHARE)] * len(rows), here.copy()
     for place, row in enumerate(rows):
         if not here[row]:
             continue
@@ -256,8 +254,8 @@ def _opened(context: bytes, me: int, state: Received, received: Received, here: 
         text = unseal(key, sealed[place].tobytes(), bound(context, peer, me), int(peer > me))
         known[row] = text is not None and _tagged(context, peer, me, text) == tags[place].tobytes()
         if text is not None and known[row]:
-            held[place] = as_bytes(text).reshape(2, SHARE)
-    return held, known
+            held[place] = text
+    return as_rows(held, 2, SHARE), known
 
 
 def _tagged(context: bytes, dealer: int, holder: int, text: bytes) -> bytes:

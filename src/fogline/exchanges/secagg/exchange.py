@@ -32,6 +32,8 @@ class SecAgg(Exchange):
 
     steps = ("keys", "peers", "shares", "masked", "survivors", "unmask")
     identified: ClassVar[bool] = True
+    adds_codes: ClassVar[bool] = True
+    only_sums: ClassVar[bool] = True
 
     threshold: float = bounded(0.6, ge=0.5, lt=1)
     """More than that share of a device's peers is needed to take its masks off: at most the rest may go missing. At

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Update, is_per_number
+from fogline.aggregation.update import float_type
 from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.params import Counters, Vector
 from fogline.privacy.masks import Integers, Stream
 from fogline.privacy.ring import LEAST_WEIGHT, LEVELS, WEIGHT_UNIT, Ring
+from fogline.stages import StageError
+from fogline.stages.linear import lengths
 from fogline.user_code.bugs import CodeError
 
 LONGEST = 1 << 20
@@ -32,14 +35,16 @@ class Layout(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...]
     kinds: tuple[str, ...]
     counters: int
+    code: bytes = b""
+    """Where the vectors are the numbers of a linear code: all else of it."""
 
     @classmethod
     def of(cls, update: Update) -> Layout:
         """That of an update."""
         names = tuple(sorted(update.vectors))
         vectors = [update.vectors[name] for name in names]
-        kinds = tuple("<f8" if vector.dtype == np.float64 else "<f4" for vector in vectors)
-        return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size)
+        kinds = tuple(float_type(vector).str for vector in vectors)
+        return cls(names, tuple(vector.size for vector in vectors), kinds, update.counters.size, update.code)
 
     @classmethod
     def read(cls, text: bytes) -> Layout:
@@ -75,9 +80,17 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def form(self) -> tuple[Any, ...]:
-        """Shapes of counters and vectors, as an exchange says them."""
-        vectors = zip(self.names, self.sizes, strict=True)
-        return ((self.counters,), *(part for name, size in vectors for part in (name, (size,))))
+        """Shapes of counters and vectors, as an exchange says them; of a code, those of what it is of.
+
+        Raises:
+            ExchangeError: the code cannot be read.
+        """
+        sizes = dict(zip(self.names, self.sizes, strict=True))
+        try:
+            sizes |= lengths(self.code) if self.code else {}
+        except StageError as error:
+            raise ExchangeError(str(error)) from error
+        return ((self.counters,), *(part for name, size in sizes.items() for part in (name, (size,))))
 
     def encode(self, update: Update, ring: Ring, noise: Stream) -> tuple[Integers, Integers]:
         """The vectors times their weights, (size,) in the ring, and the tail, (tail,) int64.
@@ -129,17 +142,18 @@ class Layout(msgspec.Struct, frozen=True):
         vectors, weights, low = dict[str, Vector](), dict[str, float](), 0
         for name, size, kind, weight in zip(self.names, self.sizes, self.kinds, summed, strict=True):
             if not 0.0 <= weight <= members * ring.weight:
-                raise ExchangeError(f"The weights of '{name}' come to {weight:g}, which they cannot.")
+                raise ExchangeError(f"The weights of '{name}' come to more than they can, or to less than none.")
             if 0.0 < weight * ring.clip * ring.scale < LEVELS:
                 raise ExchangeError(
-                    f"The weights of '{name}' come to {weight:g}, and with steps for weights of up to {ring.weight:g} "
-                    "little is left of their mean; lower 'weight' of the exchange to what the heaviest has, or "
-                    "take bits=64."
+                    f"The weights of '{name}' come to so little that with steps for weights of up to {ring.weight:g} "
+                    "hardly anything is left of their mean; lower 'weight' of the exchange to what the heaviest has, "
+                    "or take bits=64."
                 )
             part = sums[low : low + size]
             vectors[name] = (part / weight if weight else np.zeros(size)).astype(kind)
             weights[name], low = weight, low + size
-        return Update(vectors, dict(weights), _mean(tail[HEAD : HEAD + self.counters], members), devices)
+        counters = _mean(tail[HEAD : HEAD + self.counters], members)
+        return Update(vectors, dict(weights), counters, devices, code=self.code)
 
 
 def checked(update: Update, settings: SecAggSettings) -> Update:

@@ -43,6 +43,11 @@ def as_bytes(text: bytes) -> Bytes:
     return np.frombuffer(text, np.uint8)
 
 
+def as_rows(texts: Sequence[bytes], *shape: int) -> Bytes:
+    """Texts of one length as the rows of an array, (texts, *shape)."""
+    return as_bytes(b"".join(texts)).reshape(len(texts), *shape)
+
+
 def packed(name: str, texts: Sequence[bytes]) -> Arrays:
     """Texts as arrays: one after the other, and where each ends."""
     return {name: as_bytes(b"".join(texts)), f"{name}/ends": np.cumsum([len(text) for text in texts], dtype=np.int64)}

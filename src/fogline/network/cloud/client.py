@@ -16,6 +16,7 @@ import grpc.aio
 import msgspec
 
 from fogline.errors import FoglineError, InputError
+from fogline.governance.audit_log.export import exporting
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.identity.identity import Identity
 from fogline.governance.signatures.signers import Signer
@@ -23,6 +24,7 @@ from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.requests import (
     AnyModel,
+    AuditPage,
     Linked,
     Name,
     NewReleaseKeys,
@@ -89,6 +91,18 @@ class Client:
     async def nodes(self) -> list[NodeInfo]:
         """Who is or was connected."""
         return await self._ask("Nodes", Name(), list[NodeInfo])
+
+    async def audit_log(self, to: Path) -> None:
+        """Fetch the cloud's audit log into a file."""
+        pages = self._channel.unary_stream(f"/{OPERATOR_SERVICE}/AuditLog")(encode(Name()))
+        kind = decoder(AuditPage)
+        try:
+            with exporting(to) as add:
+                async for message in pages:
+                    page: AuditPage = kind.decode(message)
+                    add(page.head, page.lines)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
 
     async def notices(self) -> list[LogLine]:
         """What happened to the cloud that an operator must know, the newest last."""

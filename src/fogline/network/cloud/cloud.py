@@ -117,6 +117,7 @@ async def cloud(
         database, value_store, admission, site = opened(place, identity, stack, "", {}, authority)
         node = Node(identity.subject, database, value_store, place.folder, admission, site)
         node.on_change = on_change or node.on_change
+        node.credentials = lambda: identity
         node.downlink = Downlink(value_store.blobs, node)
         scheduler, fleet, source = registered(node, place, authority, stack, parallel)
         up = CloudUp(node, identity, scheduler=scheduler, fleet=fleet)
@@ -127,7 +128,9 @@ async def cloud(
             registrar = up.registrar
 
             async def enrol(asked: Enrol) -> Certificate:
-                return await asyncio.to_thread(registrar.enrol, asked)
+                given = await asyncio.to_thread(registrar.enrol, asked)
+                await node.audit.record("node.joined", asked.name, asked.name, role=asked.role, token=asked.token)
+                return given
 
             async def renew(asked: Renew) -> Certificate:
                 return await asyncio.to_thread(registrar.renew, asked)
@@ -137,7 +140,7 @@ async def cloud(
         def operator_api() -> Methods:
             assert up.registrar is not None
             assert node.downlink is not None
-            models = ModelApi(source.publisher, value_store.blobs, node.downlink).methods()
+            models = ModelApi(source.publisher, value_store.blobs, node.downlink, node.audit).methods()
             return {**OperatorApi(scheduler, fleet, up.registrar, node.downlink).methods(), **models}
 
         await scheduler.load()
@@ -172,12 +175,15 @@ def registered(
     def changed() -> None:  # From a thread.
         loop.call_soon_threadsafe(lambda: node.service(ReleaseService).fresh(source.changed()))
 
+    def noted(model: str, text: str, by: str) -> None:
+        loop.call_soon_threadsafe(lambda: node.audit.note("model.noted", by or node.name, model, text=text))
+
     def train(job: str) -> None:
         loop.call_soon_threadsafe(scheduler.again, job)
 
     signed = SignedReleases(database, place.folder / RELEASE_KEYS)
     catalogue = Catalogue(database, place.open_models())
-    publisher = Publisher(database, catalogue, signed, nodes, changed, train, cautious)
+    publisher = Publisher(database, catalogue, signed, nodes, changed, train, cautious, noted)
     source = ReleaseSource(publisher, bind_root(authority, signed.offline_metadata().roots[0]), node.name)
     job_store = JobStore(database, node.name)
     restores = Restores(job_store, publisher, database)

@@ -13,7 +13,7 @@ from fogline.network.cloud.registrar import member_since_of
 from fogline.network.node.node import Node
 from fogline.network.node.services.revocations import RevocationService
 from fogline.network.timing import HEARD, NOTICED
-from fogline.network.transport.messages import ClonedIdentity, HeldRevocations, NodeSeen
+from fogline.network.transport.messages import ClonedIdentity, ForkedLog, HeldRevocations, NodeSeen
 from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import NodeKind
@@ -181,6 +181,15 @@ class FleetMonitor:
     def holds(self, holds: HeldRevocations) -> None:
         """A fog has newer lists of revoked nodes now."""
         self._job_store.noted(holds.name, holds=holds.holds)
+
+    def forked(self, forked: ForkedLog) -> None:
+        """Tell of an audit log that was written anew, or went back to a backup."""
+        self._job_store.warn(
+            forked.name,
+            f"the audit log of {forked.name} had {forked.was} records when {forked.witness} saw it last, and does not "
+            f"begin with them now (it has {forked.size}): the node went back to a backup, or its log was written anew. "
+            "Both ends are in the log of who saw it; compare them with: fogline audit verify",
+        )
 
     def twins(self, twins: ClonedIdentity) -> None:
         """Two programs show one identity; of one that was revoked meanwhile, neither comes in."""

@@ -9,6 +9,7 @@ from fogline.network.cloud.restores import Restores
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.transport.messages import (
     ClonedIdentity,
+    ForkedLog,
     HeldRevocations,
     JobLog,
     NewerTimestamp,
@@ -51,6 +52,8 @@ class NewsListener:
                 self._fleet.holds(news)
             case ClonedIdentity():
                 self._fleet.twins(news)
+            case ForkedLog():
+                self._fleet.forked(news)
             case NewerTimestamp(timestamp=timestamp):
                 self._tasks.spawn(self._restores.shown(timestamp))
             case _:

@@ -16,6 +16,7 @@ from fogline.network.cloud.requests import (
     Text,
     Which,
 )
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.network.transport.messages import Blob
@@ -31,9 +32,11 @@ class ModelApi:
         publisher: the registry.
         blobs: where files lie that operators bring.
         downlink: says who calls, and takes files.
+        audit: the cloud's.
     """
 
-    def __init__(self, publisher: Publisher, blobs: Blobs, downlink: Downlink) -> None:
+    def __init__(self, publisher: Publisher, blobs: Blobs, downlink: Downlink, audit: AuditTrail) -> None:
+        self._audit = audit
         self._publisher = publisher
         self._blobs = blobs
         self._downlink = downlink
@@ -51,7 +54,7 @@ class ModelApi:
             "Link": (Linked, self._link),
             "Retrain": (SetRetrainRule, self._retrain),
         }
-        return answering(self._downlink, answers)
+        return answering(self._downlink, self._audit, answers)
 
     async def _models(self, asked: AnyModel, _: Subject) -> list[ModelReport]:
         return await asyncio.to_thread(self._publisher.model_reports, asked.model)

@@ -5,26 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any
 
 import grpc
 import msgspec
 
+from fogline.governance.audit_log.audit_log import STREAM
+from fogline.governance.audit_log.heads import sign_audit_head
 from fogline.governance.errors import TrustError
-from fogline.governance.roles import refusal
+from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Subject
+from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.records import LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
-from fogline.network.cloud.requests import Name, NewToken, NumberedLine, Stopping, Submit, Text
+from fogline.network.cloud.requests import AuditPage, Name, NewToken, NumberedLine, Stopping, Submit, Text
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.processes.messages import Decoder, decoder, encode
 from fogline.storage import StorageError
 
 NAME: Decoder[Name] = decoder(Name)
+PAGE = 64
+"""Records of an audit log in a message: as long as may be, they fit in one."""
 Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
@@ -48,19 +55,27 @@ async def refusals(context: Context) -> AsyncGenerator[None]:
         await context.abort(grpc.StatusCode.UNAVAILABLE, f"a file cannot be read now: {error.strerror}")
 
 
-def answering(downlink: Downlink, answers: Answers) -> dict[str, Any]:
-    """Methods for people: one question, one answer. Whether their role may ask was checked before."""
+def answering(downlink: Downlink, audit: AuditTrail, answers: Answers) -> dict[str, Any]:
+    """Methods for people: one question, one answer. Whether their role may ask was checked before; what changes
+    something is recorded."""
 
-    def method(kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
+    def method(audited: str, kind: Decoder[Any], answer: Callable[[Any, Subject], Awaitable[Any]]) -> Any:
         async def handle(request: bytes, context: Context) -> bytes:
             by = (await downlink.admit(context)).subject
             async with refusals(context):
-                return encode(await answer(kind.decode(request), by))
+                asked = kind.decode(request)
+                answered = await answer(asked, by)
+                if audited:
+                    await audit.record(audited, by.name, about(asked, answered), **facts_of(asked))
+                return encode(answered)
             raise AssertionError("gRPC ends the call at abort")
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    return {name: method(decoder(kind), answer) for name, (kind, answer) in answers.items()}
+    return {
+        name: method(CALLS[f"Operator/{name}"].audited, decoder(kind), answer)
+        for name, (kind, answer) in answers.items()
+    }
 
 
 def check_own(by: Subject, call: str, record: Record) -> None:
@@ -102,7 +117,8 @@ class OperatorApi:
             "Token": (NewToken, self._token),
         }
         return {
-            **answering(self._downlink, answers),
+            **answering(self._downlink, self._scheduler.node.audit, answers),
+            "AuditLog": grpc.unary_stream_rpc_method_handler(self._audit_log),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
             "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }
@@ -148,6 +164,18 @@ class OperatorApi:
             what = await asyncio.to_thread(contents, record.job, record.state, folder)
             async for message in messages(what, folder):
                 yield message
+
+    async def _audit_log(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        async with refusals(context):
+            NAME.decode(request)
+            node = self._scheduler.node
+            assert node.credentials is not None
+            head = node.audit.log.head()
+            await node.audit.written(head.size)
+            yield encode(AuditPage(sign_audit_head(head, node.credentials())))
+            records = islice(node.database.read(STREAM), head.size)
+            while lines := await asyncio.to_thread(lambda: tuple(islice(records, PAGE))):
+                yield encode(AuditPage(lines=lines))
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         async with refusals(context):

@@ -46,6 +46,13 @@ class Text(msgspec.Struct, frozen=True):
     text: str
 
 
+class AuditPage(msgspec.Struct, frozen=True):
+    """A part of an audit log: the signed head comes first, the records follow in order."""
+
+    head: bytes = b""
+    lines: tuple[bytes, ...] = ()
+
+
 class NumberedLine(msgspec.Struct, frozen=True):
     """A line of a job's log and its number."""
 

@@ -189,6 +189,9 @@ class JobScheduler:
         return None if preparing.cancelled() else preparing.result()
 
     async def _over(self, record: Record) -> None:
+        await self.node.audit.record(
+            "job.ended", self.node.name, record.job, state=record.state, rounds=record.done, why=record.why[:LONGEST]
+        )
         self.job_store.note(record.job, record.state, record.why)  # First: who watches leaves when the job has ended.
         await self.job_store.put(record)
         self._schedule()

@@ -96,7 +96,7 @@ class AdmissionControl:
             decision = decide(policy, opened.manifest, opened.signer, needs, self._offers)
             if not decision.allowed:
                 raise NotAllowedError(decision.reason)
-            unfit = uncounted(policy, announcement.text) if self._device else None
+            unfit = unprotected(policy, announcement.text, announcement.surveys) if self._device else None
             if unfit is not None:
                 raise NotAllowedError(unfit)
             changed = differing(opened.manifest.job, announcement.text)
@@ -175,24 +175,34 @@ def differing(signed: str, resolved: str) -> str | None:
     return next((key for key in SIGNED if one[key] != other[key]), None)
 
 
-def uncounted(policy: Policy, text: str) -> str | None:
-    """Why a job cannot be held to its own promise of privacy or the owner's budget; None if it can, or has none."""
+def unprotected(policy: Policy, text: str, surveys: bool) -> str | None:
+    """Why a job gives away more than it promises or the owner lets it; None if it does not.
+
+    Args:
+        policy: the owner's.
+        text: the job (TOML).
+        surveys: whether the device is to be asked beside the training. Nothing else decides whether it is.
+    """
+    if policy.secure_aggregation and surveys:
+        return (
+            f"{policy.path} wants secure aggregation (privacy.secure_aggregation), and the job asks devices beside the "
+            "training, whose answers go up one by one; leave queries and judges on devices out."
+        )
     if policy.privacy is None and "privacy" not in tomllib.loads(text):
         return None
-    from fogline.jobs.job import asks_beside
     from fogline.jobs.reading import parse_job
 
     job = parse_job(text)
     if policy.privacy is None:
         said = "It has [privacy] and asks devices beside the training, without noise, so it is refused; leave queries"
-        return f"{said} and judges out." if asks_beside(job) else None
+        return f"{said} and judges out." if surveys else None
     unit = policy.privacy.unit
     said = f"{policy.path} allows what ε = {policy.privacy.epsilon:g} gives away of each {unit} ([privacy])"
     if job.privacy is None:
         return f"{said}, and the job has no differential privacy; give it a table [privacy]."
     if UNITS.index(job.privacy.unit) < UNITS.index(unit):
         return f"{said}, and the job protects each {job.privacy.unit} only; set privacy.unit to '{unit}'."
-    if asks_beside(job):
+    if surveys:
         return f"{said}, and the job asks devices beside the training, without noise; leave queries and judges out."
     return None
 

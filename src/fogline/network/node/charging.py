@@ -70,6 +70,9 @@ class Charging:
         except FoglineError as error:  # It must not, it cannot be written down, or nobody can say what it would cost.
             self.spent = str(error)
             return self.spent
+        if end is not None:
+            ledger = node.spending.ledger
+            node.audit.note("privacy.spent", node.name, self._name, entry=ledger.number, ledger=ledger.digest)
         if end is not None and node.uplink is not None:
             node.uplink.send(LedgerEnd(node.name, end))
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fogline.compute.effects import (
+    PERSONAL,
     SENDER,
     STATE,
     AggregatorEffect,
@@ -28,7 +29,7 @@ from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import CutModel, ModelWritten
-from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
+from fogline.nodes.effects import Adopt, ChildStep, Combine, Examine, FoldInput, Merge, Move, ParentStep, Train
 from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
 from fogline.storage import BlobRef, StorageError
@@ -58,6 +59,7 @@ class Computation:
         priority: of the job.
         sums: whether children bring sums, and not updates of the model.
         identity: who this node is in the job's exchanges.
+        personal: takes the file of what this device has of its own of a model that it has judged, where that is wanted.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Computation:
         priority: int = 0,
         sums: bool = False,
         identity: JobIdentity | None = None,
+        personal: Callable[[Path], Awaitable[None]] | None = None,
     ) -> None:
         self.worker_client = worker_client
+        self._personal = personal
         self._value_store = value_store
         self._slots = slots or PrioritySemaphore(1)
         self._priority = priority
@@ -89,6 +93,8 @@ class Computation:
         """
         drafts, members = self._drafts(effect), members_of(effect)
         reads = {key: self._value_store.path(values[key]) for key in needed(effect)} | self._updates(members, values)
+        if isinstance(effect, Adopt | Move) and effect.base is not None and effect.base in values:
+            reads[effect.base] = self._value_store.path(values[effect.base])
         if SENDER in values:
             reads[SENDER] = self._value_store.path(values[SENDER])
         asked = CarryOut(effect, reads, _paths(drafts), earlier, population)
@@ -158,6 +164,8 @@ class Computation:
         """Train on this node's data, or look at it, when it is this job's turn."""
         await self._make_room()
         drafts = self._drafts(effect)
+        if isinstance(effect, Examine) and self._personal is not None:
+            drafts[PERSONAL] = self._value_store.draft()
         try:
             reads = {key: self._value_store.path(values[key]) for key in (effect.model, STATE, SENDER) if key in values}
             asked = CarryOut(effect, reads, _paths(drafts), attempt)
@@ -165,6 +173,8 @@ class Computation:
                 self._busy = asyncio.current_task()
                 answer = expect(CarriedOut, await self.worker_client.ask(asked, lambda: _remove(*drafts.values())))
             ended = _ended(effect, answer)
+            if self._personal is not None and PERSONAL in answer.made:
+                await self._personal(drafts[PERSONAL])
             return ended, {} if ended.failure is not None else await self._take(effect, drafts, answer)
         except (WorkerError, StorageError) as error:
             return Trained(effect.task, effect.update, 0, failure=str(error)), {}
@@ -204,7 +214,11 @@ class Computation:
         # A merge may find nothing to fold, a training may fail, and not every child gets a reply. What else is missing
         # is missed in the store.
         less = isinstance(effect, Merge | Train | Examine | Combine | ParentStep)
-        kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not (less or key == SENDER)}
+        kinds = {
+            key: kind
+            for key, kind in makes(effect).items()
+            if key in answer.made or not (less or key == SENDER or kind == "difference")
+        }
         taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
         return dict(zip(kinds, taken, strict=True))
 

@@ -11,7 +11,9 @@ import msgspec
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
+from fogline.inference.personal import PersonalParts
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.mirror import Releases, ServingPart
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.spending import Spending
@@ -85,8 +87,12 @@ class NodeContext(Protocol):
     on_change: Callable[[StatusChange], None]
     credentials: Callable[[], Credentials] | None
     """What shows who this node is; None where it shows nobody."""
+    personal: PersonalParts
+    """What this device has of its own of the models that it trains."""
     spending: Spending
     """What the data here has given away."""
+    audit: AuditTrail
+    """What was decided and done here."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

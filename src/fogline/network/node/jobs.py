@@ -23,7 +23,7 @@ from fogline.network.node.survey import survey_of
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
 from fogline.network.transport.session import Session
-from fogline.network.worker.client import WorkerClient, WorkerError
+from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError
 from fogline.network.worker.requests import Open
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
@@ -157,7 +157,7 @@ class JobManager:
             announcement.job,
             frozen,
         )
-        hides = self._leaf and keeps_reasons(announcement.text)
+        hides = self._node.cloud is None and keeps_reasons(announcement.text)
         return WorkerClient(opening, self._node.log_file(announcement.job), keeps_reasons=hides)
 
     # Inside.
@@ -192,6 +192,9 @@ class JobManager:
             participation = await self._prepared(announcement, parent, worker_client)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
             log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
+            if isinstance(error, NotAllowedError):
+                why, bundle = str(error)[:LONGEST], announcement.bundle.digest
+                node.audit.note("job.refused", node.name, announcement.job, why=why, bundle=bundle)
             node.on_change(StatusChange("refused", announcement.job, str(error)))
             uplink.send(LeftJob(announcement.job, str(error)))
             return
@@ -204,6 +207,13 @@ class JobManager:
         elif self.closed is not None:
             await participation.close(self.closed)
         else:
+            await node.audit.record(
+                "job.accepted",
+                node.name,
+                announcement.job,
+                bundle=announcement.bundle.digest,
+                tags=node.site.offers.tags,
+            )
             self.engage(participation, uplink.parent or parent)
 
     async def _put_off(
@@ -262,12 +272,12 @@ class JobManager:
             announcement,
             node,
             worker_client,
-            lambda parent: self._device(parent, opened.steps),
+            lambda parent: self._device(parent, demands=opened.steps, keeps=opened.keeps),
             leaf=True,
             samples=opened.samples,
             ranges=opened.ranges,
             trains=opened.trains,
-            surveyor=self._device if announcement.surveys else None,
+            surveyor=(lambda parent: self._device(parent, beside=True)) if announcement.surveys else None,
             charging=Charging.of(announcement, node, opened.samples),
         )
 
@@ -284,11 +294,13 @@ class JobManager:
         assert self._node.uplink is not None
         self._node.uplink.send(LeftJob(job, why))
 
-    def _device(self, parent: str | None, demands: int | None = None) -> Device:
+    def _device(
+        self, parent: str | None, demands: int | None = None, keeps: bool = False, beside: bool = False
+    ) -> Device:
         from fogline.nodes.device import Device
 
         assert parent is not None
-        return Device(self._node.name, parent, retry=AGAIN, demands=demands)
+        return Device(self._node.name, parent, retry=AGAIN, demands=demands, keeps=keeps, beside=beside)
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
         """What makes the machine that trains, and, if the job asks beside that, the one that asks."""

@@ -137,6 +137,10 @@ class ServingPart(Protocol):
         """There may be a release; also said when the parent is there again."""
         ...
 
+    def personal(self, model: str) -> None:
+        """This device has a newer part of its own of a model."""
+        ...
+
     async def infer(self, ask: bytes, seconds: float) -> bytes:
         """Answer for a child whose own model was not sure.
 

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
+from fogline.inference.personal import PersonalParts
 from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
 from fogline.network.node.mirror import Releases, ServingPart
+from fogline.network.node.services.audit_heads import AuditHeadService
 from fogline.network.node.services.base import Service
 from fogline.network.node.services.jobs import JobService
 from fogline.network.node.services.ledgers import LedgerService
@@ -57,6 +60,7 @@ SERVICES: tuple[type[Service[Any, Any]], ...] = (
     ReleaseService,
     PredictionService,
     LedgerService,
+    AuditHeadService,
     JobService,
     PresenceService,
 )
@@ -108,6 +112,8 @@ class Node:
         """Where models come from that are served here or below."""
         self.serving: ServingPart | None = None
         """The part that serves, where there is one."""
+        self.personal = PersonalParts(folder / "personal")
+        """What this device has of its own of the models that it trains."""
         self.on_change: Callable[[StatusChange], None] = lambda _: None
         """Told of what people may want to see."""
         self.credentials: Callable[[], Credentials] | None = None
@@ -116,6 +122,8 @@ class Node:
             self.name, folder, admission.budget, lambda: None if self.credentials is None else self.credentials()
         )
         """What the data here has given away."""
+        self.audit = AuditTrail(self.name, database)
+        """What was decided and done here."""
         self._instance = secrets.token_hex(8)
         self._services: dict[type[Service[Any, Any]], Service[Any, Any]] = {kind: kind(self) for kind in SERVICES}
         self._by_frame = {
@@ -132,6 +140,8 @@ class Node:
         if self.uplink is not None:
             self.uplink.send(Leaving())
         await self.job_manager.close()
+        self.service(AuditHeadService).close()
+        await self.audit.close()
 
     # From above.
 
@@ -229,6 +239,8 @@ class Node:
         blob = self.service(JobService).model(digest)
         if blob is None:
             return await releases.obtain(digest)
+        if small := self.value_store.small(digest):
+            return small, blob.size
         if self.uplink is not None:
             await self.uplink.fetch(blob)
         try:
@@ -246,8 +258,8 @@ class Node:
         """To a child; dropped where it is not connected."""
         if self.downlink is not None and child in self.downlink.sessions:
             self.downlink.sessions[child].send(frame)
-            if isinstance(frame, NodeMessage) and frame.blob is not None and frame.blob.data:
-                self.carried(frame.blob.size, 0)
+            if isinstance(frame, NodeMessage) and frame.carried:
+                self.carried(frame.carried, 0)
 
     def say_to_all(self, frame: DownFrame) -> None:
         """Send a frame to every child that is connected."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
+from fogline.network.node.arriving import Arrivals
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
-from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
+from fogline.network.node.driver import CHILDREN_HAVE, Driver
 from fogline.network.node.exchanging import JobIdentity
+from fogline.network.node.gathering import Gathering
+from fogline.network.node.root_job import RootJob
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
 from fogline.network.node.survey import SurveyPart
@@ -24,6 +26,7 @@ from fogline.network.transport.messages import (
     BROKEN,
     SPENT,
     Blob,
+    Difference,
     JobAnnouncement,
     JobLog,
     JoinedJob,
@@ -45,18 +48,6 @@ if TYPE_CHECKING:
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
-
-
-@dataclass(frozen=True)
-class RootJob:
-    """What a job is at the root of the tree besides."""
-
-    first: dict[str, BlobRef]
-    """Values that it begins with."""
-    moved: OnMove
-    """Told of every model."""
-    ended: Callable[[str | None, BlobRef | None], None]
-    """Told when it is over: why it failed, if it did, and the model that it has come to, if it has moved."""
 
 
 Make = Callable[[str | None], "Aggregator | Device"]
@@ -104,6 +95,7 @@ class JobParticipation:
         self._computation = Computation(
             node.value_store, worker_client, node.slots, announcement.priority, identity=identity
         )
+        self._arrivals = Arrivals(node, worker_client)
         self._make = make
         self._root = root
         self._leaf = leaf
@@ -116,8 +108,7 @@ class JobParticipation:
         self._concluded = asyncio.Event()
         """At the root: nothing more will be asked."""
         self._tasks = Tasks(node.name)
-        self._awaited = set(announcement.plan.get(node.name, ()))
-        self._waited = asyncio.Event()
+        self._gathering = Gathering(announcement.plan.get(node.name, ()))
         self._hello: Hello | None = None
         self._task: asyncio.Task[None] | None = None
         self._halting = asyncio.Event()
@@ -167,12 +158,9 @@ class JobParticipation:
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
         try:
-            self._awaited -= self.children.keys()
-            if self._awaited:
-                # After a restart they come back by themselves, and at once, or they had left before.
-                await self._gather(
-                    running, self.announcement.wait if fresh else min(self.announcement.wait, BACK), fresh
-                )
+            self._gathering.already(self.children.keys())
+            if self._gathering.pending:
+                await self._gather(driver, running, fresh)
             else:
                 driver.put(Started())
                 for child, hello in self.children.items():
@@ -227,21 +215,16 @@ class JobParticipation:
         else:
             await self.worker_client.load(self.refuse)
 
-    async def _gather(self, running: asyncio.Task[None], seconds: float, fresh: bool) -> None:
-        """Wait for the children that are expected by name; in the plan's order, a run can be repeated."""
-        waiting = asyncio.create_task(self._waited.wait())
-        await asyncio.wait((waiting, running), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        missing = sorted(self._awaited - self.children.keys())
+    async def _gather(self, driver: Driver, running: asyncio.Task[None], fresh: bool) -> None:
+        """Begin when the children that are expected by name are there, or have not come in time."""
+        # After a restart they come back by themselves, and at once, or they had left before.
+        seconds = self.announcement.wait if fresh else min(self.announcement.wait, BACK)
+        missing = await self._gathering.wait(running, seconds, self.children)
         if missing and fresh:
             self.tell(Count("missing", self._node.name, f"{', '.join(missing)} did not come in time"))
-        order = [child for child in self.announcement.plan[self._node.name] if child in self.children]
-        order += [child for child, hello in self.children.items() if child not in self._awaited and hello.trains]
-        self._awaited = set()
-        assert self._driver is not None
-        for child in order:
-            self._driver.put(Joined(child, self.children[child]))
-        self._driver.put(Started())
+        for child in self._gathering.close(self.children):
+            driver.put(Joined(child, self.children[child]))
+        driver.put(Started())
 
     async def close(self, why: str = "the node does not take part any more") -> None:
         """Stop at once, and end the worker."""
@@ -265,7 +248,7 @@ class JobParticipation:
     def enter(self) -> None:
         """Tell the parent that this node takes part, once it has something to bring."""
         uplink, driver = self._node.uplink, self._driver
-        if uplink is None or driver is None or uplink.parent != self.parent or self._awaited:
+        if uplink is None or driver is None or uplink.parent != self.parent or self._gathering.pending:
             return
         if self._leaves_spent() or (self._leaf and not self.worker_client.loaded):
             return  # It enters when the job is loaded.
@@ -303,26 +286,26 @@ class JobParticipation:
         if not isinstance(message, Work | Step):
             machine.put(Received(self.parent, message))
         elif said.blob is not None:
-            self._tasks.spawn(self._take(machine, message, said.blob))
+            self._tasks.spawn(self._take(machine, message, said.blob, said.differences))
 
-    async def _take(self, machine: Driver | SurveyPart, message: Work | Step, blob: Blob) -> None:
+    async def _take(
+        self, machine: Driver | SurveyPart, message: Work | Step, blob: Blob, differences: tuple[Difference, ...]
+    ) -> None:
         """Take a request, or the answer to a step of an exchange; who computes with its value must have the bytes
         first."""
-        assert self._node.uplink is not None
         assert self.parent is not None
+        assert self._driver is not None
         kind, key = ("model", message.model) if isinstance(message, Work) else ("reply", message.value)
+        reads, held = self._leaf or self._reads(message), self._driver.values
         try:
-            value = self._node.value_store.receive(blob, kind)
-            if value is None and blob.data:
-                raise LookupError("its bytes are not what was announced")
-            if value is None and (self._leaf or self._reads(message)):
-                await self._node.uplink.fetch(blob)
+            value = await self._arrivals.take(blob, kind, reads, differences, held)
         except (LookupError, StorageError) as error:
             self.tell(Count("failed", self._node.name, f"the {kind} did not come: {error}"))
             await asyncio.sleep(AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
-        machine.put(Received(self.parent, message), {key: value or BlobRef(blob.digest, blob.size, kind)})
+        others = {} if reads else self._arrivals.handed_on(differences, held)
+        machine.put(Received(self.parent, message), {key: value, **others})
 
     def _reads(self, message: Work | Step) -> bool:
         """Whether an aggregator computes with what comes along, and does not only hand it on."""
@@ -333,9 +316,8 @@ class JobParticipation:
     def child_entered(self, child: str, hello: Hello) -> None:
         """A child takes part (again)."""
         self.children[child] = hello
-        if self._awaited:
-            if self._awaited <= self.children.keys():
-                self._waited.set()
+        if self._gathering.pending:
+            self._gathering.arrived(self.children.keys())
         elif self._driver is not None and hello.trains:
             self._driver.put(Joined(child, hello))
         if self.survey is not None:
@@ -344,7 +326,7 @@ class JobParticipation:
 
     def child_left(self, child: str) -> None:
         """A child does not take part any more."""
-        if self.children.pop(child, None) is not None and self._driver is not None and not self._awaited:
+        if self.children.pop(child, None) is not None and self._driver is not None and not self._gathering.pending:
             self._driver.put(Left(child))
             self._recount()
         if self.survey is not None:
@@ -384,7 +366,7 @@ class JobParticipation:
                 return blob
         drivers = (self._driver, None if self.survey is None else self.survey.driver)
         values = (value for driver in drivers if driver is not None for value in driver.values.values())
-        return next((Blob(v.digest, v.size) for v in values if v.kind in FROM_ABOVE and v.digest == digest), None)
+        return next((Blob(v.digest, v.size) for v in values if v.kind in CHILDREN_HAVE and v.digest == digest), None)
 
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""
@@ -466,10 +448,20 @@ class JobParticipation:
         self._node.tell(JobLog(self.job, self._node.name, count.what, count.child or "", count.why or ""))
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
-        """Why the data here must not be trained on, if so; else what that gives away is written down."""
-        if self._charging is None or self._driver is None or not isinstance(effect, Train):
-            return None
-        return await self._charging.allow(attempt + 1, self._driver.begun)
+        """Why the data here must not be used, if so; else that it is, and what that gives away, is written down.
+
+        Sums of what is asked beside the training are not charged: an owner with a budget lets no such job in.
+        """
+        if self._charging is not None and self._driver is not None and isinstance(effect, Train):
+            refused = await self._charging.allow(attempt + 1, self._driver.begun)
+            if refused is not None:
+                return refused
+        used = "train" if isinstance(effect, Train) else effect.kind
+        has = self._own.samples
+        await self._node.audit.record(
+            "data.used", self._node.name, self.job, kind=used, round=effect.round, examples=has
+        )
+        return None
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here: after a power cut a model may have to be fetched again."""

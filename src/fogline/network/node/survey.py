@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
@@ -17,13 +18,14 @@ from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
 from fogline.network.node.driver import Driver
 from fogline.network.node.sieve import Sieve
-from fogline.network.transport.messages import NodeMessage
+from fogline.network.transport.messages import JobAnnouncement, NodeMessage
 from fogline.network.worker.client import WorkerClient
 from fogline.nodes.effects import Count, Examine, Train, surveyed
 from fogline.nodes.events import Event, Joined, Received, Started
 from fogline.nodes.messages import Hello, Key, Kind, Receipt, Report, Work
 from fogline.nodes.role import HERE
 from fogline.storage import BlobRef
+from fogline.storage.errors import explained
 
 if TYPE_CHECKING:
     from fogline.nodes.aggregator import Aggregator
@@ -50,9 +52,12 @@ class SurveyEndedError(Exception):
 class Outside(Protocol):
     """What a survey needs of the job's participation."""
 
+    announcement: JobAnnouncement
+
     def send(self, to: str, said: NodeMessage) -> None: ...
     def tell(self, count: Count) -> None: ...
     async def need(self, value: BlobRef) -> None: ...
+    async def allow(self, effect: Train | Examine, attempt: int) -> str | None: ...
 
 
 class SurveyPart:
@@ -90,7 +95,8 @@ class SurveyPart:
         machine, sieve = make(parent), None
         if not leaf:
             sieve = cast("Aggregator", machine).sift = Sieve()
-        computation = Computation(node.value_store, worker_client, node.slots, sums=True)
+        personal = self._keep_personal if leaf else None
+        computation = Computation(node.value_store, worker_client, node.slots, sums=True, personal=personal)
         self.driver = Driver(
             survey_of(job), machine, node.database, node.value_store, computation, self, parent or HERE, sieve
         )
@@ -165,6 +171,17 @@ class SurveyPart:
             if not answer.done():
                 answer.set_exception(SurveyEndedError(why))
 
+    async def _keep_personal(self, draft: Path) -> None:
+        """Keep what this device has of its own of the job's model, for its node to serve; it goes nowhere else."""
+        from fogline.jobs.job import model_name  # Not above: a device that only trains need not read jobs.
+        from fogline.jobs.reading import parse_job
+
+        model = model_name(parse_job(self._outside.announcement.text))
+        with explained("keep what this device has of its own of a model", draft):
+            await asyncio.to_thread(self._node.personal.keep, model, draft)
+        if self._node.serving is not None:
+            self._node.serving.personal(model)
+
     # What the driver asks for.
 
     def send(self, to: str, said: NodeMessage) -> None:
@@ -184,8 +201,8 @@ class SurveyPart:
         self._outside.tell(surveyed(count))
 
     async def allow(self, effect: Train | Examine, attempt: int) -> str | None:
-        """Sums of what is asked beside the training are not counted: an owner with a budget lets no such job in."""
-        return None
+        """Why the data here must not be asked, if so."""
+        return await self._outside.allow(effect, attempt)
 
     async def need(self, value: BlobRef) -> None:
         """See that a value's bytes are here."""

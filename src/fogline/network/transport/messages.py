@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fogline.governance.identity.statements import LARGEST as LARGEST_STATEMENT
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import Channel
 from fogline.governance.subject import Role
@@ -23,11 +24,10 @@ from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
 from fogline.nodes.messages import Hello, Receipt, Report, Step, Stop, Work
 from fogline.nodes.traits import AlgorithmTraits
-from fogline.privacy.accounting.heads import LARGEST as LARGEST_HEAD
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-PROTOCOL = 3
+PROTOCOL = 4
 SERVICE = "fogline.v1.Node"
 ENROLMENT_SERVICE = "fogline.v1.Enrolment"
 OPERATOR_SERVICE = "fogline.v1.Operator"
@@ -158,12 +158,29 @@ class LeftJob(UpFrame, frozen=True):
     why: str
 
 
+class Difference(msgspec.Struct, frozen=True, gc=False):
+    """What leads to a version of a model from the version before."""
+
+    model: Name
+    """Key of the version."""
+    blob: Blob
+
+
 class NodeMessage(UpFrame, DownFrame, frozen=True):
     """A message between the state machines of a job."""
 
     job: Name
     message: Hello | Work | Step | Report | Receipt | Stop
     blob: Blob | None = None
+    differences: Annotated[tuple[Difference, ...], Meta(max_length=100)] = ()
+    """That lead to the model which the message names, one after the other, the oldest first: who holds the version
+    before one of them needs no more than the rest."""
+
+    @property
+    def carried(self) -> int:
+        """Bytes of values that travel with it."""
+        blobs = [self.blob, *(difference.blob for difference in self.differences)]
+        return sum(len(blob.data) for blob in blobs if blob is not None)
 
 
 class NodeSeen(News, frozen=True):
@@ -220,13 +237,40 @@ class LedgerEnd(UpFrame, DownFrame, frozen=True):
     """The end of a node's ledger of privacy, as the node signed it. It goes up to be kept, and down to be compared."""
 
     node: Name
-    data: Annotated[bytes, Meta(max_length=LARGEST_HEAD)]
+    data: Annotated[bytes, Meta(max_length=LARGEST_STATEMENT)]
 
 
 class LedgerAsked(UpFrame, frozen=True):
     """A node came whose ledger nobody knows up to here; who knows its end sends it down."""
 
     node: Name
+
+
+class AuditKnown(DownFrame, frozen=True):
+    """So many records of the child's audit log are known to the parent; the child shows the rest."""
+
+    size: Bytes
+
+
+class AuditShown(UpFrame, DownFrame, frozen=True):
+    """The head of the sender's audit log, as it signed it, and the proof that it goes on from what was shown before."""
+
+    head: Annotated[bytes, Meta(max_length=LARGEST_STATEMENT)]
+    since: Bytes
+    """Records that the other had seen;"""
+    path: Annotated[tuple[Annotated[bytes, Meta(max_length=32)], ...], Meta(max_length=128)]
+    """and the hashes that lead from these to the head."""
+    knows: Bytes
+    """Records of the other's log that the sender has seen."""
+
+
+class ForkedLog(News, frozen=True):
+    """The audit log of a node does not begin with what its parent, or its child, has seen of it, for the cloud."""
+
+    name: Name
+    witness: Name
+    size: Bytes
+    was: Bytes
 
 
 class JobLog(News, frozen=True):

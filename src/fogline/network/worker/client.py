@@ -196,7 +196,7 @@ class WorkerClient:
             raise WorkerEndedError(f"{error}; its log is {self._log}") from None
         except PipeError as error:
             raise WorkerError(str(error)) from None
-        return without_reason(answer) if self._keeps_reasons else answer
+        return without_reason(answer, request) if self._keeps_reasons else answer
 
 
 def _let_go(done: asyncio.Task[Answer], dropped: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
-"""What of a failure may leave a device whose job protects its data: that there was one, and of which kind.
+"""What of a failure may leave a node whose job protects its data: that there was one, and of which kind.
 
 What code raises on a device's examples may have their values in it, and a loss that is not finite, or a vector that is
-out of range, tells of them too. The whole reason is in the node's own log.
+out of range, tells of them too; on a fog it is the weights and numbers of its devices' updates. The whole reason is in
+the node's own log.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import logging
 
 from msgspec.structs import replace
 
-from fogline.compute.effects import CarriedOut
-from fogline.network.worker.requests import Answer, RequestFailed
+from fogline.compute.effects import CarriedOut, CarryOut
+from fogline.network.worker.requests import Answer, Request, RequestFailed
+from fogline.nodes.effects import Combine, ParentStep
 from fogline.nodes.events import Trained
 
 log = logging.getLogger("fogline.network")
@@ -22,17 +24,27 @@ STEP = (
     "exchange)"
 )
 REQUEST = f"its worker could not carry out a request{WHERE}"
+UPDATE = "it cannot be used; why stands in the log of who should have added it up, as the job protects its data"
 
 
-def without_reason(answer: Answer) -> Answer:
-    """An answer of a worker process as others may hear of it."""
+def without_reason(answer: Answer, asked: Request) -> Answer:
+    """An answer of a worker process as others may hear of it.
+
+    Args:
+        answer: as the process gave it.
+        asked: what it answers. Why a parent's half of an exchange cannot go on tells who is missing, and stays.
+    """
     match answer:
         case RequestFailed(why=why, bug=bug, line=line):
             log.warning("a request failed: %s", why)
             place = f" ({line})" if line else ""
             return RequestFailed(f"the job's own code is wrong{place}{WHERE}" if bug else REQUEST, bug, line)
-        case CarriedOut(failure=failure, trained=trained) if failure is not None or trained is not None:
-            return replace(answer, failure=_kind(failure, STEP), trained=_ended(trained))
+        case CarriedOut(failure=failure, trained=trained, refused=refused):
+            told = isinstance(asked, CarryOut) and isinstance(asked.effect, ParentStep | Combine)
+            kinds = tuple((place, _logged(why, UPDATE)) for place, why in refused)
+            return replace(
+                answer, failure=failure if told else _kind(failure, STEP), trained=_ended(trained), refused=kinds
+            )
         case _:
             return answer
 
@@ -45,7 +57,10 @@ def _ended(trained: Trained | None) -> Trained | None:
 
 
 def _kind(failure: str | None, kind: str) -> str | None:
-    if failure is None:
-        return None
+    return None if failure is None else _logged(failure, kind)
+
+
+def _logged(failure: str, kind: str) -> str:
+    """The kind of a failure, once the whole is in the log."""
     log.warning("it failed: %s", failure)
     return kind

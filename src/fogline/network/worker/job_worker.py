@@ -23,6 +23,7 @@ from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
+from fogline.compute.differences import restore
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
@@ -31,11 +32,22 @@ from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.model_parts import model_part
+from fogline.compute.policies import check_policies
 from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
-from fogline.compute.survey import Examiner, judged_key, judgement_of, model_to_judge, row_of, task_to_judge
+from fogline.compute.survey import (
+    Examiner,
+    changes_outputs,
+    judged_key,
+    judgement_of,
+    model_to_judge,
+    row_of,
+    task_to_judge,
+)
 from fogline.exchanges import Exchange
 from fogline.governance.policy.machine import local_memory
+from fogline.inference.card import PersonalOrigin
+from fogline.inference.personal import write_part
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
 from fogline.jobs.budget import Account, within_budget
@@ -64,13 +76,14 @@ from fogline.network.worker.requests import (
     ModelToJudge,
     ModelWritten,
     Open,
+    Packaged,
     PackageModel,
     Request,
+    RestoreModel,
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
 from fogline.nodes.events import Trained
-from fogline.nodes.policies import policy_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.params.ranges import ModelRanges
@@ -84,6 +97,7 @@ from fogline.training.task import Engine, Task
 
 log = logging.getLogger("fogline.worker")
 UNASKED = "it was asked what the job does not ask devices"
+UNSERVED = "Devices are judged by other outputs than the model's; nodes answer with the common model's alone."
 
 
 class JobWorker:
@@ -193,7 +207,8 @@ class JobWorker:
 
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part)
+        links = links_of(self.job, self.algorithm, tier, self.spec)
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -232,6 +247,7 @@ class JobWorker:
             return JobOpened()
         if self.opened.frozen or self.task.home is not None:
             _ = self.first  # It must fit before anybody waits for this node.
+        self.task.shared.check_same(self.spec)
         if self.opened.client in self.task.data.held_out:
             return JobOpened(trains=False)
         exchange = self.exchanges.get(self.job.tree.names[-1])
@@ -239,7 +255,8 @@ class JobWorker:
         model = self.sub_model
         # What is frozen is laid into whole models only.
         ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
-        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps, ranges=ranges)
+        samples, keeps = int(self.task.data.sizes()[self.client]), bool(self.links.restores)
+        return JobOpened(samples=samples, steps=steps, ranges=ranges, keeps=keeps)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, the first group, and what is frozen."""
@@ -251,8 +268,7 @@ class JobWorker:
         check_links(self.job, self.algorithm)
         check_shares(self.job, self.algorithm)
         check_named(self.task, self.algorithm, self.job.shares)
-        for tier in self.job.tree.tiers.values():
-            policy_of(tier)
+        check_policies(self.job, self.algorithm)
         check_publishing(self.job, self.algorithm)
         check_honest(self.job)
         for query in self.job.queries:
@@ -316,7 +332,7 @@ class JobWorker:
             if not asks(self.job, asked.effect.kind, asked.effect.query):  # Who asks may not keep to the job.
                 effect = asked.effect
                 return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
-            return device.examine(asked, self.name, self.examiner, self.links)
+            return device.examine(asked, self.name, self.examiner, self.links, self.write_personal)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share)
@@ -334,6 +350,13 @@ class JobWorker:
         if protects_examples(self.job):
             job = replace(job, secret=fresh_secret())
         return run_cohort(self.engine(job), self.algorithm, self.task, [job])[0]
+
+    def write_personal(self, path: Path, own: Params, common: Params, round_: int) -> bool:
+        """Write what of a model is this device's own, as it is served; whether there is anything that can be."""
+        if changes_outputs(self.algorithm) or "device" not in self.job.publish.tiers:
+            return False  # What it makes of outputs is in no weights; and what nodes do not serve need not be kept.
+        origin = PersonalOrigin(self.opened.job, round_ + 1)
+        return write_part(path, self.task.served(own)[1], self.task.served(common)[1], origin)
 
     @property
     def name(self) -> str:
@@ -374,6 +397,22 @@ class JobWorker:
         """The model of a group, as it is judged and handed out: without what each device has of its own."""
         home, shared = self.task.home, group_models.evaluation_model(self.algorithm, self.spec, read_group(group))
         return shared if home is None else home.part.hand_out(shared, home.first)
+
+    def pack(self, request: PackageModel) -> Packaged:
+        """A version; where devices have tensors of their own, with those of the first model in their place.
+
+        Raises:
+            ModelError, ValueError: it cannot be served.
+        """
+        from fogline.network.worker.packing import pack
+
+        home, params = self.task.home, self.params(request.group)
+        if home is not None and home.part.private:
+            shared = group_models.evaluation_model(self.algorithm, self.spec, read_group(request.group))
+            params = home.whole(shared, {})
+        personal = () if home is None else tuple(sorted(home.part.private))
+        notes = (UNSERVED,) if changes_outputs(self.algorithm) else ()
+        return pack(self.job, self.task, params, request, personal, notes)
 
     def metrics(self, params: Params) -> dict[str, float]:
         """Metrics on the test set; none where there is none here, or where devices alone judge."""
@@ -431,6 +470,9 @@ class JobWorker:
             case CutModel(model=model, part=part, ranges=ranges):
                 write(part, model_part(read_model(model), self.spec, ModelRanges(ranges)))
                 return ModelWritten()
+            case RestoreModel(held=held, differences=differences, model=model):
+                restore(held, differences, model, self.spec.trainable, self.links.restores)
+                return ModelWritten()
             case Evaluate():
                 return self.judge(request)
             case ModelToJudge():
@@ -442,10 +484,8 @@ class JobWorker:
             case Describe():
                 return self.describe(request)
             case PackageModel():
-                from fogline.network.worker.packing import pack
-
-                if (why := no_version(self.algorithm)) is not None:
+                if (why := no_version(self.job, self.algorithm)) is not None:
                     raise ModelError(f"{why}.")
-                return pack(self.job, self.task, self.params(request.group), request)
+                return self.pack(request)
             case Open():
                 raise ValueError("The job is loaded already.")

@@ -22,11 +22,27 @@ from fogline.params import Params, load
 from fogline.training.task import Task
 
 
-def pack(job: Job, task: Task, params: Params, asked: PackageModel) -> Packaged:
+def pack(
+    job: Job,
+    task: Task,
+    params: Params,
+    asked: PackageModel,
+    personal: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Packaged:
     """Write a version's files.
 
     Its weights are what comes out of the difference to the version before, so that a node that adds the difference
     and one that takes the whole file have the same.
+
+    Args:
+        job: the job.
+        task: its task.
+        params: the whole model.
+        asked: what is asked.
+        personal: tensors that every device has of its own. The test set says nothing of them, so the version's metrics
+            are what devices found then.
+        notes: what people should know besides.
 
     Raises:
         ModelError: it cannot be served; the text says why.
@@ -42,6 +58,8 @@ def pack(job: Job, task: Task, params: Params, asked: PackageModel) -> Packaged:
         asked.model,
         PackageOptions(
             lineage=asked.lineage,
+            metrics=asked.found if personal else None,
+            personal=personal,
             graph=None if asked.graph is None else Path(asked.graph),
             code=Code(job.task, dict(job.task_parameters), seed=job.seed),
             variants=asked.variants,
@@ -59,7 +77,7 @@ def pack(job: Job, task: Task, params: Params, asked: PackageModel) -> Packaged:
             listed.append(delta)
     lineage = msgspec.structs.replace(made.card.lineage, data=made.card.lineage.data or (task.data.name,))
     card = msgspec.structs.replace(made.card, deltas=tuple(listed), lineage=lineage)
-    return Packaged(card.encoded(), {digest: str(path) for digest, path in files.items()}, tuple(made.notes))
+    return Packaged(card.encoded(), {digest: str(path) for digest, path in files.items()}, (*made.notes, *notes))
 
 
 def reference(card: Card, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -27,6 +28,12 @@ class Feedback:
     """From the request to the report, or to giving the child up."""
     failed: bool
     """Whether it brought nothing."""
+    training: float | None = None
+    """Seconds of them that it trained, if it says so."""
+    effort: float = 1.0
+    """Of a round's work, how much it was asked for."""
+    late: bool = False
+    """Whether its round was over before it came, or it was given up with its round."""
 
 
 class Candidates(Protocol):
@@ -63,6 +70,8 @@ class Selection(ABC):
 
     needs_loss: ClassVar[bool] = False
     """Whether it is blind without ``Feedback.loss_rms``."""
+    partial: ClassVar[bool] = False
+    """Whether it asks for more or less work than a round means, so that its children must be devices."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -74,6 +83,14 @@ class Selection(ABC):
 
         ``round`` counts from 0. Fewer come back only where fewer are fit.
         """
+
+    def efforts(self, children: Sequence[str]) -> Sequence[float]:
+        """Of a round's work, how much each of the selected children is asked for; empty: all of it."""
+        return ()
+
+    def has_turn(self, child: str, round: int) -> bool:
+        """Whether a child may be asked in that round at all, wherever it is and whoever else is there."""
+        return True
 
     def observe(self, child: str, feedback: Feedback, round: int) -> None:  # noqa: B027
         """Learn what came of selecting ``child`` in that round. Most policies need not."""

@@ -27,8 +27,10 @@ class Rotation(Selection):
         self.period = count("period", period)
 
     def select(self, candidates: Candidates, k: int, rng: random.Random, round: int, now: float) -> list[str]:
-        turn = round % self.period
-        return draw(candidates, k, rng, now, fits=lambda child: turn_of(child, self.period) == turn)
+        return draw(candidates, k, rng, now, fits=lambda child: self.has_turn(child, round))
+
+    def has_turn(self, child: str, round: int) -> bool:
+        return turn_of(child, self.period) == round % self.period
 
 
 def turn_of(child: str, period: int) -> int:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.governance.errors import CertificateError
+from fogline.governance.identity.statements import body_of, make_statement, speaker_of
 from fogline.privacy.accounting.events import Event, Unit
 from fogline.privacy.accounting.ledger import PrivacyLedger
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from fogline.governance.identity.credentials import Credentials
 
 PURPOSE = b"fogline end of a ledger of privacy, version 1\n"
-LARGEST = 64 << 10
-"""Bytes of a signed one at most."""
 
 
 class LedgerHead(msgspec.Struct, frozen=True):
@@ -41,29 +41,19 @@ class LedgerHead(msgspec.Struct, frozen=True):
         return cls(node, ledger.number, ledger.digest, ledger.unit, tuple(tally(ledger.events()).events()))
 
 
-class _Signed(msgspec.Struct, frozen=True):
-    head: bytes
-    certificate: bytes
-    """Of the node (PEM)."""
-    signature: bytes
-
-
 HEAD = msgspec.msgpack.Decoder(LedgerHead)
-SIGNED = msgspec.msgpack.Decoder(_Signed)
 
 
 def sign_head(head: LedgerHead, node: Credentials) -> bytes:
     """A head with the node's signature and certificate."""
-    from fogline.governance.identity.proofs import signed
-
-    body = msgspec.msgpack.encode(head)
-    return msgspec.msgpack.encode(_Signed(body, node.certificate, signed(node, PURPOSE + body)))
+    return make_statement(PURPOSE, msgspec.msgpack.encode(head), node)
 
 
 def read_head(data: bytes) -> LedgerHead | None:
     """What a head says, whoever signed it; None if it is none."""
+    body = body_of(data)
     try:
-        return HEAD.decode(SIGNED.decode(data).head)
+        return None if body is None else HEAD.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -75,17 +65,8 @@ def verified_head(data: bytes, root: bytes) -> LedgerHead | None:
         data: what :func:`sign_head` gave.
         root: the authority's certificate (PEM).
     """
-    from fogline.governance.errors import CertificateError
-    from fogline.governance.identity.certificates import check_issued, read_certificate
-    from fogline.governance.identity.proofs import check_signed_by
-
     head = read_head(data)
-    if head is None:
-        return None
-    signed = SIGNED.decode(data)
     try:
-        facts = check_issued(signed.certificate, root, read_certificate(signed.certificate).starts)
-        check_signed_by(signed.certificate, signed.signature, PURPOSE + signed.head)
+        return head if head is not None and speaker_of(data, PURPOSE, root).name == head.node else None
     except CertificateError:
         return None
-    return head if facts.subject.name == head.node else None

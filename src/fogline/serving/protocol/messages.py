@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fogline.inference.card import PersonalOrigin
 from fogline.inference.runtimes.base import Array
 from fogline.registry.release import NodeKind
 
@@ -43,10 +44,14 @@ class InferenceResponse:
     """Examples that a tier above answered."""
     why: str = ""
     """Why not all that should have been were; empty where they were."""
+    personal: PersonalOrigin | None = None
+    """Where the part of this device's version comes from that is its own; None: it answers as all that have it."""
 
     def notes(self) -> dict[str, str | int]:
         """What a response says about it, beside the outputs."""
         made: dict[str, str | int] = {"tier": self.tier, "version": self.version}
+        if self.personal is not None:
+            made["personal"] = str(self.personal)
         if self.offloaded or self.why:
             made["offloaded"] = self.offloaded
         if self.offloaded:

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
-from fogline.inference.card import Card, Tensor
+from fogline.inference.card import Card, PersonalOrigin, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.registry.release import NodeKind
 from fogline.serving.protocol.classes import best_classes
@@ -182,12 +182,13 @@ class ResponseWriter:
         card: of the version.
         version: as it is addressed.
         tier: who answers.
+        personal: where the part of it comes from that is this device's own; None: none is.
     """
 
-    def __init__(self, card: Card, version: str, tier: NodeKind) -> None:
+    def __init__(self, card: Card, version: str, tier: NodeKind, personal: PersonalOrigin | None = None) -> None:
         self._card = card
         self._head = b'{"model_name":%b,"model_version":%b' % (_encode(card.model), _encode(version))
-        self._mine = _encode(InferenceResponse({}, tier, card.model, card.version).notes())
+        self._mine = _encode(InferenceResponse({}, tier, card.model, card.version, personal=personal).notes())
         self._datatypes = {tensor.name: tensor.datatype for tensor in card.answers}
         self._outputs = {
             tensor.name: b'{"name":%b,"datatype":"%b","shape":' % (_encode(tensor.name), tensor.datatype.encode())

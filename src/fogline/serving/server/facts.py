@@ -39,6 +39,13 @@ def metadata(served: ServedModel, line: ModelVersions) -> dict[str, Any]:
     }
 
 
+def parameters(served: ServedModel) -> dict[str, Any]:
+    """What is to be said of a version beside that: the common version, and the part of it that is this device's own."""
+    if served.personal is None:
+        return {}
+    return {"parameters": {"version": served.card.version, "personal": str(served.personal)}}
+
+
 def _tensor(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
 

@@ -64,7 +64,7 @@ class ServerProgram:
                     repository.expect(model, request.coming)
             case LoadVersion():
                 files = {digest: Path(path) for digest, path in request.paths.items()}
-                await repository.load(read_card(request.card), ModelFiles(files), request.slot)
+                await repository.load(read_card(request.card), ModelFiles(files), request.slot, request.personal)
             case SwapVersion():
                 repository.swap(request.model, str(request.version))
             case DropVersion():

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from fogline.inference.card import CardError
+from fogline.inference.card import Card, CardError, read_card
 from fogline.registry.release import Outcome
 from fogline.serving.slots import VersionSlot
 from fogline.serving.update.effects import (
@@ -23,6 +23,7 @@ from fogline.serving.update.effects import (
     FetchCard,
     FetchFiles,
     Load,
+    Recombine,
     Restore,
     SetRetryTimer,
     Swap,
@@ -37,15 +38,18 @@ from fogline.serving.update.events import (
     Loaded,
     NotRestored,
     Passed,
+    PersonalPartKept,
     Pulse,
+    Recombined,
     RetryDue,
     ServingFailed,
     Swapped,
     Timer,
     UpdaterStarted,
 )
-from fogline.serving.update.files import FileFetcher, narrowed
+from fogline.serving.update.files import FileFetcher, served
 from fogline.serving.update.machine import UpdateMachine
+from fogline.serving.update.personal import PersonalVersions
 from fogline.serving.update.ports import (
     DamagedFileError,
     Installer,
@@ -60,6 +64,8 @@ from fogline.storage import Database, StorageError
 log = logging.getLogger("fogline.serving")
 STATES, RECORDS = "serving", "serving"
 """Kind of the documents, by model, and topic of the records."""
+SERVED = ("probation", "committed", "shadowing")
+"""What of a version is told with the part of it that is this device's own."""
 JOURNAL_AGAIN = 5.0
 """Seconds before the journal is tried again."""
 LOADING = 120.0
@@ -76,6 +82,7 @@ class DriverContext:
     machine: UpdateMachine
     database: Database
     files: FileFetcher
+    personal: PersonalVersions
     server: PredictionServer
     installer: Installer
     tell: Callable[[Outcome], None]
@@ -121,6 +128,7 @@ class ModelUpdateDriver:
         self.handle(UpdaterStarted(self._context.files.missing(self.state.needed)))
         if self.state.news or self.state.trash:
             self._effects.put_nowait(None)
+        self._look_for_parts()
 
     def handle(self, event: Event) -> None:
         """Something happened; the state is another one when this returns, unless the journal cannot be written."""
@@ -199,6 +207,7 @@ class ModelUpdateDriver:
                 context.database.note(RECORDS, msgspec.json.encode(self._outcome(news)))
             for digest in set(state.trash) - context.needed():
                 context.files.delete(digest)
+                context.personal.delete(digest)
             settled = replace(state, news=(), trash=(), said=told or state.said)
             self._save(settled)
         except StorageError as error:
@@ -211,11 +220,24 @@ class ModelUpdateDriver:
             context.tell(self._outcome(news))
             if (news.version, news.what, news.why) in before:
                 continue  # A newer release of the same version.
-            why = f": {news.why}" if news.why else ""
+            why = self._outcome(news).why
+            why = f": {why}" if why else ""
             log.info("%s version %d: %s%s", self.model, news.version, news.what, why)
 
     def _outcome(self, news: ModelNews) -> Outcome:
-        return Outcome(self._context.node, self.model, news.number, news.version, news.what, news.why, news.at)
+        why = news.why or (self._origin(news.version) if news.what in SERVED else "")
+        return Outcome(self._context.node, self.model, news.number, news.version, news.what, why, news.at)
+
+    def _origin(self, version: int) -> str:
+        """What of a version is this device's own, for people; empty: nothing."""
+        held = next((one for one in (self.state.current, self.state.shadow) if one and one.version == version), None)
+        if held is None:
+            return ""
+        try:
+            origin = served(self._context.files, self._context.personal, held)[2]
+        except StorageError:
+            return ""  # Whoever serves it says so.
+        return "" if origin is None else f"with the personal part of {origin}"
 
     def _later(self, timer: Timer | None, seconds: float, call: Callable[..., None], *args: Any) -> None:
         before = self._timers.pop(timer, None)
@@ -239,16 +261,19 @@ class ModelUpdateDriver:
             case Swap(attempt=attempt, held=held):
                 why = await self._of_server(self._context.server.swap(self.model, held.version))
                 self.handle(Swapped(attempt) if why is None else ServingFailed(attempt, why))
+                self._look_for_parts()  # One may have come since the version was made this device's own.
             case Restore(held=held) if self.state.current is not None and held.card == self.state.current.card:
                 why, card = await self._of_server(self._load(held, "live")), held.card.digest
                 self.handle(LastGoodRestored(card) if why is None else NotRestored(card, why))
+            case Recombine(held=held) if self.state.current is not None and held.card == self.state.current.card:
+                self.handle(Recombined(held.card.digest, await self._recombine(held)))
             case Drop(version=version):
                 why = await self._of_server(self._context.server.drop(self.model, version))
                 if why is not None:
                     log.info("version %d of %s is not dropped: %s", version, self.model, why)
             case Abandon():
                 await self._end_work()
-            case SetRetryTimer() | Restore():
+            case SetRetryTimer() | Restore() | Recombine():
                 pass  # It was set at once; it is not wanted any more.
 
     async def _of_server(self, work: Coroutine[Any, Any, None]) -> str | None:
@@ -263,8 +288,31 @@ class ModelUpdateDriver:
         return None
 
     async def _load(self, held: HeldVersion, slot: VersionSlot) -> None:
-        card = narrowed(self._context.files.card(held.card), held.runtime)
-        await self._context.server.load(card, self._context.files.paths(held), slot)
+        card, paths, origin = served(self._context.files, self._context.personal, held)
+        await self._context.server.load(card, paths, slot, origin)
+
+    def _look_for_parts(self) -> None:
+        """See that what answers has the newest part that this device has of its own."""
+        current = self.state.current
+        if current is not None and self._context.personal.is_behind(read_card(self._context.files.card(current.card))):
+            self.handle(PersonalPartKept())
+
+    async def _recombine(self, held: HeldVersion) -> str:
+        """Have the server answer with the newest part that this device has of its own; why not, if it cannot."""
+        card = read_card(self._context.files.card(held.card))
+        try:
+            await self._combine(card, held)
+            why = await self._of_server(self._load(held, "live"))
+        except (LookupError, UnfitModelError, InstallerError, StorageError) as error:
+            why = str(error)
+        if why is None:
+            return ""
+        before = self._origin(held.version) or "as all that have it"
+        return f"what this device has of its own cannot be used, and version {held.version} answers {before}: {why}"
+
+    async def _combine(self, card: Card, held: HeldVersion) -> None:
+        if card.weights is not None:
+            await self._context.personal.make(card, self._context.files.paths(held)[card.weights.digest])
 
     async def _begin(self, attempt: int, work: Callable[[], Coroutine[Any, Any, Event]]) -> None:
         await self._end_work()
@@ -312,4 +360,5 @@ class ModelUpdateDriver:
             for digest in error.digests:
                 files.delete(digest)
             return Delayed(effect.attempt, "storage", str(error))
+        await self._combine(read_card(files.card(held.card)), held)
         return Passed(effect.attempt, runtime)

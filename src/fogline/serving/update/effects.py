@@ -57,6 +57,13 @@ class Restore(msgspec.Struct, frozen=True):
     held: HeldVersion
 
 
+class Recombine(msgspec.Struct, frozen=True):
+    """Make the version that answers anew with what this device has of its own, and have the server answer with that;
+    then say ``Recombined``."""
+
+    held: HeldVersion
+
+
 class Drop(msgspec.Struct, frozen=True):
     """Have the server let go of a version."""
 
@@ -74,4 +81,4 @@ class SetRetryTimer(msgspec.Struct, frozen=True):
     at: float
 
 
-Effect = FetchCard | FetchFiles | Try | Load | Swap | Restore | Drop | Abandon | SetRetryTimer
+Effect = FetchCard | FetchFiles | Try | Load | Swap | Restore | Recombine | Drop | Abandon | SetRetryTimer

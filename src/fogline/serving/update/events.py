@@ -98,6 +98,18 @@ class NotRestored(msgspec.Struct, frozen=True):
     why: str
 
 
+class PersonalPartKept(msgspec.Struct, frozen=True):
+    """This device has a newer part of its own of the model."""
+
+
+class Recombined(msgspec.Struct, frozen=True):
+    """The server answers with a version and the newest part that this device has of its own; or it goes on as before,
+    and why."""
+
+    card: str
+    why: str = ""
+
+
 class Crashed(msgspec.Struct, frozen=True):
     """The server process ended; it is started again with what the state says then."""
 
@@ -143,6 +155,8 @@ Event = (
     | ServingFailed
     | LastGoodRestored
     | NotRestored
+    | PersonalPartKept
+    | Recombined
     | Crashed
     | Broken
     | Pulse

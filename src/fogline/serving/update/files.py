@@ -10,8 +10,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from fogline.inference.card import Asset, Card, Delta, read_card
+from fogline.inference.card import Asset, Card, Delta, PersonalOrigin, read_card
 from fogline.network.node.mirror import ServedFiles
+from fogline.serving.update.personal import PersonalVersions
 from fogline.serving.update.ports import Installer, UnfitModelError, Upstream
 from fogline.serving.update.state import HeldVersion
 from fogline.storage.errors import explained
@@ -147,6 +148,22 @@ class FileFetcher:
     async def _fetch(self, asset: Asset) -> None:
         if not self._store.has(asset.digest):
             await self._upstream.fetch(asset)
+
+
+def served(
+    files: FileFetcher, personal: PersonalVersions, held: HeldVersion
+) -> tuple[bytes, Mapping[str, Path], PersonalOrigin | None]:
+    """What the server gets of a version: card, files by digest, and where the part comes from that is this device's
+    own.
+
+    Raises:
+        StorageError: something of it is not here, or damaged.
+    """
+    card = narrowed(files.card(held.card), held.runtime)
+    paths, origin = personal.laid(read_card(card), files.paths(held))
+    if origin is not None:  # Variants have weights of their own, which are those of all.
+        card = replace(read_card(card), variants=()).encoded()
+    return card, paths, origin
 
 
 def narrowed(card: bytes, runtime: str) -> bytes:

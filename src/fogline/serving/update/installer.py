@@ -22,6 +22,7 @@ from fogline.serving.update.requests import (
     LARGEST,
     Answer,
     Bad,
+    Combine,
     Distrusted,
     FileMissing,
     Here,
@@ -107,6 +108,16 @@ class ProcessInstaller:
             if not isinstance(answer, InstallerDone):
                 raise UnfitModelError(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
 
+    async def combine(self, weights: Path, part: Path, out: Path) -> None:
+        """See :class:`fogline.serving.update.ports.Installer`."""
+        async with self._turn:
+            try:
+                answer = await self._answer(Combine(str(weights), str(part), str(out)))
+            except InstallerDiedError as error:
+                raise UnfitModelError(str(error)) from None
+            if not isinstance(answer, InstallerDone):
+                raise UnfitModelError(answer.why[:LONGEST] if isinstance(answer, Bad) else "the process gave no result")
+
     async def trial(self, card: bytes, paths: Mapping[str, Path]) -> str:
         """See :class:`fogline.serving.update.ports.Installer`."""
         files = {digest: str(path) for digest, path in paths.items()}
@@ -126,7 +137,7 @@ class ProcessInstaller:
                 case _:
                     raise UnfitModelError(f"the process that tried it answered with {type(answer).__name__}")
 
-    async def _answer(self, request: Verify | Reconstruct | TryVersion, ask: Ask | None = None) -> Answer:
+    async def _answer(self, request: Verify | Reconstruct | Combine | TryVersion, ask: Ask | None = None) -> Answer:
         """One request to a new process; what ``ask`` raises ends it.
 
         Raises:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from fogline.registry.release import NodeKind
 from fogline.serving.update import goal as goals
-from fogline.serving.update.effects import Effect
+from fogline.serving.update.effects import Effect, Recombine
 from fogline.serving.update.events import (
     Announced,
     Broken,
@@ -21,7 +21,9 @@ from fogline.serving.update.events import (
     Event,
     LastGoodRestored,
     NotRestored,
+    PersonalPartKept,
     Pulse,
+    Recombined,
     RetryDue,
     Revert,
     Stopped,
@@ -82,6 +84,10 @@ class _Turn(RecoveryTurn):
                 self.retry()
             case Revert():
                 self.revert_by_hand(event.why)
+            case PersonalPartKept():
+                self.personal_part_kept()
+            case Recombined():
+                self.recombined(event)
             case LastGoodRestored() | NotRestored():
                 self.restored(event)
             case _:
@@ -101,6 +107,22 @@ class _Turn(RecoveryTurn):
         allowed = event.allowed
         self.set(allowed=None if allowed is None else tuple(sorted(allowed & goals.cards(release))))
         self.pursue()
+
+    def personal_part_kept(self) -> None:
+        """What answers is made anew with it; a version that waits for it is tried."""
+        if self.state.current is not None:
+            self.effects.append(Recombine(self.state.current))
+        self.retry()
+
+    def recombined(self, event: Recombined) -> None:
+        """People and the cloud hear of it."""
+        current = self.state.current
+        if current is None or current.card.digest != event.card:
+            return
+        if event.why:
+            self.tell(current, "alarm", event.why)
+        elif self.state.watch is None:
+            self.tell(current, "committed")
 
     def pursue(self) -> None:
         """Go for what the newest release says."""

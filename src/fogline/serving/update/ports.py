@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from fogline.inference.card import Asset, ModelName
+from fogline.inference.card import Asset, ModelName, PersonalOrigin
 from fogline.registry.release import Outcome, Release
 from fogline.serving.slots import VersionSlot
 
@@ -68,6 +68,8 @@ class Serving(msgspec.Struct, frozen=True):
     paths: Mapping[str, Path]
     """Where its files lie, by digest."""
     slot: VersionSlot
+    personal: PersonalOrigin | None = None
+    """Where the part of it comes from that is this device's own."""
 
 
 class Upstream(Protocol):
@@ -110,8 +112,12 @@ class PredictionServer(Protocol):
         none."""
         ...
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None:
+    async def load(
+        self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot, personal: PersonalOrigin | None = None
+    ) -> None:
         """Load a version from its files, by digest; a ``live`` one takes the place of what answered before.
+
+        ``personal``: where the part of it comes from that is this device's own.
 
         Raises:
             ServerError: it cannot be loaded, or the server ended.
@@ -153,6 +159,16 @@ class Installer(Protocol):
 
         Raises:
             UnfitModelError: they are not those expected.
+            InstallerError: it could not be done.
+            StorageError: they cannot be written.
+        """
+        ...
+
+    async def combine(self, weights: Path, part: Path, out: Path) -> None:
+        """Write a version's weights with this device's own part in their place.
+
+        Raises:
+            UnfitModelError: they do not fit each other.
             InstallerError: it could not be done.
             StorageError: they cannot be written.
         """

@@ -21,6 +21,7 @@ from fogline.serving.update.requests import (
     REQUESTS,
     Answer,
     Bad,
+    Combine,
     Distrusted,
     FileMissing,
     Here,
@@ -88,6 +89,18 @@ def reconstruct(request: Reconstruct) -> Answer:
     return InstallerDone()
 
 
+def combine(request: Combine) -> Answer:
+    """Write the model of this device: a version, with what the device has of its own."""
+    from fogline.inference import personal
+    from fogline.inference.runtimes.base import ModelError
+
+    try:
+        personal.combine(Path(request.weights), Path(request.part), Path(request.out))
+    except (ModelError, ValueError) as error:
+        return Bad(str(error))
+    return InstallerDone()
+
+
 def trial(request: TryVersion) -> Answer:
     """Check the files and make them durable; load the version and put its golden samples to it, in every runtime that
     a server might choose."""
@@ -133,6 +146,8 @@ def answer(job: InstallerJob, source: Source) -> Answer:
     try:
         if isinstance(request, Verify):
             return verify(request, source)
+        if isinstance(request, Combine):
+            return combine(request)
         return reconstruct(request) if isinstance(request, Reconstruct) else trial(request)
     except (OSError, StorageError) as error:
         return Stuck(str(error))

@@ -11,13 +11,15 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.policy.policy import Channel
+from fogline.inference.personal import PersonalParts
 from fogline.network.node.mirror import ServedFiles
 from fogline.registry.release import NodeKind, Outcome, Vitals
 from fogline.serving.slots import VersionSlot
 from fogline.serving.update.driver import RECORDS, STATES, DriverContext, ModelUpdateDriver
-from fogline.serving.update.events import Announced, Broken, Crashed, Event, Pulse, Revert, Stopped
-from fogline.serving.update.files import FileFetcher, narrowed
+from fogline.serving.update.events import Announced, Broken, Crashed, Event, PersonalPartKept, Pulse, Revert, Stopped
+from fogline.serving.update.files import FileFetcher, served
 from fogline.serving.update.machine import UpdateMachine
+from fogline.serving.update.personal import PersonalVersions
 from fogline.serving.update.ports import Installer, PredictionServer, Serving, Upstream, VerifiedMetadata
 from fogline.serving.update.state import STATES as DECODER
 from fogline.serving.update.state import ModelOnNode
@@ -40,6 +42,7 @@ class Updater:
         database: the node's records.
         folder: for files that are being made.
         store: the node's blobs.
+        parts: what this device has of its own of models.
         upstream: towards the parent.
         server: answers predictions.
         installer: does what is heavy.
@@ -55,6 +58,7 @@ class Updater:
         database: Database,
         folder: Path,
         store: ServedFiles,
+        parts: PersonalParts,
         upstream: Upstream,
         server: PredictionServer,
         installer: Installer,
@@ -70,6 +74,7 @@ class Updater:
             machine=UpdateMachine(name, tier),
             database=database,
             files=FileFetcher(upstream, store, installer, folder / "drafts", variants),
+            personal=PersonalVersions(folder / "personal", parts, installer),
             server=server,
             installer=installer,
             tell=upstream.outcome,
@@ -142,6 +147,12 @@ class Updater:
         if driver is not None:
             driver.handle(Broken(version, why))
 
+    def personal(self, model: str) -> None:
+        """This device has a newer part of its own of a model."""
+        driver = self._drivers.get(model)
+        if driver is not None:
+            driver.handle(PersonalPartKept())
+
     def revert(self, model: str, why: str) -> None:
         """An operator sends the node back to the version before; newer releases than those known are followed again.
 
@@ -161,14 +172,14 @@ class Updater:
         Raises:
             StorageError: files that were there at the start are gone.
         """
-        files, serving = self._context.files, list[Serving]()
+        context, serving = self._context, list[Serving]()
         slots: tuple[VersionSlot, ...] = ("live", "shadow")
         for driver in self._drivers.values():
             state = driver.state
             for held, slot in zip((state.current, state.shadow), slots, strict=True):
                 if held is not None:
-                    card, paths = narrowed(files.card(held.card), held.runtime), files.paths(held)
-                    serving.append(Serving(state.model, held.version, card, paths, slot))
+                    card, paths, origin = served(context.files, context.personal, held)
+                    serving.append(Serving(state.model, held.version, card, paths, slot, origin))
         return tuple(serving)
 
     def states(self) -> dict[str, ModelOnNode]:

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from fogline.aggregation.geometry import Geometry, Matrix
-from fogline.aggregation.mean import DOUBLE
 from fogline.aggregation.rows import UpdateRows
 from fogline.aggregation.rules import Rule
 from fogline.aggregation.sweep import blocks
+from fogline.aggregation.update import DOUBLE
 from fogline.params import Vector
 
 NUMBERS = 1 << 20

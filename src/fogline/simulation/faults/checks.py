@@ -67,7 +67,7 @@ class DeliveryLog:
         tier, ledger = node.role.tier, node.ledger
         allowed = {
             "late": tier.late == "drop" or ledger.ended,
-            "surplus": tier.over_selection > 1 and (tier.late == "drop" or ledger.ended),
+            "surplus": tier.over_selects and (tier.late == "drop" or ledger.ended),
             "stale": True,
             "failed": True,
         }

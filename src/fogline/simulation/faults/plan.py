@@ -154,6 +154,18 @@ def with_quarantine(plan: FaultPlan, terms: Quarantine) -> FaultPlan:
     return replace(plan, roles=roles)
 
 
+def with_pace(plan: FaultPlan) -> FaultPlan:
+    """The same plan, where aggregators learn how long children take: deadlines, over-selection, and by the policy
+    ``timelyfl`` how much work devices are asked for."""
+    parents, roles = set(plan.devices.values()), dict(plan.roles)
+    for name, role in plan.roles.items():
+        learns = {"deadline": "auto", "over_selection": "auto"}
+        if name in parents and not parents & {one.parent for one in roles.values()}:
+            learns["policy"] = "timelyfl"
+        roles[name] = replace(role, tier=role.tier.model_copy(update=learns))
+    return replace(plan, roles=roles)
+
+
 def with_privacy(plan: FaultPlan) -> FaultPlan:
     """The same plan, where noise protects devices: rounds stand apart, and only the root moves a model."""
     roles = dict(plan.roles)
@@ -185,6 +197,7 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
         quorum=rng.choice((0.5, 0.34, 1, 1.0, 2)),
         late=rng.choice(("fold", "drop")),
         staleness_cap=rng.choice((0, 2, 20)),
+        stale=("drop", "clip")[seed % 2],
         speed_classes=rng.randint(1, 3),
     )
     mode: Mode = rng.choice(("sync", *MODES))

@@ -38,7 +38,7 @@ from fogline.nodes.events import Event, Joined, Left, Received, Scored, Started,
 from fogline.nodes.exchange import is_combined
 from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
-from fogline.nodes.policies import make_policy
+from fogline.nodes.policies import policy_of
 from fogline.nodes.records import Accepted, Entered, JobOver, Record, Resolved, Spoiled
 from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
 from fogline.simulation.faults.exchanging import ExchangeInWorld, update_of
@@ -194,10 +194,10 @@ class World:
             return
         role = self._role(name)
         if role is None:
-            node = self._device(name, self.plan.devices[name], retry=self._random.uniform(1.0, 3.0))
+            node = self._device(name, self._parents[name] or "", retry=self._random.uniform(1.0, 3.0))
         else:
             node = self._aggregator(
-                role, make_policy("uniform"), blinking if self.plan.blinks else None, partial(self._failed, name)
+                role, policy_of(role.tier), blinking if self.plan.blinks else None, partial(self._failed, name)
             )
         for line in machine.journal:
             node.apply(_decode(line))

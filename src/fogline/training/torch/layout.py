@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from fogline.params import Counters, Entry, Params, Role, Spec, Vector
 
+CPU = torch.device("cpu")
+
 
 class TensorLayout:
     """The tensors of a module's kind, in the order of its spec.
@@ -30,11 +32,11 @@ class TensorLayout:
 
     def load(self, module: nn.Module, vector: Vector | Tensor, counters: Counters | Tensor) -> None:
         """Copy numbers into a module; each tensor keeps its own type."""
-        flat, whole = torch.as_tensor(vector), torch.as_tensor(counters)
         with torch.no_grad():
             for entry, tensor in self._pairs(module):
-                source = flat if entry.is_float else whole
-                tensor.copy_(source[self.spec.slices[entry.name]].view(entry.shape))
+                part = (vector if entry.is_float else counters)[self.spec.slices[entry.name]]
+                source = part if isinstance(part, Tensor) else as_tensor(part, CPU)
+                tensor.copy_(source.view(entry.shape))
 
     def read(self, module: nn.Module) -> Params:
         """Copy a module's numbers out."""

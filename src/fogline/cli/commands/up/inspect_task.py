@@ -120,7 +120,9 @@ def goes_by_the_clock(job: Job, mode: str, clients: int) -> bool:
     from fogline.simulation.profiles import fleet_of
 
     for tier in job.tree.tiers.values():
-        if (tier.mode or mode) in ("async", "semi-async") or tier.over_selection > 1 or tier.policy not in DRAWN:
+        if (tier.mode or mode) in ("async", "semi-async") or tier.over_selects or tier.policy not in DRAWN:
+            return True
+        if tier.keeps_pace:
             return True
         if tier.deadline is not None and job.devices:  # Of unequal devices some may be too slow there.
             return True

@@ -104,7 +104,7 @@ class Handlers:
     def model(self, call: HttpRequest) -> Reply:
         """Answer with a model's metadata: its inputs and outputs."""
         served = self._repository.find(call.model, call.version)
-        return in_json(facts.metadata(served, self._repository.lines[call.model]))
+        return in_json(facts.metadata(served, self._repository.lines[call.model]) | facts.parameters(served))
 
     async def example(self, call: HttpRequest) -> Reply:
         """Answer with a request body that the model would take."""

@@ -54,6 +54,10 @@ def _lines(repository: Repository, refused: Counter[int]) -> Iterator[str]:
     yield from _head("fogline_live", "gauge", "Whether a version answers for its model")
     for one in served:
         yield f"fogline_live{{{_names(one)}}} {int(repository.lines[one.card.model].live is one)}"
+    yield from _head("fogline_personal_round", "gauge", "Round of the part of a version that is this device's own")
+    for one in served:
+        if one.personal is not None:
+            yield f"fogline_personal_round{{{_names(one)}}} {one.personal.rounds}"
     yield from _head("fogline_refusals_total", "counter", "Requests that were refused, by status")
     yield from (f'fogline_refusals_total{{status="{status}"}} {count}' for status, count in refused.items())
     yield from _process()

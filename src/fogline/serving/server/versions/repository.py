@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from fogline.inference.card import Card
+from fogline.inference.card import Card, PersonalOrigin
 from fogline.inference.runtimes.base import Locate, Runtime
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.server.versions.blame import Witness
@@ -33,9 +33,11 @@ class ModelVersions:
     """The versions of a model."""
 
     card: Card
-    """Of the version that was live last, to load it again;"""
+    """Of the version that was live last, to load it again,"""
     locate: Locate
-    """and where its files are."""
+    """where its files are;"""
+    personal: PersonalOrigin | None = None
+    """and where the part of it comes from that is this device's own."""
     live: ServedModel | None = None
     former: ServedModel | None = None
     """What was live before: labels for its answers may still come, and its last counts are still to be told."""
@@ -70,7 +72,7 @@ class ModelVersions:
     def promote(self, served: ServedModel) -> None:
         """Make a version that was put the live one; what was live goes."""
         before, self.live = self.live, served
-        self.card, self.locate = served.card, served.locate
+        self.card, self.locate, self.personal = served.card, served.locate, served.personal
         if self.shadow is not None and self.shadow.served is served:
             self.shadow = None
         if before is not None and before is not served:
@@ -187,8 +189,12 @@ class Repository:
         """Whether there is any model that answers."""
         return any(line.live is not None for line in self.lines.values())
 
-    async def load(self, card: Card, locate: Locate, slot: VersionSlot = "live") -> ServedModel:
+    async def load(
+        self, card: Card, locate: Locate, slot: VersionSlot = "live", personal: PersonalOrigin | None = None
+    ) -> ServedModel:
         """Load a version, and warm it up. The live one goes on answering until this one is ready.
+
+        ``personal``: where the part of it comes from that is this device's own.
 
         Raises:
             ModelError: it cannot be loaded or run.
@@ -197,7 +203,7 @@ class Repository:
         self._loading[key] += 1
         try:
             async with self._turn:
-                served = await asyncio.to_thread(self._prepare, card, locate)
+                served = await asyncio.to_thread(self._prepare, card, locate, personal)
                 self._place(served, slot)
                 return served
         finally:
@@ -237,7 +243,7 @@ class Repository:
         """
         self._check_control()
         line = self._line(model)
-        await self.load(line.card, line.locate)
+        await self.load(line.card, line.locate, personal=line.personal)
 
     async def close(self) -> None:
         """Let everything go, after the last requests."""
@@ -265,12 +271,13 @@ class Repository:
             raise ProtocolError(f"There is no model '{model[:100]}' here.", 404)
         return line
 
-    def _prepare(self, card: Card, locate: Locate) -> ServedModel:
+    def _prepare(self, card: Card, locate: Locate, personal: PersonalOrigin | None) -> ServedModel:
         runtime = self._open(card, locate)
         watch, offloader = self._hooks.watch(card, locate), self._hooks.offloader(card)
         instant = warm_up(card, locate, runtime)
         give_back()
-        return ServedModel(card, locate, runtime, instant, self._settings, self._pool, self._limit, watch, offloader)
+        shared = self._settings, self._pool, self._limit
+        return ServedModel(card, locate, runtime, instant, *shared, watch, offloader, personal)
 
     def _promote(self, line: ModelVersions, served: ServedModel) -> None:
         before = line.live

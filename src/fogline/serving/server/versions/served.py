@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future
 from math import inf
 from typing import NamedTuple
 
-from fogline.inference.card import Card
+from fogline.inference.card import Card, PersonalOrigin
 from fogline.inference.exits import EarlyExit
 from fogline.inference.runtimes.base import Array, Locate, ModelError, Run, Runtime
 from fogline.registry.release import Tally, Vitals
@@ -51,6 +51,7 @@ class ServedModel:
         limit: before what takes a while.
         watch: who sees what it answers.
         offloader: who answers when it is unsure.
+        personal: where the part of it comes from that is this device's own; None: it is the version that all have.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class ServedModel:
         limit: ConcurrencyLimit,
         watch: AnswerHook | None = None,
         offloader: OffloadHook | None = None,
+        personal: PersonalOrigin | None = None,
     ) -> None:
         self.card = card
         self.locate = locate
         self.version = str(card.version)
         self.runtime = runtime
+        self.personal = personal
         self.watch = watch
         self.early_exit = EarlyExit(card.exits, card.scores, runtime) if card.exits and card.scores else None
         """Answers with the first sure exit, where the model has several."""
@@ -76,7 +79,7 @@ class ServedModel:
         """Gives what clients are answered with."""
         self.signature = ModelSignature(card)
         self.counts = Counts()
-        self.writer = ResponseWriter(card, self.version, settings.tier)
+        self.writer = ResponseWriter(card, self.version, settings.tier, personal)
         self.tally = Tally()
         """Of its watch, up to the last beat."""
         self.shadow: Callable[[InferenceRequest, Outputs], None] | None = None
@@ -223,11 +226,19 @@ class ServedModel:
             return self._own(outputs)
         better = await self._offloader.improve(ask.inputs, outputs, unsure, left, hops)
         return InferenceResponse(
-            better.outputs, better.tier, better.model, better.version, better.offloaded, better.why
+            better.outputs,
+            better.tier,
+            better.model,
+            better.version,
+            better.offloaded,
+            better.why,
+            self.personal,
         )
 
     def _own(self, outputs: Outputs) -> InferenceResponse:
-        return InferenceResponse(outputs, self._settings.tier, self.card.model, self.card.version)
+        return InferenceResponse(
+            outputs, self._settings.tier, self.card.model, self.card.version, personal=self.personal
+        )
 
     def _answered(
         self, ask: InferenceRequest, own: Outputs, answer: InferenceResponse, span: Span

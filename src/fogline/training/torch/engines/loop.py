@@ -22,7 +22,7 @@ from fogline.training.shuffling import batches
 from fogline.training.torch.engines.base import TorchEngine
 from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.features import Features
-from fogline.training.torch.layout import as_tensor
+from fogline.training.torch.layout import CPU, as_tensor
 from fogline.training.torch.module_device import ModuleDevice
 from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.steps.clipping import clip_factors
@@ -222,10 +222,11 @@ def flatten(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
 def spread(vector: Tensor | Vector, tensors: Sequence[Tensor]) -> None:
     """The inverse of :func:`flatten`, into tensors that exist."""
+    whole = vector if isinstance(vector, Tensor) else as_tensor(vector, CPU)
     offset = 0
     with torch.no_grad():
         for tensor in tensors:
-            tensor.copy_(torch.as_tensor(vector)[offset : offset + tensor.numel()].view_as(tensor))
+            tensor.copy_(whole[offset : offset + tensor.numel()].view_as(tensor))
             offset += tensor.numel()
 
 

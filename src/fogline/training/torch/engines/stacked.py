@@ -22,6 +22,7 @@ from fogline.training.torch.engines.tables import shared_table
 from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.features import Features
 from fogline.training.torch.kernels import Graph
+from fogline.training.torch.layout import as_tensor
 from fogline.training.torch.outputs.losses import IGNORED
 from fogline.training.torch.steps.affine import affine
 from fogline.training.torch.steps.by_example import Clipping, GhostClipping, NoisySteps, SingleClipping
@@ -363,7 +364,7 @@ def stack_buffers(task: TorchTask, jobs: Sequence[ClientJob], starts: Tensor) ->
     layout = task.layout
     if not layout.buffers and not layout.integers:
         return {}
-    counters = torch.stack([torch.as_tensor(job.counters) for job in jobs]).to(task.device)
+    counters = torch.stack([as_tensor(job.counters, task.device) for job in jobs])
     rows = starts.expand(len(jobs), -1)
     stacked: dict[str, Tensor] = {}
     for entry in [*layout.buffers, *layout.integers]:

@@ -1,0 +1,30 @@
+"""How the tiers of a job select their children, checked before the run."""
+
+from __future__ import annotations
+
+from fogline.algorithms import Algorithm
+from fogline.jobs import Job, JobError
+from fogline.nodes.policies import policy_of
+from fogline.training.method import overrides
+
+
+def check_policies(job: Job, algorithm: Algorithm) -> None:
+    """Names and parameters of all policies are right, and those that ask for part of a round's work may.
+
+    Raises:
+        JobError: children are no devices, or the method says itself how much they do.
+        SelectionPolicyError: a policy does not know its name or parameters.
+    """
+    for name, tier in job.tree.tiers.items():
+        if not policy_of(tier).partial:
+            continue
+        if name != job.tree.names[-1]:
+            raise JobError(
+                f"{name}.policy is '{tier.policy}', which asks each child for as much work as it has time for, and the "
+                f"children are no devices; set it for {job.tree.names[-1]}"
+            )
+        if overrides(algorithm, "work"):
+            raise JobError(
+                f"{name}.policy is '{tier.policy}', which says how much work each device does, and so does "
+                f"{type(algorithm).__name__}; take another policy, such as 'uniform'"
+            )
