@@ -140,9 +140,14 @@ def task(
     trace: str = "",
     poisoned: int = -1,
     split: bool = False,
+    new: str = "",
 ) -> ToyTask:
+    """``new``: a client that never trains."""
     kind = TroubledSplit if split else Troubled
-    return kind(clients, broken, blind, huge, slow, trace, poisoned)
+    made = kind(clients, broken, blind, huge, slow, trace, poisoned)
+    if new:
+        made.data = made.data.with_held_out([new])
+    return made
 
 
 def numbers(clients: int = 4, size: int = 20_000) -> Task:

@@ -153,6 +153,8 @@ class PackageModel(msgspec.Struct, frozen=True, tag=True):
     """Versions that nodes may have, the newest first."""
     graph: str | None = None
     """Of the version before: exporting takes seconds."""
+    found: dict[str, float] = {}
+    """What devices found of it, for a model that no test set can judge: each has tensors of its own."""
 
 
 Request = (
