@@ -19,6 +19,7 @@ from benchmarks.common import console
 from benchmarks.delivery.codecs import FULL, KeepingTask, trained
 from fogline.codecs.deltas import CODECS
 from fogline.governance.identity.checked import credentials
+from fogline.governance.policy.policy import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Lineage, read_card
 from fogline.jobs import Job
@@ -65,10 +66,11 @@ class Device:
 
     def __init__(self, node: Node, database: Database, place: NodeFolder) -> None:
         assert node.releases is not None
+        self.channel: Channel = "rounds"
         folder = place.folder / "serving"
         self.fresh: Callable[[bytes], None]
         self.updater = Updater(
-            node.name, "device", "rounds", database, folder, node.releases.store,
+            node.name, "device", self.channel, database, folder, node.releases.store,
             UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip

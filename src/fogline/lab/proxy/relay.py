@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fogline.lab.proxy.faults import Way
@@ -60,7 +61,8 @@ class Relay:
                 waiting = waiting[await self._pass_on(waiting) :]
         await self.open.wait()
         if self.writer.can_write_eof():
-            self.writer.write_eof()
+            with suppress(OSError):  # Who is gone needs no end.
+                self.writer.write_eof()
 
     async def _pass_on(self, waiting: bytes) -> int:
         """Write what may go at once.

@@ -29,7 +29,8 @@ from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.frozen import FROZEN
 from fogline.network.node.node import Node
-from fogline.network.node.participation import JobParticipation, RootJob
+from fogline.network.node.participation import JobParticipation
+from fogline.network.node.root_job import RootJob
 from fogline.network.node.survey import SurveyEndedError, SurveyPart
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, SPENT, Blob, JobAnnouncement, JobLog
@@ -376,7 +377,7 @@ class JobRun:
         origin = ModelOrigin(self._job, record.job, record.done, record.by, record.bundle.digest)
         try:
             card, notes = await publish(
-                self._means.publisher, self._judge, value_store, value_store.path(group), origin
+                self._means.publisher, self._judge, value_store, value_store.path(group), origin, metrics
             )
         except (WorkerError, StorageError, TrustError, ValueError) as error:
             self._note("not published", str(error)[:LONGEST])

@@ -35,6 +35,7 @@ from fogline.network.transport.grpc import listen, server
 from fogline.network.transport.messages import ENROLMENT_SERVICE, OPERATOR_SERVICE, SERVICE, ParentAddress
 from fogline.network.transport.uplink import RefusedByParentError, Uplink
 from fogline.network.worker.requests import WorkerLimits
+from fogline.processes.tasks import Tasks
 from fogline.storage import Blobs, Database, StorageError, open_blobs, open_database
 from fogline.storage.atomic import sweep_drafts
 from fogline.storage.errors import explained
@@ -180,12 +181,12 @@ async def member(
         if attach is not None:
             await attach(node, database, stack)
         await node.job_manager.start()
-        works = [_upward(uplink, up), keep_valid(place.identity, uplink)]
+        tasks = Tasks(node.name)
+        stack.callback(tasks.cancel)
+        tasks.spawn(_upward(uplink, up))
+        tasks.spawn(keep_valid(place.identity, uplink))
         if listening is None:
-            works.append(keep_hours(node.job_manager, place.policy))
-        for work in works:
-            task = asyncio.create_task(work)
-            stack.callback(task.cancel)
+            tasks.spawn(keep_hours(node.job_manager, place.policy))
         yield up
 
 
