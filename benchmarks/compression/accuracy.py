@@ -119,7 +119,8 @@ SETTINGS = tuple(
 METHODS_OF_THEIR_OWN = (
     Setting("ef21('stc(share=0.01)')", method="ef21"),
     Setting("ef21('top_k(share=0.01)')", method="ef21"),
-    Setting(method="fetchsgd(momentum=0.0)"),
+    Setting(method="fetchsgd"),
+    Setting(method="fetchsgd(momentum=0.0, server_rate=1.0)"),
 )
 """Where the root does more than add up."""
 QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", ("eden(bits=3)",)))
