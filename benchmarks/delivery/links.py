@@ -68,13 +68,16 @@ class Device:
         assert node.releases is not None
         self.channel: Channel = "rounds"
         folder = place.folder / "serving"
-        self.fresh: Callable[[bytes], None]
         self.updater = Updater(
             node.name, "device", self.channel, database, folder, node.releases.store,
-            UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
+            node.personal, UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip
-        self.fresh = self.updater.fresh
+
+    def fresh(self, timestamp: bytes) -> None:
+        self.updater.fresh(timestamp)
+
+    def personal(self, model: str) -> None: ...
 
     async def infer(self, ask: bytes, seconds: float) -> bytes:
         raise LookupError("it answers no predictions")
@@ -110,7 +113,7 @@ class Tree:
 
     async def quiet(self) -> None:
         """Wait until nothing more is said."""
-        before = None
+        before = Bytes(-1, -1)
         while before != (before := self.bytes()):
             await asyncio.sleep(QUIET)
 

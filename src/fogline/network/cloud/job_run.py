@@ -29,7 +29,8 @@ from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.frozen import FROZEN
 from fogline.network.node.node import Node
-from fogline.network.node.participation import JobParticipation, RootJob
+from fogline.network.node.participation import JobParticipation
+from fogline.network.node.root_job import RootJob
 from fogline.network.node.survey import SurveyEndedError, SurveyPart
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, SPENT, Blob, JobAnnouncement, JobLog

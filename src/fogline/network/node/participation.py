@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -14,7 +13,7 @@ from fogline import logs
 from fogline.compute.effects import GROUP, STATE
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
-from fogline.network.node.driver import FROM_ABOVE, Driver, OnMove
+from fogline.network.node.driver import FROM_ABOVE, Driver
 from fogline.network.node.exchanging import JobIdentity
 from fogline.network.node.gathering import Gathering
 from fogline.network.node.sieve import Sieve
@@ -42,22 +41,11 @@ from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
     from fogline.network.node.charging import Charging
+    from fogline.network.node.root_job import RootJob
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
 log = logging.getLogger("fogline.network")
-
-
-@dataclass(frozen=True)
-class RootJob:
-    """What a job is at the root of the tree besides."""
-
-    first: dict[str, BlobRef]
-    """Values that it begins with."""
-    moved: OnMove
-    """Told of every model."""
-    ended: Callable[[str | None, BlobRef | None], None]
-    """Told when it is over: why it failed, if it did, and the model that it has come to, if it has moved."""
 
 
 Make = Callable[[str | None], "Aggregator | Device"]

@@ -1,0 +1,23 @@
+"""A job at the root of the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fogline.network.node.driver import OnMove
+    from fogline.storage import BlobRef
+
+
+@dataclass(frozen=True)
+class RootJob:
+    """What a job is at the root of the tree besides."""
+
+    first: dict[str, BlobRef]
+    """Values that it begins with."""
+    moved: OnMove
+    """Told of every model."""
+    ended: Callable[[str | None, BlobRef | None], None]
+    """Told when it is over: why it failed, if it did, and the model that it has come to, if it has moved."""
