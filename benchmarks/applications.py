@@ -55,7 +55,8 @@ APPLICATIONS = (
     Application("tiles"),
     Application("text"),
     Application("turbofan"),
-    Application("energy"),
+    Application("failures"),
+    Application("energy", personal=("algorithm=knnper",)),
 )
 """One line each, in the order of docs/applications.md."""
 

@@ -2,9 +2,12 @@
 
     python -m benchmarks.faults [--quick] [--seeds 50000] [--first 0]
     python -m benchmarks.faults --seed 4711
+    python -m benchmarks.faults --world differences --seeds 2000
 
 Each seed is another tree with other modes, limits and faults (see `fogline.simulation.faults`). Two processes share
 the seeds. `--quick` takes 1,000. With `--seed` that one is played again and everything that happens is printed.
+`--world` takes another question to the same faults: `differences`, whether children have their parent's idea of the
+model to the bit; `feedback`, whether what senders remember survives, while devices change their fog.
 """
 
 import argparse
@@ -13,20 +16,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.common import console, progress, report
-from fogline.simulation.faults import InvariantError, run
+from fogline.simulation.faults import DifferencesWorld, FeedbackWorld, InvariantError, World, draw_plan
 
 CHUNK = 50
+WORLDS: dict[str, type[World]] = {"nodes": World, "differences": DifferencesWorld, "feedback": FeedbackWorld}
 
 
 def main() -> None:
     options = arguments()
     if options.seed is not None:
-        sys.exit(replay(options.seed))
+        sys.exit(replay(options.world, options.seed))
     count = 1000 if options.quick else options.seeds
     began = time.perf_counter()
-    totals, failures = measure(options.first, count)
+    totals, failures = measure(options.world, options.first, count)
     for seed, text in failures:
         console.print(f"[red]seed {seed}[/]: {text}")
     result = {
@@ -40,7 +45,7 @@ def main() -> None:
         "failed_seeds": [seed for seed, _ in failures[:20]],
         "seconds": round(time.perf_counter() - began, 1),
     }
-    report("faults", result, keep=not options.quick)
+    report("faults", result, keep=not options.quick and options.world == "nodes")
     sys.exit(bool(failures))
 
 
@@ -49,17 +54,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="1,000 seeds; the result is not kept")
     parser.add_argument("--seeds", type=int, default=50_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--world", choices=WORLDS, default="nodes", help="what is asked of the nodes")
     parser.add_argument("--seed", type=int, help="play this one and print what happens")
     return parser.parse_args()
 
 
-def measure(first: int, count: int) -> tuple[Counter[str], list[tuple[int, str]]]:
+def measure(world: str, first: int, count: int) -> tuple[Counter[str], list[tuple[int, str]]]:
     """Sums over the seeds, and what went wrong."""
     totals: Counter[str] = Counter()
     failures: list[tuple[int, str]] = []
     with multiprocessing.Pool(2) as pool, progress() as bar:
         task = bar.add_task("seeds", total=count)
-        for figures, wrong, done in pool.imap_unordered(chunk, chunks(first, count)):
+        for figures, wrong, done in pool.imap_unordered(partial(chunk, world), chunks(first, count)):
             totals.update(figures)
             failures += wrong
             bar.advance(task, done)
@@ -71,13 +77,13 @@ def chunks(first: int, count: int) -> Iterator[range]:
     return (range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK))
 
 
-def chunk(seeds: range) -> tuple[Counter[str], list[tuple[int, str]], int]:
+def chunk(world: str, seeds: range) -> tuple[Counter[str], list[tuple[int, str]], int]:
     """What came of some seeds."""
     totals: Counter[str] = Counter()
     failures: list[tuple[int, str]] = []
     for seed in seeds:
         try:
-            outcome = run(seed)
+            outcome = WORLDS[world](draw_plan(seed)).run()
         except InvariantError as violation:
             failures.append((seed, str(violation)))
             continue
@@ -89,10 +95,10 @@ def chunk(seeds: range) -> tuple[Counter[str], list[tuple[int, str]], int]:
     return totals, failures, len(seeds)
 
 
-def replay(seed: int) -> int:
+def replay(world: str, seed: int) -> int:
     """Play a seed and print all events and effects; gives the exit status."""
     try:
-        print(run(seed, tell=print))
+        print(WORLDS[world](draw_plan(seed), tell=print).run())
     except InvariantError as violation:
         print(violation)
         return 1

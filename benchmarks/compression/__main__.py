@@ -2,6 +2,7 @@
 
     python -m benchmarks.compression [--quick] [--seeds N] [--cases NAME ...] [--settings TEXT ...]
     python -m benchmarks.compression --speed [--numbers N] [--rounds R]
+    python -m benchmarks.compression --packing [--cases NAME ...]
 
 Without ``--speed``: the 2NN on mnist and a CNN on fashion_mnist (ten devices of 200 images, Dirichlet(0.3) by class),
 and a CNN on uci_har by subject (ten of 21 in a round), with float32 for so many rounds; and with every setting until
@@ -27,6 +28,9 @@ received in one thread. Of each, in the JSON line:
 - ``bits``: of a number, header and all; ``zstd_bits``: after the compression that the network tries on each chunk;
 - ``lost``: the square of the error's norm over that of the vector's, normal numbers of unequal scales.
 
+``--packing``: what ten devices' updates of rounds 1, 10 and 19 of float32 take in each code, in bits of a number: as
+they are (``bits``), and as zstd, bits by significance and zstd, zlib, or a perfect code of single bytes have them.
+
 ``slowest_simple``: the slowest encoding of those that do not turn the vector, nor multiply matrices.
 """
 
@@ -37,7 +41,7 @@ import argparse
 import torch
 
 from benchmarks.common import report
-from benchmarks.compression import accuracy, speed
+from benchmarks.compression import accuracy, packing, speed
 from fogline.stages import make
 from fogline.stages.powersgd import PowerSgd
 from fogline.stages.rotated_code import RotatedCode
@@ -51,6 +55,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--speed", action="store_true", help="processor time of every code")
+    parser.add_argument("--packing", action="store_true", help="what a packing after the code would spare")
     parser.add_argument("--numbers", type=int, default=1 << 22, help="in the vector, with --speed")
     parser.add_argument("--rounds", type=int, default=7, help="with --speed")
     parser.add_argument("--quick", action="store_true")
@@ -66,6 +71,9 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     cases = [case for case in accuracy.CASES if asked.cases is None or case.name in asked.cases]
+    if asked.packing:
+        report("compression-packing", packing.measured(cases))
+        return
     known = accuracy.QUICK if asked.quick else (*accuracy.SETTINGS, *accuracy.METHODS_OF_THEIR_OWN, *accuracy.BOTH)
     settings = [each for each in known if asked.settings is None or str(each) in asked.settings]
     if not settings:

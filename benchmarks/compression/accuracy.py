@@ -32,17 +32,16 @@ class Setting:
     """Stages of the two directions, and the method if it is another than FedAvg."""
 
     up: str = ""
-    down: str = ""
+    down: tuple[str, ...] = ()
     method: str = "fedavg"
 
     def __str__(self) -> str:
         method = "" if self.method == "fedavg" else self.method
-        return " / ".join(filter(None, (method, self.up, self.down))) or "float32"
+        return " / ".join(filter(None, (method, self.up, " + ".join(self.down)))) or "float32"
 
     def tree(self, cohort: int) -> Tree:
         """A star with them, so many devices in a round."""
-        up, down = ([text] if text else [] for text in (self.up, self.down))
-        return Tree(cloud=Tier(cohort=cohort, uplink=up, downlink=down))
+        return Tree(cloud=Tier(cohort=cohort, uplink=[self.up] if self.up else [], downlink=self.down))
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,14 @@ PLAIN = Setting()
 BOTH = tuple(
     Setting(up, down)
     for up in ("stc(share=0.01)", "powersgd(rank=1)")
-    for down in ("int4", "eden(bits=3)", "eden(bits=2)")
+    for down in (
+        ("int4",),
+        ("eden(bits=3)",),
+        ("eden(bits=2)",),
+        ("delta", "eden(bits=2)"),
+        ("delta", "stc(share=0.04, feedback=false)"),
+        ("delta", "stc(share=0.01, feedback=false)"),
+    )
 )
 SETTINGS = tuple(
     Setting(up)
@@ -113,10 +119,11 @@ SETTINGS = tuple(
 METHODS_OF_THEIR_OWN = (
     Setting("ef21('stc(share=0.01)')", method="ef21"),
     Setting("ef21('top_k(share=0.01)')", method="ef21"),
-    Setting(method="fetchsgd(momentum=0.0)"),
+    Setting(method="fetchsgd"),
+    Setting(method="fetchsgd(momentum=0.0, server_rate=1.0)"),
 )
 """Where the root does more than add up."""
-QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", "eden(bits=3)"))
+QUICK = (Setting("stc(share=0.01)"), Setting("stc(share=0.01)", ("eden(bits=3)",)))
 
 
 def measured(cases: Sequence[Case], settings: Sequence[Setting], seeds: int, pace: float = 1.0) -> dict[str, Any]:

@@ -158,6 +158,26 @@ def test_ifca_finds_two_groups_of_devices() -> None:
     assert chosen[0] != chosen[3]
 
 
+@pytest.mark.parametrize("fogs", [False, True], ids=["star", "tree"])
+def test_fedgroup_groups_devices_by_their_first_updates_and_takes_newcomers_in(fogs: bool) -> None:
+    rng, kinds = np.random.default_rng(5), [0, 1, 0, 1, 0, 1]
+    centres = np.array([[4.0, 0.0, -4.0], [-4.0, 3.0, 4.0]])
+    b = centres[kinds] + rng.normal(size=(6, 3)) * 0.1
+    p = Quadratics(np.stack([np.eye(3)] * 6), b, np.array([5, 10, 20, 5, 10, 20]), np.full(6, 5))
+    run = Run(make("fedgroup", directions=64), p)
+    models, known, cohorts = [np.zeros(3), np.zeros(3)], set[int](), [[0, 1, 2, 3], [0, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
+    for first, cohort in enumerate(cohorts):
+        run.round([cohort[:2], cohort[2:]] if fogs else cohort)
+        known |= {i for i in cohort if not first}
+        for j, m in enumerate(models):
+            those = [i for i in cohort if kinds[i] == j and i in known]  # Newcomers only say where they belong.
+            models[j] = np.average([p.sgd(i, m) for i in those], 0, p.samples[those])
+        known |= set(cohort)
+    np.testing.assert_allclose(run.x, models[0], rtol=1e-9)
+    np.testing.assert_allclose(run.group.state["model-1"], models[1], rtol=1e-9)
+    assert [int(run.group.state[f"group-client-{i}"][0]) for i in range(6)] == kinds
+
+
 @pytest.mark.parametrize("children", [list(ALL), [[0, 1], [[2, 3], [4, 5]]]], ids=["star", "tree"])
 def test_fedmd(children: list) -> None:
     rounds, public = 4, P.data.public.x

@@ -198,7 +198,7 @@ def test_own_methods() -> None:
     assert issubclass(Mine, Algorithm)
 
 
-NORMED = {"fedamp", "feddistill", "fedexp", "fedmd", "fedproto", "ifca"} | ADAPTED
+NORMED = {"fedamp", "feddistill", "fedexp", "fedgroup", "fetchsgd", "fedmd", "fedproto", "ifca"} | ADAPTED
 """Methods whose aggregators look at a vector as a whole, or at vectors that are not laid out as the model is."""
 
 

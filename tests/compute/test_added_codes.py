@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fogline.aggregation import Partial, Update, fold_named
+from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, fold_named
 from fogline.aggregation.rules import make_rule
 from fogline.algorithms import group as group_models
 from fogline.algorithms import make
@@ -23,7 +24,7 @@ from fogline.compute.links import NodeLinks
 from fogline.compute.messages import Message, decoded, decoded_update, update_through
 from fogline.nodes.effects import FoldInput, Merge, Move
 from fogline.params import map_arrays, write_arrays
-from fogline.stages import LinkContext, Pipeline, pipeline
+from fogline.stages import LinkContext, Pipeline, StageError, pipeline
 from fogline.stages.placed_code import PlacedCode
 from tests.compute.asking import ask, path
 from tests.compute.test_refusals import good, members
@@ -241,3 +242,22 @@ def test_another_seed_than_that_of_the_round_gets_in_and_spoils_nothing(tmp_path
     assert isinstance(eve, Update)
     off = up.sums["delta"] - honest.sums["delta"]
     assert np.abs(off).max() <= 10.0 * np.abs(eve.vectors["delta"]).max() + 1e-4
+
+
+@KINDS
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_bytes_in_a_code_are_refused_or_leave_the_sum_finite(stages: Pipeline, data: st.DataObject) -> None:
+    around = links(stages)
+    message, honest = sent(good(9), around, 9), decoded_update(sent(good(1), around, 1), stages)
+    name = data.draw(st.sampled_from([name for name in message if message[name].size]))
+    drawn = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1))).bytes(message[name].nbytes)
+    message[name] = np.frombuffer(drawn, message[name].dtype)
+    fold = Groups(make("fedavg"), SPEC, links=around).fold(stays_coded=False)
+    with contextlib.suppress(StageError, UnusableUpdateError):
+        fold.take((0,), ((decoded_update(message, stages), 1.0),))
+    fold.take((1,), ((honest, 1.0),))
+    folded, refused = fold.close(merge=False)
+    assert set(refused) <= {0}
+    assert isinstance(folded, Folded)
+    assert all(np.isfinite(total).all() for total in folded.sums.values())

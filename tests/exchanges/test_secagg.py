@@ -623,3 +623,10 @@ def test_what_a_device_says_beside_the_steps_tells_neither_examples_nor_loss() -
     (report,) = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Report)]
     assert (report.samples, report.loss_rms, report.failure) == (0, None, None)
     assert report.update == "fog#0"
+
+
+def test_a_code_that_cannot_be_read_keeps_who_sends_it_out() -> None:
+    """It stands in the layout, which nobody has masked."""
+    layout = Layout.of(Update({"delta": np.ones(2)}, {"delta": 1.0}, code=b"nonsense"))
+    with pytest.raises(ExchangeError, match="what it says of its code cannot be read"):
+        SecAgg().form({"layout": np.frombuffer(layout.text, np.uint8)})

@@ -140,9 +140,14 @@ def task(
     trace: str = "",
     poisoned: int = -1,
     split: bool = False,
+    new: str = "",
 ) -> ToyTask:
+    """``new``: a client that never trains."""
     kind = TroubledSplit if split else Troubled
-    return kind(clients, broken, blind, huge, slow, trace, poisoned)
+    made = kind(clients, broken, blind, huge, slow, trace, poisoned)
+    if new:
+        made.data = made.data.with_held_out([new])
+    return made
 
 
 def numbers(clients: int = 4, size: int = 20_000) -> Task:
@@ -272,6 +277,26 @@ class Sign(Stage):
     def layout(self, layout: Layout) -> dict[str, Extent]:
         signs = {"up/" + name: Extent(np.dtype(bool), extent.count) for name, extent in layout.items()}
         return signs | {"size/" + name: Extent(extent.dtype, 1) for name, extent in layout.items()}
+
+
+class Counts(Stage):
+    """A sender's movement is how often it has sent one, by what it remembers."""
+
+    lossy = False
+
+    @property
+    def remembers(self) -> bool:
+        return True
+
+    def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
+        sent = {name: state.get(name, np.zeros_like(vector)) + vector.dtype.type(1) for name, vector in update.items()}
+        return dict(sent), dict(sent)
+
+    def receive(self, encoded: Named) -> Named:
+        return encoded
+
+    def layout(self, layout: Layout) -> Layout:
+        return layout
 
 
 def layered(clients: int = 4) -> Task:

@@ -210,3 +210,33 @@ def test_everything_dies_at_once_and_comes_back(tmp_path: Path) -> None:
             await as_without(made, record, TEXT)
 
     asyncio.run(work())
+
+
+def test_what_a_sender_remembers_is_its_own_also_below_another_fog(tmp_path: Path) -> None:
+    """The movement of its only device is how often it has sent one, and adds up over the rounds."""
+    rounds = 40
+    text = job(
+        rounds=rounds,
+        fogs=2,
+        clients=2,
+        cloud='quorum = 1\ncohort = 1\ndeadline = "3s"',
+        fog='quorum = 1\nuplink = ["small:Counts"]',
+        task="size = 100",
+    ).replace("small:task", "small:numbers")
+
+    async def work() -> None:
+        async with fleet(tmp_path, fogs=2, devices=0) as made:
+            await made.add("client-0", "device", [made.parent_address(name) for name in ("fog-0", "fog-1")])
+            made.start("client-0")
+            record = await made.submit(text, planned=False)
+            await made.rounds(record, 3)
+            made.kill("fog-0")
+            made.kill("client-0")
+            made.start("client-0")
+            record = await made.finish(record)
+            assert (record.state, record.done) == ("finished", rounds)
+            counted = rounds - record.lost
+            assert "is connected to fog-1" in made.log("client-0")
+            assert made.model(record).vector.min() >= counted * (counted + 1) / 2  # Begun anew, it is less.
+
+    asyncio.run(work())

@@ -68,6 +68,27 @@ def test_devices_find_what_they_find_in_a_simulation(
     runner.run(work())
 
 
+@pytest.mark.parametrize("algorithm", ["fedavg", "ditto"])
+def test_a_device_that_never_trains_judges_on_its_first_day(
+    algorithm: str, runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    """With the common model, also where the others are judged with models of their own, after some training."""
+    text = job(fogs=0, task='new = "client-3"', more=f'algorithm = "{algorithm}"')
+    text += '[evaluation]\nwhere = "devices"\nevery = 3\nfine_tune = { epochs = 1 }\n'
+    made = clusters[0]
+
+    async def work() -> None:
+        record, expected = await beside_simulation(made, text)
+        rows = RunFolder(made.folder / "cloud" / "runs" / record.job).history()
+        assert (rows[-1]["devices/judged"], rows[-1]["devices"]) == (4, 3)
+        new = {name: value for name, value in expected.history[-1].items() if name.startswith("new/")}
+        assert set(new) == {"new/accuracy", "new/loss"}
+        assert {name: rows[-1][name] for name in new} == pytest.approx(new, rel=1e-12)
+        assert found(rows)[-1] == pytest.approx(found(expected.history)[-1], rel=1e-12)
+
+    runner.run(work())
+
+
 def test_queries_are_answered_by_real_nodes(runner: asyncio.Runner, clusters: dict[int, Cluster]) -> None:
     text = job(rounds=1, more='queries = ["label_counts", "moments(of=\'x\')"]')
     made = clusters[2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fogline.inference.personal import JOB, ROUNDS
+from fogline.inference.personal import JOB, ROUNDS, PersonalParts
 from fogline.network.node.process import NodeFolder
 from fogline.params import load, load_arrays, save_arrays
 from fogline.serving.settings import Settings
@@ -21,12 +21,22 @@ DEVICE = "client-0"
 OWN: Weights = {"w2": np.roll(WEIGHTS["w2"], 1, axis=0), "b2": np.full(4, 0.5, np.float32)}
 
 
-def keep(made: Fleet, rounds: int, part: Weights) -> None:
-    """The device has been judged with a part of its own."""
+def lay_down(made: Fleet, rounds: int, part: Weights) -> None:
+    """The device has kept a part of its own, and nobody has heard of it."""
     draft = made.folder / f"part-{rounds}"
     save_arrays(draft, part, {JOB: "toy-1", ROUNDS: str(rounds)})
-    made.ups[DEVICE].node.personal.keep("digits", draft)
+    PersonalParts(made.folder / DEVICE / "personal").keep("digits", draft)
+
+
+def keep(made: Fleet, rounds: int, part: Weights) -> None:
+    """The device has been judged with a part of its own."""
+    lay_down(made, rounds, part)
     made.serving_of(DEVICE).personal("digits")
+
+
+async def restart(made: Fleet) -> None:
+    await made.start(DEVICE, [made.home], None, Settings(grpc="", pulse=0.1))
+    await made.until(lambda: DEVICE in made.http, "the server")
 
 
 async def answers_as(made: Fleet, version: int, personal: str | None, weights: Weights) -> bool:
@@ -91,9 +101,14 @@ def test_what_is_a_device_s_own_is_laid_into_every_version(tmp_path: Path) -> No
             await made.until(lambda: bool(why(made, "failed")), "a failure")
             assert await answers_as(made, 2, "round 3 of job toy-1", newer | OWN)
             await made.stop(DEVICE)
-            await made.start(DEVICE, [made.home], None, Settings(grpc="", pulse=0.1))
-            await made.until(lambda: DEVICE in made.http, "the server")
+            await restart(made)
             assert await answers_as(made, 2, "round 3 of job toy-1", newer | OWN)
+
+            # One that was kept just before the node went down is taken up.
+            await made.stop(DEVICE)
+            lay_down(made, 5, OWN | {"b2": np.ones(4, np.float32)})
+            await restart(made)
+            await until_it_answers(made, 2, "round 5 of job toy-1", newer | OWN | {"b2": np.ones(4, np.float32)})
 
     asyncio.run(scene())
 
@@ -127,6 +142,9 @@ def test_what_a_job_leaves_on_a_device_is_served_there(tmp_path: Path) -> None:
             assert record.state == "finished"
             await made.until(lambda: made.serves(DEVICE, 1), "version 1")
             assert list(own_part(made, "digits")) == ["intercept"]
+            (card,) = (await made.standing()).cards
+            assert (card.personal, card.headline) == (("intercept",), "accuracy")
+            assert 0.5 < card.metrics["accuracy"] <= 1
             status, said = await made.ask(DEVICE, np.zeros((1, 1, 8, 8), np.float32))
             assert (status, said["parameters"]["personal"]) == (200, f"round 2 of job {record.job}"), said
             given = np.ravel(said["outputs"][0]["data"])

@@ -23,6 +23,8 @@ PRODUCTS = 1 << 17
 """Numbers of a block of which inner products are taken, over all updates."""
 PARTS = 16
 """Inner products are summed in so many parts of the columns, and these in order, so that threads change no bit."""
+SHORT = 1 << 13
+"""Numbers of one update whose squares are added up together: few enough for OpenBLAS to start no threads for them."""
 STRIP = 1 << 14
 """Columns that are mixed at once: those of two updates stay in the processor's cache."""
 HEAD = 1 << 12
@@ -95,9 +97,13 @@ class UpdateRows:
         length = max(1, -(-self.size // PARTS))
 
         def work(part: slice, _: int) -> None:
-            for strip in blocks(part.stop - part.start, STRIP):
-                table = self.block(slice(part.start + strip.start, part.start + strip.stop), DOUBLE)
-                sums[part.start // length] += np.einsum("ij,ij->i", table, table)
+            room = np.empty(SHORT)
+            for strip in blocks(part.stop - part.start, SHORT):
+                some = slice(part.start + strip.start, part.start + strip.stop)
+                own = room[: strip.stop - strip.start]
+                for place, (vector, scale) in enumerate(self.vectors):
+                    np.multiply(vector[some], scale, out=own)
+                    sums[part.start // length, place] += np.dot(own, own)
 
         sweep(self.size, work, length)
         return sums.sum(axis=0)

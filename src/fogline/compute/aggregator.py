@@ -12,6 +12,7 @@ from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.column_blocks import Piece, PieceWriter, pieces
+from fogline.compute.differences import next_model
 from fogline.compute.effects import GROUP, CarriedOut, CarryOut, Sift
 from fogline.compute.files import read_group, read_model, read_tally, read_update, write
 from fogline.compute.groups import Groups, is_bug
@@ -21,6 +22,7 @@ from fogline.compute.messages import Message
 from fogline.compute.reports import write_report
 from fogline.nodes.effects import AddUp, Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.messages import Key
+from fogline.nodes.versions import DIFFERENCE
 from fogline.params import write_arrays
 from fogline.user_code.bugs import CodeError
 
@@ -50,7 +52,8 @@ class GroupsOnFiles:
         group = self._groups.begun(group)
         write(group_path, group)
         write(model_path, self._groups.send_down(group))
-        self._stage_model(model_path, key)
+        if not self._links.gives.delta:
+            self._stage_model(model_path, key)
 
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """Read what an effect names, and write what it makes.
@@ -98,8 +101,7 @@ class GroupsOnFiles:
             before = None if base is None else read_group(base, piece.read)
             return groups.adopt(before, received(piece))
 
-        self._put(asked, effect.model, adopted)
-        return CarriedOut((effect.model + GROUP, effect.model))
+        return CarriedOut(self._put(asked, effect, adopted))
 
     def _move(self, asked: CarryOut, effect: Move) -> CarriedOut:
         members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes, self._rates)
@@ -117,15 +119,15 @@ class GroupsOnFiles:
 
         scores: tuple[tuple[int, float], ...] = ()
         try:
-            members.work(lambda: self._put(asked, effect.model, moved))
+            made = members.work(lambda: self._put(asked, effect, moved))
             refused, scores = members.refused, members.scores
         except _UnusableRoundError as error:  # Whoever sent them, the job outlives them.
-            self._put(asked, effect.model, lambda piece, _: read_group(base, piece.read))
+            made = self._put(asked, effect, lambda piece, _: read_group(base, piece.read))
             refused = dict.fromkeys(range(len(effect.members)), f"the round's updates cannot be used: {error}")
         except CodeError as error:
             error.at(f"{self._node}, round {effect.round + 1}")
             raise
-        return CarriedOut((effect.model + GROUP, effect.model), tuple(refused.items()), scores=scores)
+        return CarriedOut(made, tuple(refused.items()), scores=scores)
 
     def _merge(self, asked: CarryOut, effect: Merge) -> CarriedOut:
         members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes)
@@ -180,14 +182,35 @@ class GroupsOnFiles:
             Path(path).unlink()
             write_arrays(Path(path), message.encoded(self._links.gives, {}, self._links.down(key))[0])
 
-    def _put(self, asked: CarryOut, model: Key, work: Callable[[Piece, Groups], GroupModel]) -> None:
-        """Write a group, and what its children get."""
+    def _put(
+        self, asked: CarryOut, effect: Adopt | Move, work: Callable[[Piece, Groups], GroupModel]
+    ) -> tuple[Key, ...]:
+        """Write a group, and what its children get; the keys of what there is now."""
+        model = effect.model
 
         def sent(group: GroupModel) -> Arrays:
             return self._groups.send_down(group).to_arrays()
 
         self._write({asked.writes[model + GROUP]: _arrays, asked.writes[model]: sent}, work)
-        self._stage_model(asked.writes[model], model)
+        made = (model + GROUP, model)
+        if not self._links.gives.delta:
+            self._stage_model(asked.writes[model], model)
+        elif self._make_difference(asked, effect):
+            made = (*made, model + DIFFERENCE)
+        return made
+
+    def _make_difference(self, asked: CarryOut, effect: Adopt | Move) -> bool:
+        """Write what children have of a model in its place, and the difference that leads there, if there is one."""
+        key, path = effect.model, asked.writes[effect.model]
+        held = None if effect.base is None else read_model(asked.reads[effect.base])
+        trained, links = self._groups.spec.trainable, self._links
+        down, difference = next_model(read_model(path), held, key, trained, links.gives, links.down(key))
+        if difference is None:
+            return False
+        Path(path).unlink()  # It is read from memory that outlives its name.
+        write(path, down)
+        write_arrays(Path(asked.writes[key + DIFFERENCE]), difference)
+        return True
 
     def _write(self, forms: dict[str, Callable[[Any], Arrays]], work: Callable[[Piece, Groups], Any]) -> None:
         """Work every piece once, and write what it gives into files, each in its own form."""

@@ -23,6 +23,7 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Trained
 from fogline.nodes.messages import Count, Key
+from fogline.nodes.versions import DIFFERENCE
 from fogline.privacy.identity import AgreementIdentity
 
 AggregatorEffect = Adopt | Move | Merge | AddUp | GroupUpdate | Combine
@@ -117,7 +118,7 @@ def makes(effect: Computed) -> Mapping[Key, str]:
     """The values that an effect may make, and what each of them is."""
     match effect:
         case Adopt() | Move():
-            return {effect.model + GROUP: "group", effect.model: "model"}
+            return {effect.model + GROUP: "group", effect.model: "model", effect.model + DIFFERENCE: "difference"}
         case Merge() | GroupUpdate():
             return {effect.update: "update", SENDER: "state"}
         case AddUp() | Examine() | Combine():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fogline.algorithms import Algorithm
@@ -15,6 +16,8 @@ from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
 from fogline.params import Spec
 from fogline.stages import LinkContext, Pipeline, Stage, StageError, pipeline
+from fogline.stages.delta import Delta
+from fogline.stages.pipeline import MANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class NodeLinks:
     """Of the models that its children get."""
     gets: Pipeline = NONE
     """Of the models that it gets itself."""
+    restores: Pipeline = NONE
+    """Of the differences between them, where it does not get every model whole."""
     judges: Pipeline = NONE
     """Of the models that come to be judged: the root's, which every aggregator hands on as they are."""
     decodes: bool = False
@@ -54,14 +59,13 @@ class NodeLinks:
 
     def down(self, key: str) -> LinkContext:
         """What stages know of the model of that key."""
-        return LinkContext(mix(self.seed, _number(key)), "")
+        seed = mix(self.seed, _number(key))
+        return LinkContext(seed, "", common=seed)
 
     def _common(self, round_: int) -> int:
         return mix(self.seed, _number("common"), round_)
 
 
-_MANY = 10**9
-"""Numbers of a large model."""
 UNSTAGED = NodeLinks()
 """Links without stages."""
 
@@ -88,6 +92,10 @@ def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLink
             return NONE
         return pipeline(tiers[tier].downlink).fitted(spec) if _moves(job, traits, tier) else downlink(tier - 1)
 
+    def whole(stages: Pipeline) -> Pipeline:
+        """Those that a model is in when it is there: differences have been added up."""
+        return NONE if stages.delta else stages
+
     sends, adds = uplink(depth - 1), uplink(depth)
     merges = depth < len(tiers) and not _moves(job, traits, depth)
     return NodeLinks(
@@ -95,8 +103,9 @@ def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLink
         takes=NONE if depth < len(tiers) and tiers[depth].exchange else adds,
         adds=adds,
         gives=downlink(depth),
-        gets=downlink(depth - 1),
-        judges=downlink(0),
+        gets=whole(downlink(depth - 1)),
+        restores=downlink(depth - 1) if downlink(depth - 1).delta else NONE,
+        judges=whole(downlink(0)),
         decodes=0 < depth <= len(tiers) and bool(tiers[depth - 1].exchange),
         merges=merges,
         stays_coded=merges and sends.code is not None and sends.code.is_same(adds.code),
@@ -119,7 +128,10 @@ def check_links(job: Job, algorithm: Algorithm) -> None:
             except StageError as error:
                 raise JobError(f"tree.{name}.{key}: {error}") from error
             for text, stage in zip(texts, stages, strict=True):
-                why = (_amiss_up if key == "uplink" else _amiss_down)(job, traits, depth, stage)
+                if key == "uplink":
+                    why = _amiss_up(job, traits, depth, stage)
+                else:
+                    why = _amiss_down(job, traits, depth, stage, stages)
                 if stage.changes and not algorithm.adds_changes:
                     why = f"{type(algorithm).__name__} cannot add up changes; take the method 'ef21', or another code"
                 elif stage.single and not algorithm.movement:
@@ -141,6 +153,8 @@ def _traits(job: Job, algorithm: Algorithm) -> AlgorithmTraits:
 def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
     """Why a stage cannot work on what children of a tier send; None if it can."""
     names = job.tree.names
+    if isinstance(stage, Delta):
+        return "what goes up is no model that the parent holds; name it in a downlink"
     if job.tree.tiers[names[depth]].exchange and stage.codes and not stage.linear:
         return "it makes codes, and the exchange of that tier adds up numbers; leave it out"
     if depth + 1 == len(names) or _moves(job, traits, depth + 1):
@@ -153,14 +167,21 @@ def _amiss_up(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> st
     return None
 
 
-def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage) -> str | None:
-    """Why a stage cannot work on the models of a tier; None if it can."""
+def _amiss_down(job: Job, traits: AlgorithmTraits, depth: int, stage: Stage, stages: Sequence[Stage]) -> str | None:
+    """Why one of the stages cannot work on the models of a tier; None if it can."""
     if not _moves(job, traits, depth):
         return f"{job.tree.names[depth]} has no model of its own and hands on what it gets; name it at a tier above"
+    closed = isinstance(stages[0], Delta)  # What is lost of a difference is in the next.
+    if isinstance(stage, Delta):
+        alone = "alone it makes nothing smaller; put a code after it, such as 'stc(feedback=false)' or 'int8'"
+        return None if any(other.codes for other in stages) else alone
     if stage.single or stage.remembers:
         return "what goes down is a model, and no update of one sender; leave it out"
-    if stage.codes and not stage.unbiased and stage.error(_MANY) > 0.5:
-        return "what goes down is a model, and more than half of it may be lost for good; take a finer code"
+    if stage.codes and not closed and not stage.unbiased and stage.error(MANY) > 0.5:
+        return (
+            "what goes down is a model, and more than half of it may be lost for good; take a finer code, or put "
+            "'delta' before it"
+        )
     return None
 
 

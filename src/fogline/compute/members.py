@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
 from fogline.aggregation.attribution import RuleUse, scores_of
@@ -16,6 +17,8 @@ from fogline.compute.messages import NONE
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.messages import Key
 from fogline.stages import Pipeline
+
+T = TypeVar("T")
 
 
 class RoundMembers:
@@ -98,15 +101,14 @@ class RoundMembers:
         made = self.fold(WholeModel(self._groups.spec), merge=True)
         return made if isinstance(made, Partial) and made.code else None
 
-    def work(self, work: Callable[[], None]) -> None:
+    def work(self, work: Callable[[], T]) -> T:
         """Do what folds piece after piece; begin anew where an update turns out to have been none all along."""
         while True:
             self._done, self._uses = 0, []
             try:
-                work()
+                return work()
             except _OneLessError:
                 continue
-            return
 
     def _planned(self) -> dict[str, MixingPlan]:
         """What a rule that looks at updates as wholes decides about all pieces of them."""

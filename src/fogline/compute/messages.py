@@ -118,8 +118,25 @@ def decoded_model(arrays: Arrays, stages: Pipeline) -> Down:
     Raises:
         StageError, KeyError: the arrays are none, or did not go through these stages.
     """
+    return model_of(*opened(arrays, stages))
+
+
+def opened(arrays: Arrays, stages: Pipeline) -> tuple[Named, Arrays]:
+    """What stages have worked on, and what went as it is.
+
+    Raises:
+        StageError: it cannot have gone through these stages.
+    """
     staged, rest = _parted(arrays)
-    vectors = stages.receive(staged)
+    return stages.receive(staged), rest
+
+
+def model_of(vectors: Named, rest: Arrays) -> Down:
+    """The model that a message holds: what stages work on, and what goes as it is.
+
+    Raises:
+        KeyError: it holds something else.
+    """
     received = {name.removeprefix(RECEIVED): vector for name, vector in vectors.items() if name.startswith(RECEIVED)}
     vector = np.concatenate([vectors[MODEL], rest[BUFFERS]])
     return Down(vector, rest["counters"], received, clip_from_arrays(rest))

@@ -18,6 +18,9 @@ from fogline.jobs.tree import Tree
 from fogline.privacy.mechanisms.shared import SharedMechanism
 from fogline.settings import Mode
 
+MANY = 100
+"""Children, where it is not known how many there are: enough to fill any method's buffer."""
+
 
 def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
     """What aggregators and their children do before these report, by the tier of the aggregators.
@@ -41,7 +44,7 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
             f"tree.{name} has an exchange, and in ring mode one child after the other moves the model; take another "
             "mode, or leave the exchange out."
         )
-    group = tier.buffer_of(algorithm.buffer, tier.cohort_of(0))
+    group = tier.buffer_of(algorithm.buffer, tier.cohort_of(MANY))
     if mode == "async" and not (isinstance(tier.cohort, int) and tier.cohort >= group):
         raise JobError(
             f"tree.{name} has an exchange, and its rounds are async: then a buffer's worth of children ({group}) is "

@@ -198,6 +198,11 @@ class Tier(StrictModel):
     """Whom it does not ask any more, by whose updates its rule leaves out; None: it asks all."""
 
     @property
+    def sends_differences(self) -> bool:
+        """Whether models go down as differences to what children hold."""
+        return any(read_call(text).name == "delta" for text in self.downlink)
+
+    @property
     def period(self) -> int:
         """Rounds of the job of which each child can be asked in one only; 1 where the policy knows no turns, or where
         one round of the job has several of the tier."""

@@ -30,6 +30,10 @@ class Device(msgspec.Struct, gc=False, eq=False):
     demands: int | None = None
     """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
     update as it is gets none. None: it takes what the parent says."""
+    keeps: bool = False
+    """Whether it keeps the last model that it got: the next may come as the difference to it."""
+    held: Key | None = None
+    """That model."""
     beside: bool = False
     """Whether it is the machine for what is asked beside the training; what is for the other machine, where other steps
     and other limits hold, is refused."""
@@ -76,7 +80,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def keys(self) -> set[Key]:
         """All values that are still needed. After a crash a runtime may delete every other one."""
-        needed = self.outbox.keys() | ({self.model} if self.model is not None else set())
+        needed = self.outbox.keys() | {model for model in (self.model, self.held) if model is not None}
         return needed if self.exchange is None else needed.union(self.exchange.keys())
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -107,6 +111,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         if type(record) is Assigned:
             self.task, self.round, self.model, self.steps = record.task, record.round, record.model, record.steps
             self.kind, self.query, self.effort = record.kind, record.query, record.effort
+            self.held = record.model if self.keeps else None
             self._leave_exchange()
         elif type(record) is Posted:
             self.model = None
@@ -124,7 +129,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
         elif type(record) is Confirmed:
             self.outbox.confirm(record.task)
         elif type(record) is JobOver:
-            self.model, self.ended = None, True
+            self.model, self.held, self.ended = None, None, True
             self._leave_exchange()
             self.outbox.clear()
         else:

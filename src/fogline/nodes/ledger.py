@@ -180,7 +180,8 @@ class Ledger:
         used = [one.update for one in self.used]
         steps = [key for exchange in self.exchanges for key in exchange.keys(self._role.name)]
         up = () if self.up is None else self.up.keys()
-        return {*self.models.values(), *waiting, *used, *self.outbox.keys(), *steps, *up}
+        held = [self.assigned.model] if self._role.keeps and self.assigned is not None else []
+        return {*self.models.values(), *held, *waiting, *used, *self.outbox.keys(), *steps, *up}
 
     def members(self, accepted: Iterable[AcceptedUpdate]) -> tuple[FoldInput, ...]:
         """Updates as they go into an aggregate, in canonical order."""

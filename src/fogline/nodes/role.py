@@ -41,6 +41,8 @@ class AggregatorRole:
     join_window: float = 0.0
     """Seconds to wait for more children when the first one joins, so that a round after a start is not one of
     whoever came first; 0 where all are there before the start."""
+    keeps: bool = False
+    """Whether it keeps the last model of its parent: the next may come as the difference to it."""
     lowest: bool = False
     """Of a survey: whether its children are devices."""
     mode: Mode = field(init=False)
@@ -125,6 +127,7 @@ def role_of(
         patience=patience,
         steps=steps.get(tier_name, 0),
         demands=steps.get(above, 0),
+        keeps=any(job.tree.tiers[other].sends_differences for other in names[: names.index(tier_name)]),
     )
 
 

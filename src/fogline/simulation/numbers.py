@@ -60,12 +60,15 @@ class Numbers:
         self._waiting: dict[int, dict[str, Training]] = {}
         """Training that was begun from a model that is not computed yet, by the model's order."""
 
-    def set_group(self, model: str, group: LazyValue) -> None:
-        """A node's numbers at a version, and what its children get of them."""
+    def set_group(self, model: str, group: LazyValue, base: str | None = None) -> None:
+        """A node's numbers at a version, and what its children get of them. ``base``: the version before."""
         self.groups[model] = group
         node, staging = _node(model), self._staging
         down = ComputedValue(partial(_at, node, self._computes[node].send_down), group)
-        if staging is not None and staging.gives(node):
+        if staging is not None and staging.differs(node):
+            held = LazyValue(None) if base is None else self.models[base]
+            down = ComputedValue(partial(_at, node, staging.next_model, node, model), down, held)
+        elif staging is not None and staging.gives(node):
             down = ComputedValue(partial(_at, node, staging.model, node, model), down)
         self.models[model] = down
 
@@ -76,6 +79,7 @@ class Numbers:
         self.set_group(
             effect.model,
             ComputedValue(partial(_at, node, self._computes[node].adopt), base, self.models[effect.source]),
+            effect.base,
         )
 
     def move(self, node: str, effect: Move) -> tuple[LazyValue, LazyValue]:
@@ -90,7 +94,7 @@ class Numbers:
             return _at(place, computes.move, group, folded, context, effect.inside)
 
         group = ComputedValue(move, self.groups[effect.base], folded)
-        self.set_group(effect.model, group)
+        self.set_group(effect.model, group, effect.base)
         return group, folded
 
     def merge(self, node: str, effect: Merge) -> None:

@@ -19,6 +19,10 @@ class LinkSizes(NamedTuple):
     """A model."""
     up: int
     """What a child sends."""
+    difference: int = 0
+    """A model, as the difference to the version before; 0: it always goes whole."""
+    every: int = 1
+    """Versions of which one goes whole."""
 
 
 class Portion(NamedTuple):

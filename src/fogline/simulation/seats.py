@@ -28,6 +28,8 @@ class Seat(msgspec.Struct, gc=False, eq=False):
     """Requests under way to a device."""
     down: int = 0
     """Bytes of a model that an aggregator sends a child."""
+    hands_on: bool = False
+    """Whether it is an aggregator that has no model of its own."""
 
 
 def seats_of(scenario: Scenario) -> dict[str, Seat]:
@@ -44,5 +46,7 @@ def seats_of(scenario: Scenario) -> dict[str, Seat]:
         down = sizes.of(tier, 0).down
         certain = needed and name not in scenario.eager
         owned = (f"{name}#", f"{name}@")
-        seats[name] = Seat(name, node, -1, report, parent, owned, tier, certain, down=down)
+        seats[name] = Seat(
+            name, node, -1, report, parent, owned, tier, certain, down=down, hands_on=not node.role.moves
+        )
     return seats

@@ -40,6 +40,7 @@ from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, 
 from fogline.simulation.begun_training import BegunTraining
 from fogline.simulation.collecting import rarely_collected
 from fogline.simulation.counters import Traffic
+from fogline.simulation.delivery import Delivery
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.scenario import Scenario
@@ -109,8 +110,9 @@ class Simulator:
         """Requests that have not arrived, by the model that travels with them."""
         self._kept: list[str] = []
         """Models that their node has forgotten, and others have not."""
-        self._frozen_there: dict[str, float] = {}
-        """When nodes have the frozen entries, which came with their first model: another one is of no use before."""
+        differs = any(between.difference for between in sizes.staged.values())
+        self._delivery = Delivery(sizes, self.traffic, scenario.links) if differs or sizes.frozen else None
+        """Where not all of a model goes with every request, or more than that."""
         self._halted = False
         # Typed loosely: every method takes the effect that it is listed for. ``Write`` is not among them: nothing
         # crashes here, and the fault tests keep journals.
@@ -363,12 +365,11 @@ class Simulator:
         to.asked += 1
         under_way[model] = under_way.get(model, 0) + 1
         down = portion.down if (portion := self._portions.get(to.client)) else seat.down
-        if not self._sizes.frozen:
+        if self._delivery is None:
             self._send_down(seat, to, work, down)
             return
-        size = down + self.traffic.frozen_for(name)
-        there = self._send_down(seat, to, work, size, self._frozen_there.get(name, 0.0))
-        self._frozen_there.setdefault(name, there)
+        load = self._delivery.load(seat, to, model, down, self.now)
+        self._delivery.arrives(to, self._send_down(seat, to, work, load.size, load.begins, load.earliest))
 
     def _acknowledge(self, seat: Seat, name: str, receipt: Receipt) -> None:
         """A device that is through, or that only waits for its receipt, is not told: what comes of it is known."""
@@ -398,16 +399,19 @@ class Simulator:
             and self._receipts_first
         )
 
-    def _send_down(self, seat: Seat, to: Seat, message: Message, size: int, earliest: float = 0.0) -> float:
-        """When it is there, which is not before ``earliest``."""
+    def _send_down(
+        self, seat: Seat, to: Seat, message: Message, size: int, begins: float = 0.0, earliest: float = 0.0
+    ) -> float:
+        """When it is there, which is not before ``earliest``; it ``begins`` now, or later."""
         traffic, client = self.traffic, to.client
+        now = self.now if self.now > begins else begins
         traffic.down[seat.tier] += size
         if client < 0:
             seconds = self._links.seconds(size, False)
         else:
             traffic.joules += size * self._joules_per_byte[client]
-            seconds = self._down_seconds(client, size, self.now)
-        at = self.now + seconds
+            seconds = self._down_seconds(client, size, now)
+        at = now + seconds
         if at < earliest:
             at = earliest
         self._serial = serial = self._serial + 1

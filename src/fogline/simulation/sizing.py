@@ -116,10 +116,12 @@ def _staged(setting: Setting, plain: Sizes, down: Down, update: Update, partial:
         links, child = setting.stages[depth], partial if setting.stages[depth + 1].merges else update
         if not links.takes and not links.gives:
             continue
-        model = Message.of_model(down, setting.task.shared.trainable)
+        model, delta = Message.of_model(down, setting.task.shared.trainable), links.gives.delta
         staged[tier] = LinkSizes(
-            model.size(links.gives) if links.gives else plain.down,
+            model.size(links.gives) if links.gives and delta is None else plain.down,
             Message.of_update(child).size(links.takes) if links.takes else child.nbytes,
+            0 if delta is None else model.size(links.gives),
+            1 if delta is None else delta.every,
         )
     return staged
 

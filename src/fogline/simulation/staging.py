@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fogline.aggregation import Partial, Update
 from fogline.algorithms.group import Down
+from fogline.compute.differences import next_model
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import model_through, update_through
 from fogline.compute.survey import judged_key
@@ -61,6 +62,15 @@ class Staging:
         """What children have of an aggregator's model."""
         links = self._aggregators[node]
         return model_through(down, self._trained, links.gives, links.down(key))
+
+    def differs(self, node: str) -> bool:
+        """Whether the models that an aggregator sends down are told as differences to what its children hold."""
+        return self._aggregators[node].gives.delta is not None
+
+    def next_model(self, node: str, key: str, down: Down, held: Down | None) -> Down:
+        """What children have of an aggregator's model, who had that one before."""
+        links = self._aggregators[node]
+        return next_model(down, held, key, self._trained, links.gives, links.down(key))[0]
 
     def judged(self, round_: int, down: Down) -> Down:
         """What devices have of a model that they are to judge after a round."""

@@ -11,11 +11,15 @@ import numpy as np
 from fogline.params import Spec, State
 from fogline.params.pieces import Extent
 from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
+from fogline.stages.delta import Delta
 from fogline.stages.registry import make, parsed
 from fogline.stages.vector_code import VectorCode
 from fogline.training.hook_calls import a
 from fogline.training.reading import read_only
 from fogline.user_code.bugs import CodeError, attempt, said, sure
+
+MANY = 10**9
+"""Numbers of a large model."""
 
 
 class Pipeline:
@@ -26,6 +30,11 @@ class Pipeline:
 
     def __bool__(self) -> bool:
         return bool(self.stages)
+
+    @property
+    def delta(self) -> Delta | None:
+        """The stage that makes models into differences; None: they go whole."""
+        return next((stage for stage in self.stages if isinstance(stage, Delta)), None)
 
     @property
     def code(self) -> VectorCode | None:
@@ -159,4 +168,25 @@ def pipeline(texts: tuple[str, ...]) -> Pipeline:
                 f"'{texts[place + 1]}' stands after '{texts[place]}', which makes codes and leaves no numbers to work "
                 "on; put it before"
             )
+    _check_delta(texts, stages)
     return Pipeline(stages)
+
+
+def _check_delta(texts: Sequence[str], stages: Sequence[Stage]) -> None:
+    """Refuse a difference that is not the first stage, or that a code follows which may lose too much of it."""
+    places = [place for place, stage in enumerate(stages) if isinstance(stage, Delta)]
+    if not places:
+        return
+    if places != [0]:
+        raise StageError(f"'{texts[places[-1]]}' is the difference to the model that children hold; put it first, once")
+    for text, stage in zip(texts[1:], stages[1:], strict=True):
+        if stage.remembers:
+            raise StageError(
+                f"'{text}' keeps something from one message to the next, and what it loses after '{texts[0]}' is in "
+                "the next difference anyway; give it feedback=false, or take another"
+            )
+        if not stage.error(MANY) < 1:
+            raise StageError(
+                f"'{text}' may lose more than all there is of a difference, so what children lack could grow without "
+                "end; take more bits"
+            )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fogline.aggregation.ordering import sort_columns
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
 from fogline.parameters import bounded
@@ -36,7 +37,7 @@ def mean_around_median(block: npt.NDArray[Any], count: int) -> Vector:
 
     Sorted, they stand side by side: of all stretches of that length it is the one whose ends are nearest.
     """
-    block.sort(axis=0)
+    sort_columns(block)
     median = 0.5 * block[(len(block) - 1) // 2] + 0.5 * block[len(block) // 2]
     far = np.maximum(median - block[0], block[count - 1] - median)
     mean = _mean(block[:count])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fogline.aggregation.ordering import sort_columns
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.registry import RULES
 from fogline.parameters import bounded
@@ -29,7 +30,7 @@ class TrimmedMean(Rule):
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         trimmed = self._trimmed(len(block))
-        block.sort(axis=0)
+        sort_columns(block)
         return block[trimmed : len(block) - trimmed].mean(axis=0, dtype=np.float64)
 
     def kept(self, block: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -28,8 +28,9 @@ class FetchSgd(FedAvg):
     ``size`` of the model's numbers, in ``rows`` rows; a row wants several times as many cells as numbers are kept, or
     they drown each other. (In the paper devices take one step; here they may take more.)
 
-    Sketches of one seed add up, so fogs that merge add them as they come, and secure aggregation masks them alone.
-    Devices keep nothing, so they may come once. Memory: two sketches at the root. A fog has no rounds of its own.
+    A movement that stays as it is comes to ``server_rate / (1 - momentum)`` of itself. Sketches of one seed add up, so
+    fogs that merge add them as they come, and secure aggregation masks them alone. Devices keep nothing, so they may
+    come once. Memory: two sketches at the root. A fog has no rounds of its own.
     """
 
     columnwise: ClassVar[bool] = False
@@ -39,7 +40,7 @@ class FetchSgd(FedAvg):
     movement: ClassVar[str] = ""
 
     momentum: float = bounded(0.9, ge=0, lt=1)
-    server_rate: float = bounded(1.0, gt=0)
+    server_rate: float = bounded(0.1, gt=0)
     size: float = bounded(0.5, gt=0, le=1)
     share: float = bounded(0.01, gt=0, le=1)
     rows: int = bounded(5, ge=1)

@@ -377,7 +377,7 @@ class JobRun:
         origin = ModelOrigin(self._job, record.job, record.done, record.by, record.bundle.digest)
         try:
             card, notes = await publish(
-                self._means.publisher, self._judge, value_store, value_store.path(group), origin
+                self._means.publisher, self._judge, value_store, value_store.path(group), origin, metrics
             )
         except (WorkerError, StorageError, TrustError, ValueError) as error:
             self._note("not published", str(error)[:LONGEST])

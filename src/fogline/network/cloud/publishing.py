@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,12 @@ class ModelOrigin:
 
 
 async def publish(
-    publisher: Publisher, judge: WorkerClient, value_store: ValueStore, group: str, origin: ModelOrigin
+    publisher: Publisher,
+    judge: WorkerClient,
+    value_store: ValueStore,
+    group: str,
+    origin: ModelOrigin,
+    found: Mapping[str, float],
 ) -> tuple[Card, str]:
     """Package a model in the job's worker, and publish it; what people should know of it besides.
 
@@ -44,6 +49,7 @@ async def publish(
         value_store: for drafts.
         group: file of the model.
         origin: where it comes from.
+        found: what devices say of it, where they judge it.
 
     Raises:
         WorkerError: it cannot be served.
@@ -64,6 +70,7 @@ async def publish(
             lineage=lineage(origin, before),
             before=tuple(_base(publisher, card) for card in before),
             graph=_graph(publisher, before),
+            found={name: value for name, value in found.items() if "/" not in name},
         )
         packaged = expect(Packaged, await judge.ask(asked))
         files = {digest: Path(path) for digest, path in packaged.files.items()}

@@ -29,7 +29,7 @@ from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import CutModel, ModelWritten
-from fogline.nodes.effects import ChildStep, Combine, Examine, FoldInput, Merge, ParentStep, Train
+from fogline.nodes.effects import Adopt, ChildStep, Combine, Examine, FoldInput, Merge, Move, ParentStep, Train
 from fogline.nodes.events import Event, StepComputed, Trained
 from fogline.nodes.messages import Key
 from fogline.storage import BlobRef, StorageError
@@ -93,6 +93,8 @@ class Computation:
         """
         drafts, members = self._drafts(effect), members_of(effect)
         reads = {key: self._value_store.path(values[key]) for key in needed(effect)} | self._updates(members, values)
+        if isinstance(effect, Adopt | Move) and effect.base is not None and effect.base in values:
+            reads[effect.base] = self._value_store.path(values[effect.base])
         if SENDER in values:
             reads[SENDER] = self._value_store.path(values[SENDER])
         asked = CarryOut(effect, reads, _paths(drafts), earlier, population)
@@ -212,7 +214,11 @@ class Computation:
         # A merge may find nothing to fold, a training may fail, and not every child gets a reply. What else is missing
         # is missed in the store.
         less = isinstance(effect, Merge | Train | Examine | Combine | ParentStep)
-        kinds = {key: kind for key, kind in makes(effect).items() if key in answer.made or not (less or key == SENDER)}
+        kinds = {
+            key: kind
+            for key, kind in makes(effect).items()
+            if key in answer.made or not (less or key == SENDER or kind == "difference")
+        }
         taken = await asyncio.gather(*(self._value_store.take(drafts[key], kind) for key, kind in kinds.items()))
         return dict(zip(kinds, taken, strict=True))
 

@@ -21,7 +21,7 @@ from fogline.network.node.clock import JobClock
 from fogline.network.node.computing import Computation
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.values import ValueStore
-from fogline.network.transport.messages import Blob, NodeMessage
+from fogline.network.transport.messages import Blob, Difference, NodeMessage
 from fogline.network.worker.client import WorkerError
 from fogline.nodes.effects import (
     AddUp,
@@ -46,6 +46,7 @@ from fogline.nodes.events import Event, Joined, Received, Scored, TimerFired, Tr
 from fogline.nodes.ledger import in_order
 from fogline.nodes.messages import Key, Message, Report, Step, Work, update_key
 from fogline.nodes.records import Assigned, Closed, Posted, Record
+from fogline.nodes.versions import DIFFERENCE, chain, useful
 from fogline.storage import BlobRef, Database, StorageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 PART = "/part/"
 """Between the key of a model and which part of it a value is."""
 FROM_ABOVE = ("model", "reply")
+"""Kinds of values that come from the parent, and are its own to forget."""
+CHILDREN_HAVE = (*FROM_ABOVE, "difference")
 """Kinds of values that go down the tree."""
 JOURNAL = 1
 """Format of journals: it changes when records mean something else."""
@@ -287,7 +290,22 @@ class Driver:
             values = {own: values[own]} if expected else {}
         for key, value in values.items():
             self._set(key, value)
+        if isinstance(event, Received) and isinstance(event.message, Work) and len(values) > 1:
+            self._keep_differences(event.message.model)
         return True
+
+    def _differences(self, key: Key) -> list[Key]:
+        """The versions up to that model which differences lead to, as far as they take less than the whole."""
+        if key not in self.values:
+            return []
+        links = chain(key, self.values)
+        return useful(links, {link: self.values[link + DIFFERENCE].size for link in links}, self.values[key].size)
+
+    def _keep_differences(self, key: Key) -> None:
+        """Keep those that lead to that model, and no others."""
+        kept = {link + DIFFERENCE for link in self._differences(key)}
+        for other in [name for name, value in self.values.items() if value.kind == "difference" and name not in kept]:
+            self._set(other, None)
 
     async def _compute(self, effect: Effect, effects: list[Effect]) -> bool:
         """Carry out what makes values; whether it was such an effect. ``effects``: of the step, to which it may add."""
@@ -314,6 +332,8 @@ class Driver:
                 return False
         for key, value in made.values.items():
             self._set(key, value)
+        if isinstance(effect, Adopt | Move):
+            self._keep_differences(effect.model)
         for child, why in made.refused:
             self._links.tell(Count("refused", child, why))
         if made.scores:  # In the transaction of the move: a crash between the two would lose what the round has shown.
@@ -375,8 +395,11 @@ class Driver:
                 if isinstance(message, Work) and message.kind == "train":
                     key = self._part(to, message.model)
                 value = self.values.get(key) if key is not None else None
-                blob = None if value is None else Blob(value.digest, value.size, value.data)
-                self._links.send(to, NodeMessage(self.job, message, blob))
+                differences = self._told(message.model) if isinstance(message, Work) and key == message.model else ()
+                # Who holds an older version needs the newest difference; who does not asks for the rest.
+                data = b"" if value is None or differences else value.data
+                blob = None if value is None else Blob(value.digest, value.size, data)
+                self._links.send(to, NodeMessage(self.job, message, blob, differences))
             case SetTimer(timer=timer, at=at):
                 self._set_timer(timer, at)
             case Train() | Examine():
@@ -387,6 +410,14 @@ class Driver:
                 pass  # The machine is over, which ends :meth:`run`.
             case _:
                 raise TypeError(f"There is no way to carry out {effect}.")
+
+    def _told(self, key: Key) -> tuple[Difference, ...]:
+        """The differences that lead to a model, as a message names them; the last goes along where it is small."""
+        links = self._differences(key)
+        parts = [(link, self.values[link + DIFFERENCE]) for link in links]
+        return tuple(
+            Difference(link, Blob(part.digest, part.size, part.data if link == key else b"")) for link, part in parts
+        )
 
     def _set_timer(self, timer: str, at: float) -> None:
         before = self._timers.pop(timer, None)

@@ -272,7 +272,7 @@ class JobManager:
             announcement,
             node,
             worker_client,
-            lambda parent: self._device(parent, demands=opened.steps),
+            lambda parent: self._device(parent, demands=opened.steps, keeps=opened.keeps),
             leaf=True,
             samples=opened.samples,
             ranges=opened.ranges,
@@ -294,11 +294,13 @@ class JobManager:
         assert self._node.uplink is not None
         self._node.uplink.send(LeftJob(job, why))
 
-    def _device(self, parent: str | None, demands: int | None = None, beside: bool = False) -> Device:
+    def _device(
+        self, parent: str | None, demands: int | None = None, keeps: bool = False, beside: bool = False
+    ) -> Device:
         from fogline.nodes.device import Device
 
         assert parent is not None
-        return Device(self._node.name, parent, retry=AGAIN, demands=demands, beside=beside)
+        return Device(self._node.name, parent, retry=AGAIN, demands=demands, keeps=keeps, beside=beside)
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
         """What makes the machine that trains, and, if the job asks beside that, the one that asks."""

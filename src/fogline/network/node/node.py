@@ -239,6 +239,8 @@ class Node:
         blob = self.service(JobService).model(digest)
         if blob is None:
             return await releases.obtain(digest)
+        if small := self.value_store.small(digest):
+            return small, blob.size
         if self.uplink is not None:
             await self.uplink.fetch(blob)
         try:
@@ -256,8 +258,8 @@ class Node:
         """To a child; dropped where it is not connected."""
         if self.downlink is not None and child in self.downlink.sessions:
             self.downlink.sessions[child].send(frame)
-            if isinstance(frame, NodeMessage) and frame.blob is not None and frame.blob.data:
-                self.carried(frame.blob.size, 0)
+            if isinstance(frame, NodeMessage) and frame.carried:
+                self.carried(frame.carried, 0)
 
     def say_to_all(self, frame: DownFrame) -> None:
         """Send a frame to every child that is connected."""

@@ -11,11 +11,13 @@ import msgspec
 
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
+from fogline.network.node.arriving import Arrivals
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
-from fogline.network.node.driver import FROM_ABOVE, Driver
+from fogline.network.node.driver import CHILDREN_HAVE, Driver
 from fogline.network.node.exchanging import JobIdentity
 from fogline.network.node.gathering import Gathering
+from fogline.network.node.root_job import RootJob
 from fogline.network.node.sieve import Sieve
 from fogline.network.node.status import StatusChange
 from fogline.network.node.survey import SurveyPart
@@ -24,6 +26,7 @@ from fogline.network.transport.messages import (
     BROKEN,
     SPENT,
     Blob,
+    Difference,
     JobAnnouncement,
     JobLog,
     JoinedJob,
@@ -41,7 +44,6 @@ from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
     from fogline.network.node.charging import Charging
-    from fogline.network.node.root_job import RootJob
     from fogline.nodes.aggregator import Aggregator
     from fogline.nodes.device import Device
 
@@ -93,6 +95,7 @@ class JobParticipation:
         self._computation = Computation(
             node.value_store, worker_client, node.slots, announcement.priority, identity=identity
         )
+        self._arrivals = Arrivals(node, worker_client)
         self._make = make
         self._root = root
         self._leaf = leaf
@@ -283,26 +286,26 @@ class JobParticipation:
         if not isinstance(message, Work | Step):
             machine.put(Received(self.parent, message))
         elif said.blob is not None:
-            self._tasks.spawn(self._take(machine, message, said.blob))
+            self._tasks.spawn(self._take(machine, message, said.blob, said.differences))
 
-    async def _take(self, machine: Driver | SurveyPart, message: Work | Step, blob: Blob) -> None:
+    async def _take(
+        self, machine: Driver | SurveyPart, message: Work | Step, blob: Blob, differences: tuple[Difference, ...]
+    ) -> None:
         """Take a request, or the answer to a step of an exchange; who computes with its value must have the bytes
         first."""
-        assert self._node.uplink is not None
         assert self.parent is not None
+        assert self._driver is not None
         kind, key = ("model", message.model) if isinstance(message, Work) else ("reply", message.value)
+        reads, held = self._leaf or self._reads(message), self._driver.values
         try:
-            value = self._node.value_store.receive(blob, kind)
-            if value is None and blob.data:
-                raise LookupError("its bytes are not what was announced")
-            if value is None and (self._leaf or self._reads(message)):
-                await self._node.uplink.fetch(blob)
+            value = await self._arrivals.take(blob, kind, reads, differences, held)
         except (LookupError, StorageError) as error:
             self.tell(Count("failed", self._node.name, f"the {kind} did not come: {error}"))
             await asyncio.sleep(AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
-        machine.put(Received(self.parent, message), {key: value or BlobRef(blob.digest, blob.size, kind)})
+        others = {} if reads else self._arrivals.handed_on(differences, held)
+        machine.put(Received(self.parent, message), {key: value, **others})
 
     def _reads(self, message: Work | Step) -> bool:
         """Whether an aggregator computes with what comes along, and does not only hand it on."""
@@ -363,7 +366,7 @@ class JobParticipation:
                 return blob
         drivers = (self._driver, None if self.survey is None else self.survey.driver)
         values = (value for driver in drivers if driver is not None for value in driver.values.values())
-        return next((Blob(v.digest, v.size) for v in values if v.kind in FROM_ABOVE and v.digest == digest), None)
+        return next((Blob(v.digest, v.size) for v in values if v.kind in CHILDREN_HAVE and v.digest == digest), None)
 
     def halt(self, why: str | None = None) -> None:
         """The operator ends the job; or it has failed, and ``why``."""

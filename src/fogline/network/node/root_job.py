@@ -1,14 +1,12 @@
-"""A job at the root of the tree."""
+"""What a node has to know of a job at the root of its tree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fogline.network.node.driver import OnMove
-    from fogline.storage import BlobRef
+from fogline.network.node.driver import OnMove
+from fogline.storage import BlobRef
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,10 @@ class ValueStore:
         """Whether that blob is here, and as large as that."""
         return self.blobs.has(digest) and self.blobs.size(digest) == size
 
+    def small(self, digest: str) -> Path | None:
+        """Where a small value lies, whose bytes are in a record; None: it is none, or not here."""
+        return self._small.path(digest) if self._small.has(digest) else None
+
     def place(self, value: BlobRef) -> str:
         """Where its bytes lie, or would: a worker that finds none refuses what it cannot read."""
         try:

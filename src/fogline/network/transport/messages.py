@@ -158,12 +158,29 @@ class LeftJob(UpFrame, frozen=True):
     why: str
 
 
+class Difference(msgspec.Struct, frozen=True, gc=False):
+    """What leads to a version of a model from the version before."""
+
+    model: Name
+    """Key of the version."""
+    blob: Blob
+
+
 class NodeMessage(UpFrame, DownFrame, frozen=True):
     """A message between the state machines of a job."""
 
     job: Name
     message: Hello | Work | Step | Report | Receipt | Stop
     blob: Blob | None = None
+    differences: Annotated[tuple[Difference, ...], Meta(max_length=100)] = ()
+    """That lead to the model which the message names, one after the other, the oldest first: who holds the version
+    before one of them needs no more than the rest."""
+
+    @property
+    def carried(self) -> int:
+        """Bytes of values that travel with it."""
+        blobs = [self.blob, *(difference.blob for difference in self.differences)]
+        return sum(len(blob.data) for blob in blobs if blob is not None)
 
 
 class NodeSeen(News, frozen=True):

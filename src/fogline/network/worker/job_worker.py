@@ -23,6 +23,7 @@ from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
+from fogline.compute.differences import restore
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
@@ -78,6 +79,7 @@ from fogline.network.worker.requests import (
     Packaged,
     PackageModel,
     Request,
+    RestoreModel,
     Summarise,
 )
 from fogline.nodes.effects import ChildStep, Combine, Examine, ParentStep, Train
@@ -253,7 +255,8 @@ class JobWorker:
         model = self.sub_model
         # What is frozen is laid into whole models only.
         ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
-        return JobOpened(samples=int(self.task.data.sizes()[self.client]), steps=steps, ranges=ranges)
+        samples, keeps = int(self.task.data.sizes()[self.client]), bool(self.links.restores)
+        return JobOpened(samples=samples, steps=steps, ranges=ranges, keeps=keeps)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, the first group, and what is frozen."""
@@ -466,6 +469,9 @@ class JobWorker:
                 return self.groups.sift(request)
             case CutModel(model=model, part=part, ranges=ranges):
                 write(part, model_part(read_model(model), self.spec, ModelRanges(ranges)))
+                return ModelWritten()
+            case RestoreModel(held=held, differences=differences, model=model):
+                restore(held, differences, model, self.spec.trainable, self.links.restores)
                 return ModelWritten()
             case Evaluate():
                 return self.judge(request)

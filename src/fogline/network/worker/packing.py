@@ -40,8 +40,8 @@ def pack(
         task: its task.
         params: the whole model.
         asked: what is asked.
-        personal: tensors that every device has of its own. The test set says nothing of them, so the version has no
-            metrics then.
+        personal: tensors that every device has of its own. The test set says nothing of them, so the version's metrics
+            are what devices found then.
         notes: what people should know besides.
 
     Raises:
@@ -58,7 +58,7 @@ def pack(
         asked.model,
         PackageOptions(
             lineage=asked.lineage,
-            metrics={} if personal else None,
+            metrics=asked.found if personal else None,
             personal=personal,
             graph=None if asked.graph is None else Path(asked.graph),
             code=Code(job.task, dict(job.task_parameters), seed=job.seed),

@@ -78,6 +78,16 @@ class CutModel(msgspec.Struct, frozen=True, tag=True):
     """Of the smaller one."""
 
 
+class RestoreModel(msgspec.Struct, frozen=True, tag=True):
+    """Write the model that differences lead to from one that is here."""
+
+    held: str
+    differences: tuple[str, ...]
+    """One after the other."""
+    model: str
+    """Takes it."""
+
+
 class Evaluate(msgspec.Struct, frozen=True, tag=True):
     """Say what devices said of themselves when the group's model was made, and judge it on the test set."""
 
@@ -143,9 +153,23 @@ class PackageModel(msgspec.Struct, frozen=True, tag=True):
     """Versions that nodes may have, the newest first."""
     graph: str | None = None
     """Of the version before: exporting takes seconds."""
+    found: dict[str, float] = {}
+    """What devices found of it, for a model that no test set can judge: each has tensors of its own."""
 
 
-Request = Open | Describe | CarryOut | Sift | CutModel | Evaluate | ModelToJudge | Summarise | Conclude | PackageModel
+Request = (
+    Open
+    | Describe
+    | CarryOut
+    | Sift
+    | CutModel
+    | RestoreModel
+    | Evaluate
+    | ModelToJudge
+    | Summarise
+    | Conclude
+    | PackageModel
+)
 
 
 class JobOpened(msgspec.Struct, frozen=True, tag=True):
@@ -159,6 +183,8 @@ class JobOpened(msgspec.Struct, frozen=True, tag=True):
     """Of the job's exchange: what a device is asked for must have as many."""
     ranges: str = ""
     """The numbers of a model that this node wants; empty: all."""
+    keeps: bool = False
+    """Whether it keeps the last model that it got: the next may come as the difference to it."""
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):
@@ -187,7 +213,7 @@ class Evaluated(msgspec.Struct, frozen=True, tag=True):
 
 
 class ModelWritten(msgspec.Struct, frozen=True, tag=True):
-    """What devices are to judge, or the part of a model that one gets, is written."""
+    """What devices are to judge, or a model or the part of one that a node gets, is written."""
 
 
 class Packaged(msgspec.Struct, frozen=True, tag=True):

@@ -194,7 +194,7 @@ class World:
             return
         role = self._role(name)
         if role is None:
-            node = self._device(name, self.plan.devices[name], retry=self._random.uniform(1.0, 3.0))
+            node = self._device(name, self._parents[name] or "", retry=self._random.uniform(1.0, 3.0))
         else:
             node = self._aggregator(
                 role, policy_of(role.tier), blinking if self.plan.blinks else None, partial(self._failed, name)

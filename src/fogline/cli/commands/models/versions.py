@@ -71,6 +71,7 @@ def show(model: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
         "gives": ", ".join(map(_tensor, card.answers)),
         "exits": _exits(card.exits),
         "result": ", ".join(f"{key} {value:.4g}" for key, value in card.metrics.items()),
+        "personal": f"{', '.join(card.personal)}: each device its own" if card.personal else "",
         "size": human_bytes(sum(asset.size for asset in card.assets().values())),
         "deltas": ", ".join(f"{delta.codec} {human_bytes(delta.asset.size)}" for delta in card.deltas),
         "variants": ", ".join(f"{v.name} (agrees on {100 * v.agreement:.2f} %)" for v in card.variants),

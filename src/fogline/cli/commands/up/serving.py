@@ -86,7 +86,13 @@ def predict(address: str, sample: Sample) -> tuple[str, str, float]:
     connection.close()
     if status != 200:
         raise JobFailedError(f"The device at {address} answered {status}: {answer}")
-    return sample.read(answer), str(answer["model_version"]), seconds
+    return sample.read(answer), version_in_words(answer), seconds
+
+
+def version_in_words(answer: dict[str, Any]) -> str:
+    """Which version has answered, and what of it was the device's own."""
+    personal = answer["parameters"].get("personal")
+    return f"{answer['model_version']}{'' if personal is None else f', personal of {personal}'}"
 
 
 class RequestLoad:

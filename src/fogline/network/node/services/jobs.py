@@ -55,8 +55,8 @@ class JobService(Service[FromChild, FromParent]):
         if isinstance(frame, UnknownJobs):
             self._settle(frame.jobs)
             return
-        if isinstance(frame, NodeMessage) and frame.blob is not None and frame.blob.data:
-            self.node.carried(0, frame.blob.size)
+        if isinstance(frame, NodeMessage) and frame.carried:
+            self.node.carried(0, frame.carried)
         participation = self.manager.participations.get(job_of(frame.job))
         if participation is None:
             return
