@@ -54,6 +54,8 @@ APPLICATIONS = (
     Application("bearings"),
     Application("tiles"),
     Application("text"),
+    Application("steel", personal=("algorithm=knnper",)),
+    Application("own_pictures"),
     Application("turbofan"),
     Application("failures"),
     Application("energy", personal=("algorithm=knnper",)),
