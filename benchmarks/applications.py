@@ -57,8 +57,10 @@ APPLICATIONS = (
     Application("steel"),
     Application("own_pictures"),
     Application("turbofan"),
-    Application("failures"),
     Application("energy", personal=("algorithm=knnper",)),
+    Application("failures"),
+    Application("tumours"),
+    Application("credit"),
 )
 """One line each, in the order of docs/applications.md."""
 

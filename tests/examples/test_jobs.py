@@ -22,10 +22,12 @@ EXAMPLES = ROOT / "examples"
 NEEDS = {
     "activity": "uci_har",
     "bearings": "cwru",
+    "credit": "fate_examples",
     "demo": None,
     "demo-up": None,
     "eight-bits": None,
     "energy": "citylearn2022",
+    "failures": "ai4i2020",
     "images": "mnist",
     "lora": None,
     "own_pictures": None,
@@ -33,6 +35,7 @@ NEEDS = {
     "steel": "neu_det",
     "text": "shakespeare",
     "tiles": "magnetic_tile",
+    "tumours": "fate_examples",
     "turbofan": "cmapss",
 }
 """The data set of each job; the demo falls back on the digits of scikit-learn, and so on."""
