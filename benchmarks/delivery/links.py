@@ -21,7 +21,7 @@ from fogline.codecs.deltas import CODECS
 from fogline.governance.identity.checked import credentials
 from fogline.governance.policy.policy import Channel
 from fogline.governance.subject import Role
-from fogline.inference.card import Lineage, read_card
+from fogline.inference.card import Lineage, PersonalOrigin, read_card
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
 from fogline.lab.proxy.proxy import FaultProxy
@@ -36,6 +36,7 @@ from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.packing import pack
 from fogline.network.worker.requests import Base, PackageModel
 from fogline.params import Params, save
+from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
 from fogline.serving.on_node import UpstreamAdapter
 from fogline.serving.slots import VersionSlot
@@ -54,7 +55,11 @@ QUICK = {"seconds": 0.5, "requests": 1.0, "longest": 0.5}
 class NoServer:
     """Takes every version and answers nothing."""
 
-    async def load(self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot) -> None: ...
+    def expect(self, model: str, coming: bool) -> None: ...
+
+    async def load(
+        self, card: bytes, paths: Mapping[str, Path], slot: VersionSlot, personal: PersonalOrigin | None = None
+    ) -> None: ...
 
     async def swap(self, model: str, version: int) -> None: ...
 
@@ -68,13 +73,16 @@ class Device:
         assert node.releases is not None
         self.channel: Channel = "rounds"
         folder = place.folder / "serving"
-        self.fresh: Callable[[bytes], None]
         self.updater = Updater(
             node.name, "device", self.channel, database, folder, node.releases.store,
-            UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
+            node.personal, UpstreamAdapter(node.releases, node.releases.take_outcome), NoServer(),
             ProcessInstaller(folder, credentials(place.identity).root),
         )  # fmt: skip
-        self.fresh = self.updater.fresh
+
+    def fresh(self, timestamp: bytes) -> None:
+        self.updater.fresh(timestamp)
+
+    def personal(self, model: str) -> None: ...
 
     async def infer(self, ask: bytes, seconds: float) -> bytes:
         raise LookupError("it answers no predictions")
@@ -110,7 +118,7 @@ class Tree:
 
     async def quiet(self) -> None:
         """Wait until nothing more is said."""
-        before = None
+        before = Bytes(-1, -1)
         while before != (before := self.bytes()):
             await asyncio.sleep(QUIET)
 
@@ -137,8 +145,9 @@ async def tree(folder: Path, count: int) -> AsyncGenerator[Tree]:
         async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
             device = Device(node, database, place)
             node.serving = device
-            task = asyncio.create_task(device.updater.run())
-            stack.callback(task.cancel)
+            tasks = Tasks(node.name)
+            tasks.spawn(device.updater.run())
+            stack.callback(tasks.cancel)
             stack.push_async_callback(device.updater.close)
             devices.append(device)
 
