@@ -54,9 +54,13 @@ APPLICATIONS = (
     Application("bearings"),
     Application("tiles"),
     Application("text"),
+    Application("steel", personal=("algorithm=knnper",)),
+    Application("own_pictures"),
     Application("turbofan"),
-    Application("failures"),
     Application("energy", personal=("algorithm=knnper",)),
+    Application("failures"),
+    Application("tumours"),
+    Application("credit"),
 )
 """One line each, in the order of docs/applications.md."""
 

@@ -32,6 +32,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int, int, int, int, tuple[int, ...], int
     "fashion_mnist": ({}, 100, 0, 59160, 9680, (1, 28, 28), 10),
     "uci_har": ({}, 21, 9, 7352, 2947, (9, 128), 6),
     "cmapss": ({}, 200, 0, 17731 + 21820, 200, (14, 30), None),
+    "fate_examples": ({}, 2, 0, 227 + 228, 114, (30,), 2),
     "ai4i2020": ({}, 3, 0, 8000, 2000, (8,), 2),
     "magnetic_tile": ({}, 6, 0, 1113, 228, (1, 96, 96), 6),
     "neu_det": ({"clients": 20}, 20, 0, 1440, 360, (1, 64, 64), 6),
@@ -122,6 +123,27 @@ def test_remaining_life_counts_down_to_zero() -> None:
     tight = load("cmapss", root=ROOT, window=60)
     assert tight.test is not None
     assert tight.test.array.shape == (200, 14, 60)
+
+
+def test_quantities_made_of_a_machines_readings_stand_behind_them() -> None:
+    have("ai4i2020")
+    plain, derived = (load_raw("ai4i2020", root=ROOT, derived=more) for more in (False, True))
+    np.testing.assert_array_equal(derived.x[:, [0, 1, 2, 3, 4, 8, 9, 10]], plain.x)
+    heat, power, strain = derived.x[:, 5:8].T
+    works = derived.y == 0
+    assert heat[~works].mean() < heat[works].mean()
+    assert power[~works].std() > power[works].std()
+    assert strain[~works].mean() > strain[works].mean()
+
+
+def test_cards_lie_at_three_parties() -> None:
+    have("fate_examples")
+    data = load("fate_examples", root=ROOT, table="default_credit")
+    assert data.clients == ["guest", "host_1", "host_2"]
+    assert data.sizes().tolist() == [8000, 8000, 8000]
+    assert data.test is not None
+    assert data.test.array.shape == (6000, 23)
+    assert sum(int(data.at(i).y.sum()) for i in range(3)) + int(data.test.y.sum()) == 6636, "defaults, as published"
 
 
 def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:

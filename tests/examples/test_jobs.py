@@ -22,15 +22,20 @@ EXAMPLES = ROOT / "examples"
 NEEDS = {
     "activity": "uci_har",
     "bearings": "cwru",
+    "credit": "fate_examples",
     "demo": None,
     "demo-up": None,
     "eight-bits": None,
     "energy": "citylearn2022",
+    "failures": "ai4i2020",
     "images": "mnist",
     "lora": None,
+    "own_pictures": None,
     "personal": None,
+    "steel": "neu_det",
     "text": "shakespeare",
     "tiles": "magnetic_tile",
+    "tumours": "fate_examples",
     "turbofan": "cmapss",
 }
 """The data set of each job; the demo falls back on the digits of scikit-learn, and so on."""

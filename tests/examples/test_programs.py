@@ -90,3 +90,22 @@ def test_fine_tuning_sends_the_body_once() -> None:
     assert once == 0.0
     assert down - down_frozen == pytest.approx(once_frozen, rel=0.01)
     assert up_frozen < 0.02 * up
+
+
+def test_own_pictures_are_read_from_a_folder_for_each_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import own_pictures  # type: ignore[import-not-found]
+
+    for name, grey in (("dark", 20), ("light", 220)):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            image.new("RGB", (30, 40), (grey + number,) * 3).save(tmp_path / name / f"{number}.png")
+    task = own_pictures.task(folder=str(tmp_path), size=8, clients=2, alpha=100.0)
+    held = [task.data.at(place) for place in range(2)]
+    assert task.data.meaning.class_names == ("dark", "light")
+    assert [examples.array.shape[1:] for examples in held] == [(1, 8, 8)] * 2
+    assert sum(examples.count for examples in held) == 16
+    assert all((examples.array.mean((1, 2, 3)) > 0).astype(int).tolist() == examples.y.tolist() for examples in held)
+    with pytest.raises(ValueError, match="no pictures in folders"):
+        own_pictures.task(folder=str(tmp_path / "dark"))

@@ -237,7 +237,7 @@ class RoundFold:
             one.places += alike.places
             try:
                 made = alike.partial()
-                one.fold.merge(made if stays else decoded(made, self._stages))
+                one.fold.take(made if stays else decoded(made, self._stages))
             except (UnusableUpdateError, StageError) as error:  # Together they overflow, say.
                 self._refused |= dict.fromkeys(alike.places, str(error))
         return one
