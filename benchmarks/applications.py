@@ -54,7 +54,7 @@ APPLICATIONS = (
     Application("bearings"),
     Application("tiles"),
     Application("text"),
-    Application("steel", personal=("algorithm=knnper",)),
+    Application("steel"),
     Application("own_pictures"),
     Application("turbofan"),
     Application("energy", personal=("algorithm=knnper",)),

@@ -41,9 +41,10 @@ def patterns(x: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def shares(bits: np.ndarray) -> np.ndarray:
     """Of (8, n, side, side) bits around each pixel: (n, 10) shares of 0 to 8 that are set in one run, and of others."""
-    changes = (bits != np.roll(bits, 1, axis=0)).sum(0)
-    kinds = np.where(changes <= 2, bits.sum(0), 9)
-    return np.stack([(kinds == kind).mean((1, 2)) for kind in range(10)], axis=1)
+    changes = (bits != np.roll(bits, 1, axis=0)).sum(0, dtype=np.uint8)
+    kinds = np.where(changes <= 2, bits.sum(0, dtype=np.uint8), 9).reshape(bits.shape[1], -1)
+    places = kinds + 10 * np.arange(len(kinds))[:, None]
+    return np.bincount(places.ravel(), minlength=10 * len(kinds)).reshape(-1, 10) / kinds.shape[1]
 
 
 def mills(clients: int, alpha: float) -> FederatedData:

@@ -56,7 +56,7 @@ class Family:
     def text(self) -> str:
         described = job(
             rounds=ROUNDS, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2",
-            publish="" if self.private == HOME else NEVER,
+            publish="" if self.method in ("fedper", "fedamp") else NEVER,
             more=f'exact = true\nalgorithm = "{self.method}"', task="" if self.torch else "split = true",
         )  # fmt: skip
         text = described.replace("small:task", f"small:{self.task}") if self.torch else described

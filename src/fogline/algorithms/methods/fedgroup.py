@@ -52,7 +52,8 @@ class FedGroup(FedAvg):
 
     def begin(self, device: DeviceContext) -> Vector:
         own = device.received.get(GROUP + device.client)
-        return device.received.get(FIRST, device.model) if own is None else _model(device, own)
+        model: Vector = device.model
+        return device.received.get(FIRST, model) if own is None else _model(device, own)
 
     def judge(self, device: DeviceContext) -> Vector:
         own = device.received.get(GROUP + device.client)
