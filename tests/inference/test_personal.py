@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fogline.inference.card import PersonalOrigin
-from fogline.inference.personal import JOB, ROUNDS, PersonalParts, combine, origin_of, write_part
+from fogline.inference.personal import JOB, ROUNDS, combine, origin_of, write_part
+from fogline.inference.personal_parts import PersonalParts
 from fogline.inference.runtimes.base import ModelError
 from fogline.params import Entry, Params, Spec, load, load_arrays, save, save_arrays
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fogline.inference.card import Asset, Card, Delta, Lineage, Tensor, Variant
+from fogline.inference.card import Asset, Card, Lineage, Tensor, Variant, WeightsDelta
 from fogline.registry.catalogue import Catalogue
 from fogline.storage import open_blobs, open_database
 
@@ -61,6 +61,6 @@ def full_card(**facts: Any) -> Card:
         golden=asset(FULL["golden"]),
         reference=asset(FULL["reference"]),
         variants=(Variant("int8", asset(FULL["variant"]), 0.99),),
-        deltas=(Delta("int8", "ab" * 32, asset(FULL["delta"])),),
+        deltas=(WeightsDelta("int8", "ab" * 32, asset(FULL["delta"])),),
         **facts,
     )

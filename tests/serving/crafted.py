@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from fogline.codecs.deltas import encode
-from fogline.inference.card import Asset, Card, Delta, Dense, Scores, Tensor
+from fogline.inference.card import Asset, Card, Dense, Scores, Tensor, WeightsDelta
 from fogline.params import Entry, Params, Spec, load, save
 from fogline.params.files import save_arrays
 from fogline.storage.files import hash_file
@@ -101,7 +101,7 @@ def crafted(
         made = encode("lossless", load(base), params)
         (folder / "delta").write_bytes(made.payload)
         digest, _ = hash_file(base)
-        card = replace(card, deltas=(Delta("lossless", digest, asset(folder / "delta")),))
+        card = replace(card, deltas=(WeightsDelta("lossless", digest, asset(folder / "delta")),))
     return Crafted(replace(card, **facts), files)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fogline.inference.personal import JOB, ROUNDS, PersonalParts
+from fogline.inference.personal import JOB, ROUNDS
+from fogline.inference.personal_parts import PersonalParts
 from fogline.network.node.process import NodeFolder
 from fogline.params import load, load_arrays, save_arrays
 from fogline.serving.settings import Settings

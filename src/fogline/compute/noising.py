@@ -79,7 +79,7 @@ def _times(total: Integers, clip: float) -> Integers:
     lengthened = np.rint(total * clip)
     if not np.abs(lengthened).max(initial=0.0) < LARGEST:
         raise ValueError(f"The clip has come to {clip:g}, for which sums in whole numbers have no room.")
-    return cast("Integers", lengthened.astype(np.int64))
+    return lengthened.astype(np.int64)
 
 
 def _source(state: NoiseState, name: str, total: Integers, deviation: float) -> Source:

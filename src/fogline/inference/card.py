@@ -45,7 +45,7 @@ class Asset(msgspec.Struct, frozen=True):
     size: Size
 
 
-class Delta(msgspec.Struct, frozen=True):
+class WeightsDelta(msgspec.Struct, frozen=True):
     """The weights as a difference from those of another version."""
 
     codec: str
@@ -199,7 +199,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     personal: tuple[str, ...] = ()
     """Tensors that every device has of its own: those of the weights were never trained, and a node without its own
     cannot serve the version."""
-    deltas: tuple[Delta, ...] = ()
+    deltas: tuple[WeightsDelta, ...] = ()
     graph: Asset | None = None
     """ONNX. Its initialisers that have a name of the weights' tensors are external: they are taken from there."""
     dense: tuple[Dense, ...] = ()

@@ -6,17 +6,14 @@ head of its own, all weights of a model beside the common one, or what fine-tuni
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import safetensors
 
-from fogline.inference.card import ModelName, PersonalOrigin
+from fogline.inference.card import PersonalOrigin
 from fogline.inference.runtimes.base import ModelError
 from fogline.params import Params, load, map_arrays, save, save_arrays
-from fogline.storage.atomic import PRIVATE
-from fogline.storage.files import put_in_place
 
 JOB, ROUNDS = "personal.job", "personal.rounds"
 """Notes in the files of parts, and of models that were made with them."""
@@ -80,33 +77,3 @@ def combine(weights: Path, part: Path, out: Path) -> None:
             raise ModelError(f"Tensor '{name}' of the personal part of {origin} is not finite.")
         whole.view(name)[...] = array
     save(out, whole, {JOB: origin.job, ROUNDS: str(origin.rounds)})
-
-
-class PersonalParts:
-    """The newest part of each model that this device has.
-
-    Args:
-        folder: where they lie; made when the first comes.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def keep(self, model: ModelName, draft: Path) -> None:
-        """Take a finished file in the place of the part before.
-
-        Raises:
-            OSError: the disk does not allow it.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with draft.open("r+b") as file:
-            os.fchmod(file.fileno(), PRIVATE)
-            put_in_place(file.fileno(), draft, self._path(model), durable=True)
-
-    def newest(self, model: ModelName) -> Path | None:
-        """The part of a model; None if this device has none."""
-        path = self._path(model)
-        return path if path.exists() else None
-
-    def _path(self, model: ModelName) -> Path:
-        return self._folder / f"{model}.safetensors"

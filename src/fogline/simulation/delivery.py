@@ -13,7 +13,7 @@ from fogline.simulation.scenario import LinkSizes, Sizes
 from fogline.simulation.seats import Seat
 
 
-class Load(NamedTuple):
+class LinkLoad(NamedTuple):
     """What goes along with a request."""
 
     size: int
@@ -48,7 +48,7 @@ class Delivery:
         self._chains: dict[str, tuple[Key, list[Key]]] = {}
         """By the node whose model it is, the latest that was asked for, and the versions that differences lead to."""
 
-    def load(self, seat: Seat, to: Seat, model: Key, whole: int, now: float) -> Load:
+    def load(self, seat: Seat, to: Seat, model: Key, whole: int, now: float) -> LinkLoad:
         """What goes from an aggregator to a child.
 
         Args:
@@ -69,7 +69,7 @@ class Delivery:
             size = max(self._sizes.control, sum(sizes.values()))
             if model not in pieces:
                 earliest = max(earliest, self._there.get(name, 0.0))
-        return Load(size + self._traffic.frozen_for(name), begins, earliest)
+        return LinkLoad(size + self._traffic.frozen_for(name), begins, earliest)
 
     def arrives(self, to: Seat, at: float) -> None:
         """What was sent to a child is there at that time."""

@@ -25,7 +25,7 @@ AMPLIFIED = 30.0
 Floats = npt.NDArray[np.floating]
 
 
-class Difference(NamedTuple):
+class Disagreement(NamedTuple):
     """What differs, in words, and how much of the whole that is."""
 
     what: str
@@ -48,33 +48,33 @@ class Pair:
     shaken: Callable[[], tuple[ClientJob, LocalResult] | None]
     """Job and result of the reference from such a start, if there is one; asked for only where it is needed."""
 
-    def difference(self) -> Difference | None:
+    def difference(self) -> Disagreement | None:
         """The largest difference; None if there is none."""
         if (self.ours.failure is None) != (self.theirs.failure is None):
             where = "in it" if self.theirs.failure else "in the reference"
-            return Difference(f"training fails {where} only: {self.theirs.failure or self.ours.failure}")
+            return Disagreement(f"training fails {where} only: {self.theirs.failure or self.ours.failure}")
         if self.ours.failure is not None:
             return None
         if (self.ours.samples, self.ours.steps) != (self.theirs.samples, self.theirs.steps):
-            return Difference(f"it makes {self.theirs.steps} steps where the reference makes {self.ours.steps}")
+            return Disagreement(f"it makes {self.theirs.steps} steps where the reference makes {self.ours.steps}")
         found = [self._losses(), *(self._entry(entry) for entry in self.spec.entries if entry.count)]
         return max((one for one in found if one), key=lambda one: one.share, default=None)
 
-    def _losses(self) -> Difference | None:
+    def _losses(self) -> Disagreement | None:
         one, other = losses(self.ours), losses(self.theirs)
         share = norm(one - other) / max(abs(self.ours.loss_rms), LIGHT)
         if share <= ROUNDINGS * self._rounding or self._unsteady(one - other, lambda _, shaken: one - losses(shaken)):
             return None
         what = f"the mean loss is {self.theirs.loss:.6g} where the reference has {self.ours.loss:.6g}"
-        return Difference(what, share)
+        return Disagreement(what, share)
 
-    def _entry(self, entry: Entry) -> Difference | None:
+    def _entry(self, entry: Entry) -> Disagreement | None:
         part = self.spec.slices[entry.name]
         if not entry.is_float:
             one, other = self.ours.counters[part], self.theirs.counters[part]
             if np.array_equal(one, other):
                 return None
-            return Difference(f"'{entry.name}' is {_few(other)} where the reference has {_few(one)}")
+            return Disagreement(f"'{entry.name}' is {_few(other)} where the reference has {_few(one)}")
         one, other = movement(self.job, self.ours, part), movement(self.job, self.theirs, part)
         light = LIGHT * self._whole * (entry.count / self.spec.floats) ** 0.5
         size, apart = max(norm(one), light), norm(one - other)
@@ -83,7 +83,7 @@ class Pair:
         if self._unsteady(one - other, lambda job, shaken: one - movement(job, shaken, part)):
             return None
         what = f"'{entry.name}' moves by {norm(other):.4g} where the reference moves it by {norm(one):.4g}"
-        return Difference(f"{what} ({apart:.2g} apart)", apart / size if size else 1.0)
+        return Disagreement(f"{what} ({apart:.2g} apart)", apart / size if size else 1.0)
 
     @cached_property
     def _whole(self) -> float:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fogline.training.comparison import Difference, Pair, movement, norm
+from fogline.training.comparison import Disagreement, Pair, movement, norm
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.rehearsal import NOISE, TYPICAL, Rehearsal, moved
 from fogline.training.task import Engine
@@ -52,7 +52,7 @@ class ReferenceRun:
                     return f"on client '{data.clients[job.client]}', after {job.steps} steps, {what}{also}"
         return None
 
-    def _once_more(self, engine: Engine, job: ClientJob) -> Difference | None:
+    def _once_more(self, engine: Engine, job: ClientJob) -> Disagreement | None:
         """The same device from another place: a number that lay at a kink there, does not here."""
         spec = self.rehearsal.task.spec
         job = replace(job, start=moved(job.start, spec.trainable, NOISE, np.random.default_rng(2)))

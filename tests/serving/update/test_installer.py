@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from fogline.codecs.deltas import encode
 from fogline.governance.identity.authority import Authority
-from fogline.inference.card import Asset, Card, Code, Delta, Dense, Tensor
+from fogline.inference.card import Asset, Card, Code, Dense, Tensor, WeightsDelta
 from fogline.params import Entry, Params, Spec, load, save, save_arrays
 from fogline.registry.release import Release
 from fogline.registry.trust import operator
@@ -311,7 +311,7 @@ class Whole(Parent):
         if base is not None:
             assert base.card.weights is not None
             payload = encode("lossless", load(base.weights), load(package.weights)).payload
-            card = replace(card, deltas=(Delta("lossless", base.card.weights.digest, self.add(payload)),))
+            card = replace(card, deltas=(WeightsDelta("lossless", base.card.weights.digest, self.add(payload)),))
         for path in package.paths.values():
             self.add(path.read_bytes())
         asset = self.add(card.encoded())

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from fogline.inference.card import Asset, Card, Delta, PersonalOrigin, Tensor
-from fogline.inference.personal import PersonalParts
+from fogline.inference.card import Asset, Card, PersonalOrigin, Tensor, WeightsDelta
+from fogline.inference.personal_parts import PersonalParts
 from fogline.registry.release import Outcome, Probation, Release, Tally, Vitals
 from fogline.serving.slots import VersionSlot
 from fogline.serving.update.ports import (
@@ -88,9 +88,9 @@ class Parent:
     def card(self, version: int, base: int | None = None, model: str = MODEL) -> Asset:
         """Publish a version; ``base``: also as a difference from that one."""
         full = self.add(weights(version))
-        deltas: tuple[Delta, ...] = ()
+        deltas: tuple[WeightsDelta, ...] = ()
         if base is not None:
-            deltas = (Delta("plus", named(weights(base)).digest, self.add(f"+{version}".encode())),)
+            deltas = (WeightsDelta("plus", named(weights(base)).digest, self.add(f"+{version}".encode())),)
         card = Card(
             model=model,
             version=version,

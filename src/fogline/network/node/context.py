@@ -11,7 +11,7 @@ import msgspec
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
-from fogline.inference.personal import PersonalParts
+from fogline.inference.personal_parts import PersonalParts
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.mirror import Releases, ServingPart

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
-from fogline.inference.personal import PersonalParts
+from fogline.inference.personal_parts import PersonalParts
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from fogline.codecs import deltas
-from fogline.inference.card import Asset, Card, Code, Delta
+from fogline.inference.card import Asset, Card, Code, WeightsDelta
 from fogline.inference.confidence import confidence
 from fogline.inference.exits import wanted_of
 from fogline.inference.package import PackageOptions, package
@@ -68,10 +68,10 @@ def pack(
             reference=reference,
         ),
     )
-    files, listed = dict(made.files), list[Delta]()
+    files, listed = dict(made.files), list[WeightsDelta]()
     for base, encoded in zip(asked.before, closed.deltas, strict=True):
         if encoded is not None:
-            delta = Delta(encoded.codec, base.digest, _asset(encoded.payload))
+            delta = WeightsDelta(encoded.codec, base.digest, _asset(encoded.payload))
             files[delta.asset.digest] = folder / f"delta-{base.digest}"
             files[delta.asset.digest].write_bytes(encoded.payload)
             listed.append(delta)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from fogline.inference.card import Asset, Card, Delta, PersonalOrigin, read_card
+from fogline.inference.card import Asset, Card, PersonalOrigin, WeightsDelta, read_card
 from fogline.network.node.mirror import ServedFiles
 from fogline.serving.update.personal import PersonalVersions
 from fogline.serving.update.ports import Installer, UnfitModelError, Upstream
@@ -128,12 +128,12 @@ class FileFetcher:
                 log.info("version %d of %s is fetched in full: %s", card.version, card.model, error)
         await self._fetch(weights)
 
-    def _shortest(self, card: Card, weights: Asset) -> Delta | None:
+    def _shortest(self, card: Card, weights: Asset) -> WeightsDelta | None:
         """The smallest difference from what is here, if it is smaller than the file itself."""
         usable = [d for d in card.deltas if d.asset.size < weights.size and self._store.has(d.base)]
         return min(usable, key=lambda delta: delta.asset.size, default=None)
 
-    async def _add(self, delta: Delta, weights: Asset) -> None:
+    async def _add(self, delta: WeightsDelta, weights: Asset) -> None:
         await self._fetch(delta.asset)
         base, difference = self._store.path(delta.base), self._store.path(delta.asset.digest)
         out = self._drafts / weights.digest

@@ -22,7 +22,7 @@ from fogline.serving.update.requests import (
     LARGEST,
     Answer,
     Bad,
-    Combine,
+    CombinePersonal,
     Distrusted,
     FileMissing,
     Here,
@@ -112,7 +112,7 @@ class ProcessInstaller:
         """See :class:`fogline.serving.update.ports.Installer`."""
         async with self._turn:
             try:
-                answer = await self._answer(Combine(str(weights), str(part), str(out)))
+                answer = await self._answer(CombinePersonal(str(weights), str(part), str(out)))
             except InstallerDiedError as error:
                 raise UnfitModelError(str(error)) from None
             if not isinstance(answer, InstallerDone):
@@ -137,7 +137,9 @@ class ProcessInstaller:
                 case _:
                     raise UnfitModelError(f"the process that tried it answered with {type(answer).__name__}")
 
-    async def _answer(self, request: Verify | Reconstruct | Combine | TryVersion, ask: Ask | None = None) -> Answer:
+    async def _answer(
+        self, request: Verify | Reconstruct | CombinePersonal | TryVersion, ask: Ask | None = None
+    ) -> Answer:
         """One request to a new process; what ``ask`` raises ends it.
 
         Raises:

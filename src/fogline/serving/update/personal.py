@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fogline.inference.card import Card, PersonalOrigin
-from fogline.inference.personal import PersonalParts, origin_of
+from fogline.inference.personal import origin_of
+from fogline.inference.personal_parts import PersonalParts
 from fogline.inference.runtimes.base import ModelError
 from fogline.serving.update.ports import Installer, UnfitModelError
 from fogline.storage import StorageError

@@ -21,7 +21,7 @@ from fogline.serving.update.requests import (
     REQUESTS,
     Answer,
     Bad,
-    Combine,
+    CombinePersonal,
     Distrusted,
     FileMissing,
     Here,
@@ -89,7 +89,7 @@ def reconstruct(request: Reconstruct) -> Answer:
     return InstallerDone()
 
 
-def combine(request: Combine) -> Answer:
+def combine(request: CombinePersonal) -> Answer:
     """Write the model of this device: a version, with what the device has of its own."""
     from fogline.inference import personal
     from fogline.inference.runtimes.base import ModelError
@@ -146,7 +146,7 @@ def answer(job: InstallerJob, source: Source) -> Answer:
     try:
         if isinstance(request, Verify):
             return verify(request, source)
-        if isinstance(request, Combine):
+        if isinstance(request, CombinePersonal):
             return combine(request)
         return reconstruct(request) if isinstance(request, Reconstruct) else trial(request)
     except (OSError, StorageError) as error:

@@ -31,7 +31,7 @@ class Reconstruct(msgspec.Struct, frozen=True, tag=True):
     out: str
 
 
-class Combine(msgspec.Struct, frozen=True, tag=True):
+class CombinePersonal(msgspec.Struct, frozen=True, tag=True):
     """Write a version's weights with this device's own part in their place."""
 
     weights: str
@@ -60,7 +60,7 @@ class Here(msgspec.Struct, frozen=True, tag=True):
 class InstallerJob(msgspec.Struct, frozen=True, tag=True):
     """The first request."""
 
-    request: Verify | Reconstruct | Combine | TryVersion
+    request: Verify | Reconstruct | CombinePersonal | TryVersion
     memory: int | None
     """Bytes of memory of its own that the process may take; None: no limit."""
     niceness: int
