@@ -24,7 +24,7 @@ class _Device(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        answer = {"model_version": "1", "outputs": [{"name": "x", "shape": [1, 1], "data": [0.5]}]}
+        answer = {"model_version": "1", "parameters": {}, "outputs": [{"name": "x", "shape": [1, 1], "data": [0.5]}]}
         body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))

@@ -35,6 +35,10 @@ def test_a_result_that_the_jobs_fold_cannot_take_ends_the_job(tmp_path: Path) ->
         async with cluster(tmp_path, fogs=1, devices=2) as made:
             record = await made.finish(await made.submit(text))
             assert (record.state, record.done) == ("failed", 0)
-            assert record.why.startswith("fog: CommitReveal.result gives what this job cannot fold: "), record.why
+            assert record.why.startswith("fog: the job's own code is wrong; why stands in its own log alone"), (
+                record.why
+            )
+            own = (tmp_path / "fog" / "logs" / f"{record.job}.log").read_text()
+            assert "CommitReveal.result gives what this job cannot fold: " in own, own
 
     asyncio.run(work())

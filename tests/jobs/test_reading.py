@@ -114,8 +114,14 @@ def test_later_overrides_win_and_the_rest_of_the_algorithm_goes_with_its_name() 
         ("[local]\nwork = [2.0, 1.0]", "local: work must be [smallest, largest]"),
         ("[tree.fog]\ncohort = 0", "fog.cohort is 0; it must be a count of at least 1, or a share above 0 and at most"),
         ("[tree.fog]\ncohort = 1.5", "fog.cohort is 1.5; it must be a count of at least 1, or a share above 0"),
-        ("[tree.fog]\ndeadline = '10x'", "fog.deadline: '10x' is no duration; write a number of seconds"),
-        ("[tree.fog]\ndeadline = -1", "fog.deadline is -1; it must be above 0"),
+        (
+            "[tree.fog]\ndeadline = '10x'",
+            "fog.deadline is '10x'; it must be a duration above 0 such as 30 or '10s', or 'auto'",
+        ),
+        (
+            "[tree.fog]\ndeadline = -1",
+            "fog.deadline is -1; it must be a duration above 0 such as 30 or '10s', or 'auto'",
+        ),
         ("[tree.fog]\nmode = 'asink'", "fog.mode is 'asink'; it must be 'sync', 'async'"),
         ("rounds = ", "job.toml is not valid TOML: Invalid value (at "),
     ],

@@ -119,11 +119,10 @@ async def as_without(made: Fleet, record: Record, text: str) -> None:
     lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
     assert (record.state, record.why) == ("finished", "")
     assert same(made.model(record), simulated(text).params), lines
-    said = check_audit_logs(made.folder, ["cloud", "fog", "client-0", "client-1"])
+    said = check_audit_logs(made.folder, sorted(made.specs))
     assert said["cloud"].count("job.submitted") == 1
     assert "job.ended" in said["cloud"]
-    rounds = int(text.partition("rounds = ")[2].split()[0])
-    assert all(said[name].count("data.used") >= rounds for name in ("client-0", "client-1"))
+    assert all("data.used" in said[name] for name in said if name.startswith("client"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

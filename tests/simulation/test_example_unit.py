@@ -82,6 +82,9 @@ def test_every_method_runs_or_is_refused(name: str) -> None:
     if isinstance(method, LowRankMethod):
         with pytest.raises(JobError, match="no low-rank adapters"):
             simulate(method, rounds=1, engine="loop")
+    elif name == "ef21":
+        with pytest.raises(JobError, match="no stage that sends changes"):
+            simulate(method, rounds=1, engine="loop")
     elif method.looks_at_examples() or any(overrides(method, hook) for hook in ("perturb", "work", "local_round")):
         with pytest.raises(JobError, match=r"looks at a device's examples|\((perturb|work|local_round)\)"):
             simulate(method, rounds=1, engine="loop")

@@ -44,6 +44,8 @@ class SurveyWorld(World):
     A contribution is a device with the question that it answered.
     """
 
+    beside = True
+
     def __init__(
         self,
         plan: FaultPlan,

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import cast
+from typing import ClassVar, cast
 from zlib import crc32
 
 import msgspec
@@ -59,6 +59,9 @@ class World:
         exchange: what children and their aggregators do before these report, where the plan has room for it.
         tell: gets a line for every event and effect, for people.
     """
+
+    beside: ClassVar[bool] = False
+    """Whether devices are asked beside the training."""
 
     def __init__(
         self,
@@ -194,7 +197,8 @@ class World:
             return
         role = self._role(name)
         if role is None:
-            node = self._device(name, self._parents[name] or "", retry=self._random.uniform(1.0, 3.0))
+            retry = self._random.uniform(1.0, 3.0)
+            node = self._device(name, self._parents[name] or "", retry=retry, beside=self.beside)
         else:
             node = self._aggregator(
                 role, policy_of(role.tier), blinking if self.plan.blinks else None, partial(self._failed, name)
