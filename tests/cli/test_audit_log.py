@@ -68,12 +68,36 @@ def test_a_log_is_shown_exported_and_verified(here: Path, capsys: pytest.Capture
     assert json.loads(said(capsys, "show", "press-7.audit", "--last", "1", "--json"))[0]["facts"]["examples"] == 120
 
 
+def test_two_exports_of_one_log_must_begin_alike(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "export", "press-7", "--to", "early.audit")
+    with NodeFolder(Path("press-7")).open_database() as database:
+        log = AuditLog("press-7", database)
+        log.add("data.used", "press-7", "motors-2", kind="train")
+        log.write()
+    said(capsys, "export", "press-7", "--to", "late.audit")
+    with NodeFolder(Path("press-7")).open_database() as database:
+        database.drop("audit log")
+        log = AuditLog("press-7", database)
+        for _ in range(4):
+            log.add("data.used", "press-7", "motors-9", kind="train")
+        log.write()
+    said(capsys, "export", "press-7", "--to", "forged.audit")
+    for one, other in (("early", "late"), ("late", "early")):
+        said(capsys, "verify", f"{one}.audit", "--root", "root.pem", "--against", f"{other}.audit")
+        assert "Another export says that this log had" in refused(
+            capsys, "verify", f"{one}.audit", "--root", "root.pem", "--against", "forged.audit"
+        )
+
+
 def test_one_record_is_proved(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "export", "press-7", "--to", "log.audit")
     said(capsys, "prove", "log.audit", "1")
     told = said(capsys, "verify", "log-1.proof", "--root", "root.pem")
     assert "record 1 of press-7's 2 is data.used by press-7, about motors-1" in told
     proof = Path("log-1.proof")
+    assert "--against is for exports" in refused(
+        capsys, "verify", "log-1.proof", "--root", "root.pem", "--against", "log.audit"
+    )
     proof.write_bytes(proof.read_bytes().replace(b"120", b"121"))
     assert "does not have this record 1" in refused(capsys, "verify", "log-1.proof", "--root", "root.pem")
     assert "records 0 to 1, and no record 9" in refused(capsys, "prove", "log.audit", "9")

@@ -113,6 +113,11 @@ def test_a_learned_deadline_holds_on_every_tier() -> None:
 @pytest.mark.parametrize(
     ("tree", "more", "said"),
     [
+        (
+            Tree(cloud=Tier(policy="timelyfl", mode="async")),
+            {},
+            "the time of a round, and cloud has no rounds",
+        ),
         (Tree(cloud=Tier(policy="timelyfl"), fog=Tier(count=2)), {}, "the children are no devices; set it for fog"),
         (
             Tree(cloud=Tier(policy="timelyfl")),

@@ -118,14 +118,18 @@ def check_export(path: Path, root: bytes, witnesses: Iterable[CheckedLog] = ()) 
     """
     signed, lines = read_export(path)
     head = read_audit_head(signed, root)
-    told = sorted(
-        (one for log in witnesses for one in log.anchors if one.node == head.node and one.size),
-        key=lambda one: one.size,
-    )
+    told = sorted((one for log in witnesses for one in _told(log, head)), key=lambda one: one.size)
     walk = _Walk(head.node, told)
     for line in lines:
         walk.step(line)
     return CheckedLog(head, (*walk.problems, *walk.ending(head)), tuple(walk.anchors))
+
+
+def _told(log: CheckedLog, head: AuditHead) -> Iterator[Anchor]:
+    """What a log says of the one with that head; an earlier export of the same log says what it was then."""
+    yield from (one for one in log.anchors if one.node == head.node and one.size)
+    if log.head.node == head.node and 0 < log.head.size <= head.size:
+        yield Anchor(head.node, log.head.size, log.head.root.hex(), "", log.head.size)
 
 
 def anchor_of(record: AuditRecord, witness: str) -> Anchor | None:
@@ -189,6 +193,8 @@ class _Walk:
 
 
 def _said(anchor: Anchor) -> str:
+    if not anchor.witness:
+        return f"Another export says that this log had {anchor.size} records"
     return f"Record {anchor.number} of {anchor.witness}'s log says that this one had {anchor.size} records"
 
 

@@ -12,7 +12,7 @@ from fogline.network.cloud.records import Record
 from fogline.network.transport.messages import Blob
 
 LONGEST = 200
-"""Characters of a text that is recorded as it is; of longer ones, and of bytes, the hash is."""
+"""Characters of a text that is recorded as it is; of longer ones, of several lines and of bytes, the hash is."""
 
 
 def about(asked: Any, answer: Any) -> str:
@@ -36,7 +36,7 @@ def facts_of(asked: msgspec.Struct) -> dict[str, Fact]:
 def _fact(value: object) -> Fact | None:
     if isinstance(value, Blob):
         return value.digest
-    if isinstance(value, bytes) or (isinstance(value, str) and len(value) > LONGEST):
+    if isinstance(value, bytes) or (isinstance(value, str) and (len(value) > LONGEST or "\n" in value)):
         data = value if isinstance(value, bytes) else value.encode()
         return "sha256:" + hashlib.sha256(data).hexdigest()
     return value if isinstance(value, str | int | float) else None

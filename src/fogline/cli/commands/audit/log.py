@@ -8,8 +8,11 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.markup import escape
 
 from fogline.cli.connection import asked, facts_of
@@ -39,7 +42,7 @@ def show(
     *,
     about: str = "",
     what: str = "",
-    last: int = 50,
+    last: Annotated[int, Parameter(validator=Number(gte=0))] = 50,
     store: str = "",
     json: Json = False,
     options: CommonOptions = COMMON,
@@ -115,7 +118,13 @@ def _export(folder: Path, store: str, path: Path) -> None:
 
 
 def verify(
-    file: Path, /, *, root: Path, against: tuple[Path, ...] = (), json: Json = False, options: CommonOptions = COMMON
+    file: Path,
+    /,
+    *,
+    root: Path,
+    against: Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True)] = (),
+    json: Json = False,
+    options: CommonOptions = COMMON,
 ) -> None:
     """Check that nothing in a log was changed, taken away or moved. Needs no key but public ones, and no network.
 
@@ -126,12 +135,15 @@ def verify(
     root
         Certificate of the authority: root.pem in the folder identity of any node.
     against
-        Exports of other nodes' logs that may have seen this one: the parent's, and its children's.
+        Exports of other nodes' logs that may have seen this one (the parent's, its children's), or of this log at other
+        times.
     json
         Print the result as JSON.
     """
     authority = _read(root)
     if _is_proof(file):
+        if against:
+            raise UsageError(f"--against is for exports of whole logs; {file} is a proof of one record")
         _verify_proof(file, authority, json)
         return
     witnesses = [_checked(path, authority) for path in against]
@@ -139,15 +151,25 @@ def verify(
         if witness.problems:
             raise UsageError(f"--against: {path} does not hold itself: {witness.problems[0]}")
     checked = _checked(file, authority, witnesses)
-    seen = sum(one.node == checked.head.node for log in witnesses for one in log.anchors)
+    problems = [*checked.problems, *_against_later(checked, against, witnesses, authority)]
+    node, size = checked.head.node, checked.head.size
+    seen = sum(one.node == node for log in witnesses for one in log.anchors)
     if json:
-        print_json(
-            {"node": checked.head.node, "records": checked.head.size, "witnessed": seen, "problems": checked.problems}
-        )
-    elif not checked.problems:
-        print(f"{file} holds: {checked.head.size:,} records of {checked.head.node}, {_witnessed(seen, against)}.")
-    if checked.problems:
-        raise AuditLogError(f"{file} does not hold: " + " ".join(checked.problems))
+        print_json({"node": node, "records": size, "witnessed": seen, "problems": problems})
+    elif not problems:
+        print(f"{file} holds: {size:,} records of {node}, {_witnessed(seen, against)}.")
+    if problems:
+        raise AuditLogError(f"{file} does not hold: " + " ".join(problems))
+
+
+def _against_later(
+    checked: CheckedLog, against: tuple[Path, ...], witnesses: list[CheckedLog], authority: bytes
+) -> Iterator[str]:
+    """What does not hold of later exports of the same log, which must begin with it."""
+    for path, log in zip(against, witnesses, strict=True):
+        if log.head.node == checked.head.node and log.head.size > checked.head.size:
+            for problem in _checked(path, authority, [checked]).problems:
+                yield f"{path}, a later export of it, is another: {problem}"
 
 
 def prove(file: Path, number: int, /, *, to: Path | None = None, options: CommonOptions = COMMON) -> None:
