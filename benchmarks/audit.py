@@ -27,13 +27,12 @@ from typing import TypeVar
 
 from benchmarks.common import console, median, report
 from fogline.governance.audit_log.audit_log import STREAM, AuditLog
-from fogline.governance.audit_log.export import ANCHORED, check_export, read_export, write_export
-from fogline.governance.audit_log.heads import sign_audit_head
+from fogline.governance.audit_log.export import ANCHORED, check_export, export_log, read_export
 from fogline.governance.audit_log.proof import check_record, prove_record
 from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.identity import Identity
 from fogline.governance.subject import Role, Subject
-from fogline.storage import Database, open_database
+from fogline.storage import open_database
 
 MILLION = 1_000_000
 TOGETHER = 256
@@ -70,14 +69,15 @@ def measure(folder: Path, count: int) -> dict[str, float]:
             rate(log, TOGETHER, min(count // HEADS, count - log.size))
         witness.write()
         exports = folder / "press-7.audit", folder / "west.audit"
-        export_seconds, head = timed(lambda: exported(exports[0], log, database, own))
-        exported(exports[1], witness, above, fog)
+        export_seconds, _ = timed(lambda: export_log(exports[0], database, own))
+        export_log(exports[1], above, fog)
         open_seconds, _ = timed(lambda: AuditLog("press-7", database))
         seen = check_export(exports[1], authority.root_pem)
         verify_seconds, checked = timed(lambda: check_export(exports[0], authority.root_pem, [seen]))
         if checked.problems or len(seen.anchors) != witness.size:
             raise SystemExit(f"A log that is whole was not verified: {checked.problems}")
-        lines = list(read_export(exports[0])[1])
+        head, records = read_export(exports[0])
+        lines = list(records)
         prove_seconds, proof = timed(lambda: prove_record(count // 3, lines, head))
         check_record(proof, authority.root_pem)
     return {
@@ -105,13 +105,6 @@ def rate(log: AuditLog, together: int, count: int) -> float:
             log.add("data.used", log.node, "vibration-3-1f2e", kind="train", round=i, examples=1200)
         log.write()
     return count / (time.perf_counter() - began)
-
-
-def exported(path: Path, log: AuditLog, database: Database, own: Identity) -> bytes:
-    """A log's export; its signed head."""
-    head = sign_audit_head(log.head(), own)
-    write_export(path, head, database.read(STREAM))
-    return head
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:

@@ -189,6 +189,11 @@ class Folded:
             raise ValueError(f"The updates' weights of '{name}' sum to {weight}; there is no mean.")
         return divided(self.sums[name], weight)
 
+    def means(self, prefix: str) -> dict[str, Vector]:
+        """Weighted means of all vectors whose names begin so, by the rest of their names, sorted."""
+        found = sorted(name for name in self.sums if name.startswith(prefix))
+        return {name.removeprefix(prefix): self.mean(name) for name in found}
+
     def total(self, name: str) -> Vector:
         """Weighted sum of that vector, (n,).
 

@@ -58,7 +58,7 @@ class CachedUpdates(Algorithm):
         return ClientUpdate({SENT + device.client: Weighted(device.end - device.start, 1.0)}, device.local)
 
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
-        new = {name.removeprefix(SENT): folded.mean(name) for name in sorted(folded.sums) if name.startswith(SENT)}
+        new = folded.means(SENT)
         if SENT in folded.sums:  # Of fogs, whose caches are their own.
             return model + self.server_rate * new.pop(""), state
         moved = model + self.server_rate * self.step(new, self.remembered(state, group), group)

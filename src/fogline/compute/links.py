@@ -16,8 +16,8 @@ from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of
 from fogline.params import Spec
 from fogline.stages import LinkContext, Pipeline, Stage, StageError, pipeline
+from fogline.stages.base import MANY
 from fogline.stages.delta import Delta
-from fogline.stages.pipeline import MANY
 
 
 @dataclass(frozen=True, slots=True)

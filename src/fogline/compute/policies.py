@@ -12,9 +12,10 @@ def check_policies(job: Job, algorithm: Algorithm) -> None:
     """Names and parameters of all policies are right, and those that ask for part of a round's work may.
 
     Raises:
-        JobError: children are no devices, or the method says itself how much they do.
+        JobError: children are no devices, there are no rounds, or the method says itself how much they do.
         SelectionPolicyError: a policy does not know its name or parameters.
     """
+    modes = job.tree.modes(algorithm.mode)
     for name, tier in job.tree.tiers.items():
         if not policy_of(tier).partial:
             continue
@@ -22,6 +23,11 @@ def check_policies(job: Job, algorithm: Algorithm) -> None:
             raise JobError(
                 f"{name}.policy is '{tier.policy}', which asks each child for as much work as it has time for, and the "
                 f"children are no devices; set it for {job.tree.names[-1]}"
+            )
+        if modes[name] == "async":
+            raise JobError(
+                f"{name}.policy is '{tier.policy}', which cuts work to the time of a round, and {name} has no rounds "
+                "(its mode is 'async'); leave the policy out, or take a synchronous method"
             )
         if overrides(algorithm, "work"):
             raise JobError(

@@ -152,11 +152,6 @@ def _check_mode(name: str, tier: Tier, mode: Mode) -> None:
             f"{name}.buffer is {tier.buffer}, which is of mode 'async', and the mode is '{mode}'; leave {name}.buffer "
             f"out, or set {name}.mode"
         )
-    if tier.policy == "timelyfl" and mode == "async":
-        raise JobError(
-            f"{name}.policy is 'timelyfl', which cuts work to the time of a round, and {name} has no rounds (its "
-            "mode is 'async'); leave the policy out, or take a synchronous method"
-        )
     if tier.speed_classes != Tier.model_fields["speed_classes"].default and mode != "semi-async":
         raise JobError(
             f"{name}.speed_classes is {tier.speed_classes}, which is of mode 'semi-async', and the mode is '{mode}'; "

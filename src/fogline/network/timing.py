@@ -49,6 +49,8 @@ JOIN_WINDOW = 2.0
 """A round waits for more children when the first one is there, where none is expected by name."""
 RELOAD = Backoff(first=5.0, longest=60.0)
 """Before a job whose worker ended while it was loading is loaded again."""
+RESTORED = 300.0
+"""By then a worker has added differences to a model, a training that it is still at included; else it comes whole."""
 LOOK = 60.0
 """Between two looks at the owner's policy, the clock and the power supply: nothing tells of their changes."""
 

@@ -35,6 +35,8 @@ Named = dict[str, npt.NDArray[Any]]
 """Flat arrays by name: the vectors of an update, or what a stage made of them."""
 Layout = Mapping[str, Extent]
 """Type and length of each of them."""
+MANY = 10**9
+"""Numbers of a large model, for what a code may lose of one."""
 
 
 class StageError(ValueError):

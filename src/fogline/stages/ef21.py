@@ -10,7 +10,7 @@ import numpy as np
 
 from fogline.params import Vector
 from fogline.params.pieces import Extent
-from fogline.stages.base import Layout, Named, StageError
+from fogline.stages.base import MANY, Layout, Named, StageError
 from fogline.stages.registry import STAGES, make
 from fogline.stages.vector_code import VectorCode
 
@@ -57,7 +57,7 @@ class Ef21Code(VectorCode):
         if self.feedback:
             raise StageError("it goes on from what it has sent, and remembers no errors; leave feedback out")
         made = make(self.code)
-        if not isinstance(made, VectorCode) or self._inner.remembers or (self._inner.lossy and self.error(10**9) >= 1):
+        if not isinstance(made, VectorCode) or self._inner.remembers or (self._inner.lossy and self.error(MANY) >= 1):
             raise StageError(
                 f"'{self.code}' is no code that it can go on with: it takes one of single vectors that loses less than "
                 "all there is and keeps nothing, such as top_k(share=0.01)"

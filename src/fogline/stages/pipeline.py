@@ -10,16 +10,13 @@ import numpy as np
 
 from fogline.params import Spec, State
 from fogline.params.pieces import Extent
-from fogline.stages.base import Layout, LinkContext, Named, Stage, StageError
+from fogline.stages.base import MANY, Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.delta import Delta
 from fogline.stages.registry import make, parsed
 from fogline.stages.vector_code import VectorCode
 from fogline.training.hook_calls import a
 from fogline.training.reading import read_only
 from fogline.user_code.bugs import CodeError, attempt, said, sure
-
-MANY = 10**9
-"""Numbers of a large model."""
 
 
 class Pipeline:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from fogline.governance.audit_log.audit_log import STREAM, AuditLog
-from fogline.governance.audit_log.export import ANCHORED, CheckedLog, check_export, write_export
+from fogline.governance.audit_log.export import ANCHORED, CheckedLog, check_export, export_log
 from fogline.governance.audit_log.heads import read_audit_head, sign_audit_head
 from fogline.governance.audit_log.proof import check_record, prove_record
 from fogline.governance.errors import AuditLogError
@@ -39,7 +39,7 @@ def filled(database: Database, count: int = 9, name: str = "press-7") -> AuditLo
 
 
 def exported(log: AuditLog, database: Database, node: Credentials, path: Path) -> Path:
-    write_export(path, sign_audit_head(log.head(), node), database.read(STREAM))
+    assert export_log(path, database, node).root == log.head().root
     return path
 
 

@@ -65,7 +65,7 @@ class FedGroup(FedAvg):
         return ClientUpdate({OWN + device.client: moved}, device.local)
 
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
-        new = {name.removeprefix(OWN): folded.mean(name) for name in sorted(folded.sums) if name.startswith(OWN)}
+        new = folded.means(OWN)
         known = {client: int(state[GROUP + client][0]) for client in new if GROUP + client in state}
         came = {client: update for client, update in new.items() if client not in known}
         begins = FIRST not in state

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import msgspec
 
@@ -103,6 +104,10 @@ class AuditLog:
         with self._adding:
             return AuditHead(self.node, self._tree.size, self._tree.root, self._clock())
 
+    def lines(self, size: int) -> Iterator[bytes]:
+        """The first ``size`` records, as they are kept; fewer where fewer are durable."""
+        return islice(self._database.read(STREAM), size)
+
     def tree(self, size: int) -> MerkleTree:
         """The tree over the first ``size`` records, for proofs: they are all read.
 
@@ -110,11 +115,7 @@ class AuditLog:
             AuditLogError: there are not so many.
             StorageError: they cannot be read.
         """
-        leaves: list[bytes] = []
-        for line in self._database.read(STREAM):
-            if len(leaves) == size:
-                break
-            leaves.append(leaf_hash(line))
+        leaves = [leaf_hash(line) for line in self.lines(size)]
         if len(leaves) < size:
             raise AuditLogError(f"The audit log of {self.node} has {len(leaves)} records, not {size}.")
         return MerkleTree(leaves)

@@ -9,14 +9,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from fogline.governance.audit_log.heads import AuditHead, read_audit_head
+from fogline.governance.audit_log.audit_log import AuditLog
+from fogline.governance.audit_log.heads import AuditHead, read_audit_head, sign_audit_head
 from fogline.governance.audit_log.merkle import MerkleFrontier, leaf_hash
 from fogline.governance.audit_log.records import LARGEST, START, AuditRecord, decode_record
 from fogline.governance.errors import AuditLogError
+from fogline.storage import Database
 from fogline.storage.atomic import replacing
+
+if TYPE_CHECKING:
+    from fogline.governance.identity.credentials import Credentials
 
 FORMAT = 1
 ANCHORED = "audit.anchored"
@@ -49,6 +55,20 @@ class CheckedLog(msgspec.Struct, frozen=True):
     """Sentences on what does not hold; none if all does."""
     anchors: tuple[Anchor, ...]
     """What it says of other logs."""
+
+
+def export_log(path: Path, database: Database, node: Credentials) -> AuditHead:
+    """Write the file of a node's log as it is in its database, and sign its head, which is returned.
+
+    Raises:
+        AuditLogError: what is in the database is no log any more.
+        StorageError: it cannot be read.
+        OSError: the disk or the folder does not allow it.
+    """
+    log = AuditLog(node.subject.name, database)
+    head = log.head()
+    write_export(path, sign_audit_head(head, node), log.lines(head.size))
+    return head
 
 
 def write_export(path: Path, head: bytes, lines: Iterable[bytes]) -> None:

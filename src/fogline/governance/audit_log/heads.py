@@ -46,12 +46,11 @@ def read_audit_head(data: bytes, root: bytes) -> AuditHead:
     Raises:
         AuditLogError: it is none, or that node has not signed it.
     """
-    body = body_of(data)
+    head = claimed_head(data)
+    if head is None:
+        raise AuditLogError("This is no head of an audit log.")
     try:
-        head = HEAD.decode(body or b"")
         speaker = speaker_of(data, PURPOSE, root)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise AuditLogError("This is no head of an audit log.") from None
     except CertificateError as error:
         raise AuditLogError(f"A head of an audit log does not hold: {error}") from None
     if speaker.name != head.node:
@@ -59,9 +58,9 @@ def read_audit_head(data: bytes, root: bytes) -> AuditHead:
     return head
 
 
-def claimed_size(data: bytes) -> int:
-    """How many records a head says that there are, whoever signed it; none if it is no head."""
+def claimed_head(data: bytes) -> AuditHead | None:
+    """What a head says, whoever signed it; None if it is none."""
     try:
-        return HEAD.decode(body_of(data) or b"").size
+        return HEAD.decode(body_of(data) or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return 0
+        return None

@@ -46,10 +46,8 @@ def make_statement(purpose: bytes, body: bytes, node: Credentials) -> bytes:
 
 def body_of(statement: bytes) -> bytes | None:
     """What a statement says, whoever signed it; None if it is none."""
-    try:
-        return STATEMENT.decode(statement).body
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    said = _read(statement)
+    return None if said is None else said.body
 
 
 def speaker_of(statement: bytes, purpose: bytes, root: bytes) -> Subject:
@@ -66,11 +64,18 @@ def speaker_of(statement: bytes, purpose: bytes, root: bytes) -> Subject:
     from fogline.governance.identity.certificates import check_issued, read_certificate
     from fogline.governance.identity.proofs import check_signed_by
 
-    if body_of(statement) is None:
+    said = _read(statement)
+    if said is None:
         raise CertificateError("It is no statement of a node.")
-    said = STATEMENT.decode(statement)
     if msgspec.msgpack.encode(said) != statement:
         raise CertificateError("A node's statement was changed.")
     facts = check_issued(said.certificate, root, read_certificate(said.certificate).starts)
     check_signed_by(said.certificate, said.signature, purpose + said.body)
     return facts.subject
+
+
+def _read(statement: bytes) -> Statement | None:
+    try:
+        return STATEMENT.decode(statement)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import msgspec
 
-from fogline.governance.audit_log.audit_log import STREAM
 from fogline.governance.audit_log.heads import sign_audit_head
 from fogline.governance.errors import TrustError
 from fogline.governance.roles import CALLS, refusal
@@ -173,7 +172,7 @@ class OperatorApi:
             head = node.audit.log.head()
             await node.audit.written(head.size)
             yield encode(AuditPage(sign_audit_head(head, node.credentials())))
-            records = islice(node.database.read(STREAM), head.size)
+            records = node.audit.log.lines(head.size)
             while lines := await asyncio.to_thread(lambda: tuple(islice(records, PAGE))):
                 yield encode(AuditPage(lines=lines))
 

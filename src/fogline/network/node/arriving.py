@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from fogline.network.node.context import NodeContext
+from fogline.network.timing import RESTORED
 from fogline.network.transport.messages import Blob, Difference
 from fogline.network.worker.client import WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import ModelWritten, RestoreModel
@@ -15,8 +16,6 @@ from fogline.nodes.versions import DIFFERENCE, before, lacked
 from fogline.storage import BlobRef, StorageError
 
 log = logging.getLogger("fogline.network")
-LONGEST_WAIT = 300.0
-"""Seconds for the worker to add differences, a training that it is still at included."""
 
 
 class Arrivals:
@@ -108,7 +107,7 @@ class Arrivals:
         draft = self._store.draft()
         base, *parts = map(self._store.path, files)
         asked = RestoreModel(base, tuple(parts), str(draft))
-        async with asyncio.timeout(LONGEST_WAIT):
+        async with asyncio.timeout(RESTORED):
             answer = await self._worker_client.ask(asked, lambda: draft.unlink(missing_ok=True))
         expect(ModelWritten, answer)
         return await self._store.take(draft, kind)

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +18,8 @@ from fogline.cli.connection import asked, facts_of
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
-from fogline.governance.audit_log.audit_log import STREAM, AuditLog
-from fogline.governance.audit_log.export import CheckedLog, check_export, read_export, write_export
-from fogline.governance.audit_log.heads import sign_audit_head
+from fogline.governance.audit_log.audit_log import STREAM
+from fogline.governance.audit_log.export import CheckedLog, check_export, export_log, read_export
 from fogline.governance.audit_log.proof import LARGEST, check_record, prove_record
 from fogline.governance.audit_log.records import AuditRecord, Fact, decode_record
 from fogline.governance.errors import AuditLogError
@@ -104,17 +102,11 @@ def export(
         if folder is None:
             asked(operator.folder, lambda client: client.audit_log(path))
         else:
-            _export(folder, store, path)
+            with _opened(folder, store) as database:
+                export_log(path, database, credentials(NodeFolder(folder).identity))
     except OSError as error:
         raise UsageError(f"--to: {path} cannot be written: {error.strerror}; name another file") from error
     print(f"{path} has the audit log of {name}. Verify it with: fogline audit verify {path} --root root.pem")
-
-
-def _export(folder: Path, store: str, path: Path) -> None:
-    own = credentials(NodeFolder(folder).identity)
-    with _opened(folder, store) as database:
-        head = AuditLog(own.subject.name, database).head()
-        write_export(path, sign_audit_head(head, own), islice(database.read(STREAM), head.size))
 
 
 def verify(

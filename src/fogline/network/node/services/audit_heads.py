@@ -11,7 +11,7 @@ import asyncio
 import logging
 
 from fogline.governance.audit_log.export import ANCHORED
-from fogline.governance.audit_log.heads import AuditHead, claimed_size, read_audit_head, sign_audit_head
+from fogline.governance.audit_log.heads import AuditHead, claimed_head, read_audit_head, sign_audit_head
 from fogline.governance.audit_log.merkle import extends
 from fogline.governance.errors import AuditLogError, TrustError
 from fogline.governance.subject import Subject
@@ -148,10 +148,12 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
         self.node.tell(ForkedLog(head.node, self.node.name, head.size, kept.size))
 
     def _kept(self, node: str) -> AuditHead | None:
+        """It was verified before it was kept."""
         data = self.node.database.get(KEPT, node)
-        return None if data is None else read_audit_head(data, self.node.admission.root)
+        return None if data is None else claimed_head(data)
 
 
 def _shrunk(frame: AuditShown, kept: AuditHead) -> bool:
     """Whether a log has fewer records than it had: no proof can explain that."""
-    return claimed_size(frame.head) < kept.size
+    head = claimed_head(frame.head)
+    return head is None or head.size < kept.size
