@@ -132,6 +132,9 @@ class Algorithm(LocalMethod, Parametrised):
     adds_changes: ClassVar[bool] = False
     """Whether it adds up what devices send, which must be changes since their last messages: then a stage that makes
     these stands on their uplink."""
+    static_statistics: ClassVar[bool] = False
+    """Whether running statistics of batch normalisation are taken from no update, but measured by a pass over devices'
+    data where a model is judged or handed out."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"

@@ -79,20 +79,29 @@ def engine_of(sub_model: SubModel, like: Engine, algorithm: Algorithm) -> Engine
     return engine
 
 
-def check_sub_models(task: Task, models: Sequence[SubModel | None]) -> None:
-    """Refuse that nobody tells of running statistics: a narrower model has other ones than the whole.
+def measured_names(algorithm: Algorithm, task: Task) -> tuple[str, ...]:
+    """The running statistics that devices measure for the method; none, where it has them from updates."""
+    if not algorithm.static_statistics:
+        return ()
+    shared = task.shared.slices
+    return tuple(name for name in task.running_statistics if name in shared)
+
+
+def check_sub_models(task: Task, algorithm: Algorithm, models: Sequence[SubModel | None]) -> None:
+    """Refuse that nobody tells of a buffer: a narrower model has other ones than the whole.
 
     Args:
         task: the whole model.
+        algorithm: the method, which may have running statistics measured.
         models: all that some device has; None: the whole.
 
     Raises:
         ValueError: one sentence.
     """
-    shared = task.shared
-    if shared.floats > shared.trainable and not any(model is None or model.tells_buffers for model in models):
-        name = next(entry.name for entry in shared.entries if entry.is_float and not entry.trainable)
+    measured = measured_names(algorithm, task)
+    buffers = [e.name for e in task.shared.entries if e.is_float and not e.trainable and e.name not in measured]
+    if buffers and not any(model is None or model.tells_buffers for model in models):
         raise ValueError(
-            f"no device has the whole model, and only those tell its running statistics ('{name}'): give one a share "
-            "of 1, or put GroupNorm in the place of BatchNorm"
+            f"no device has the whole model, and only those tell its running statistics ('{buffers[0]}'): give one a "
+            "share of 1, or put GroupNorm in the place of BatchNorm"
         )

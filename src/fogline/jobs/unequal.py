@@ -58,4 +58,4 @@ def check_named(task: Task, algorithm: Algorithm, shares: Shares) -> None:
     """
     models = [sub_model_of(task, algorithm, share) for share in shares.devices.values()]
     if "*" in shares.devices:  # All that there can be are named.
-        check_sub_models(task, models)
+        check_sub_models(task, algorithm, models)

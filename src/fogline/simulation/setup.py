@@ -20,6 +20,7 @@ from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.policies import check_policies
 from fogline.compute.queries import check_query
+from fogline.compute.statistics import check_measuring
 from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
@@ -163,6 +164,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_units(job, population_below(job.tree.parents(), homes))
     triggered = None if adversary is None else adversary.triggered(task)
     task = task if adversary is None else adversary.poisoned(task)
+    check_measuring(job, algorithm, task)
     task = with_sub_models(task, algorithm)
     shares = _shares(job, task, algorithm, fleet)
     return Setting(
@@ -180,7 +182,7 @@ def _shares(job: Job, task: Task, algorithm: Algorithm, fleet: Fleet) -> Sequenc
         return ()
     clients = enumerate(task.data.clients)
     shares = [job.shares.of(name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in clients]
-    check_sub_models(task, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
+    check_sub_models(task, algorithm, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
     return shares
 
 

@@ -57,6 +57,7 @@ MILESTONES = (
     "failed",
     "not judged",
     "not answered",
+    "not measured",
     "not kept",
     "published",
     "not published",
