@@ -14,6 +14,7 @@ from torch import nn
 from fogline import JobError, Result, Task, Tier, Tree, simulate
 from fogline.aggregation import UnusableUpdateError, Update
 from fogline.algorithms import Algorithm, FedAvg, make
+from fogline.algorithms.sub_models import part_of_effort, sub_model_of, with_sub_models
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.data import FederatedData, from_clients
 from fogline.params import Params
@@ -255,6 +256,53 @@ def test_statistics_are_not_measured_where_nobody_may_see_what_a_device_sends() 
         run(Alone(), Task(Batchnorm, DATA), Tree(cloud=Tier(exchange="secagg")))
 
 
+def three_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
+
+
+LAYERS = Task(three_layers, DATA)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_part_of_a_round_s_work_is_as_many_layers_as_it_is_enough_for(share: float) -> None:
+    method = make("partial_layers")
+    task = with_sub_models(LAYERS, method)
+    part, own = part_of_effort(task, method), sub_model_of(task, method, share)
+    whole = task.cost if own is None else own.cost
+    assert part is not None
+    assert task.sub_models is not None
+    trained = list[float]()
+    for effort in (0.99, 0.7, 0.5, 0.1):
+        given, steps = part(effort, share)
+        model = sub_model_of(task, method, given)
+        assert model is not None
+        assert steps * model.cost == pytest.approx(effort * whole)
+        trained.append(model.share)
+        assert steps >= 1.0 or model is task.sub_models.nested()[-1]  # Of the last layer alone: fewer steps.
+    assert trained == sorted(trained, reverse=True)
+    assert len(set(trained)) > 1
+
+
+def test_who_has_time_for_part_of_a_round_trains_the_last_layers() -> None:
+    """Nobody is known in the first round, so all train the last layer only; later the quick ones train all."""
+    cost = 20 * LAYERS.cost
+    devices = {"tables": [{"speed": [cost / 10.0, cost / 10.0, cost / 100.0, cost / 100.0]}], "up": 1e3, "down": 1e5}
+    tree, local = Tree(cloud=Tier(policy="timelyfl")), {"learning_rate": 0.3, "steps": 10, "batch_size": 2}
+
+    def timely(method: str, rounds: int) -> Result:
+        more: dict[str, Any] = {"devices": devices, "local": local, "engine": "loop", "processes": 0, "progress": False}
+        return simulate(LAYERS, method, tree, rounds=rounds, **more)
+
+    start, once, often = LAYERS.initial(0), timely("partial_layers", 1).params, timely("partial_layers", 6)
+    plain, names = timely("fedavg", 6), ("0.weight", "2.weight", "4.weight")
+    moved = [not np.array_equal(once.view(name), start.view(name)) for name in names]
+    assert moved == [False, False, True]
+    assert (often.params.view("0.weight") != start.view("0.weight")).any()
+    assert often.history[-1]["up/cloud"] < 0.8 * plain.history[-1]["up/cloud"]
+    assert often.history[-1]["seconds"] == pytest.approx(plain.history[-1]["seconds"], rel=0.1)  # As much work.
+    assert all(row["updates"] == 4 for row in often.history)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a method without smaller models": ({"method": FedAvg()}, "FedAvg has no smaller models; take 'heterofl'"),
     "a rule of whole updates": ({"tree": Tree(cloud=Tier(rule="median"))}, "cloud.rule compares whole updates"),
@@ -263,6 +311,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "noise for devices": (
         {"method": make("partial_layers"), "privacy": {"clip": 1.0, "noise": 1.0}},
         "a number is in some of them only",
+    ),
+    "parts of a round's work": (
+        {
+            "method": make("partial_layers"),
+            "tree": Tree(cloud=Tier(policy="timelyfl", downlink=("int8",))),
+            "shares": {},
+        },
+        "with cloud.policy = 'timelyfl' each gets its own part",
     ),
     "private layers": ({"method": make("heterofl", private=("2.*",))}, "leave private out"),
     "too small a share": ({"shares": {"devices": {"weak-*": 0.01}}}, "the smallest has 0.2"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from fogline.algorithms.base import Algorithm
@@ -51,6 +51,29 @@ def sub_model_of(task: Task, algorithm: Algorithm, share: float) -> SubModel | N
     if isinstance(found, Exception):
         raise found if isinstance(found, ValueError) else blame(name_of(algorithm, "sub_models"), found)
     return found
+
+
+Part = Callable[[float, float], tuple[float, float]]
+"""From an effort below 1, of a device's usual work, and its share: which share it trains, and for how many of the steps
+that the whole work means."""
+
+
+def part_of_effort(task: Task, algorithm: Algorithm) -> Part | None:
+    """How the method's devices do part of a round's work; None: by fewer steps."""
+    models = task.sub_models
+    if models is None or not algorithm.effort_cuts:
+        return None
+
+    def part(effort: float, share: float) -> tuple[float, float]:
+        own = sub_model_of(task, algorithm, share)
+        cost = effort * (task.cost if own is None else own.cost)
+        smaller = [model for model in models.nested() if own is None or model.share <= own.share]
+        if not smaller:
+            return share, effort
+        chosen = next((model for model in smaller if model.cost <= cost), smaller[-1])
+        return chosen.share, cost / chosen.cost
+
+    return part
 
 
 def by_sub_model(task: Task, jobs: Sequence[ClientJob]) -> dict[SubModel | None, list[int]]:

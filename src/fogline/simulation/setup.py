@@ -14,7 +14,7 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.private import with_home
-from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
+from fogline.algorithms.sub_models import check_sub_models, part_of_effort, sub_model_of, with_sub_models
 from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
@@ -316,7 +316,7 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        plan=planner(job, task.data, algorithm, setting.share),
+        plan=planner(job, task.data, algorithm, setting.share, part_of_effort(task, algorithm)),
         sizes=sizes,
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),

@@ -18,7 +18,7 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
-from fogline.algorithms.sub_models import measured_names, sub_model_of, task_of, with_sub_models
+from fogline.algorithms.sub_models import measured_names, part_of_effort, sub_model_of, task_of, with_sub_models
 from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
@@ -342,7 +342,8 @@ class JobWorker:
             return device.examine(asked, self.name, self.examiner, self.links, self.write_personal)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
-        plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share)
+        part = part_of_effort(self.task, self.algorithm)
+        plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share, part)
         units = units_of(protection_of(self.job), self.algorithm.movement)
         return device.carry_out(asked, self.client, plan, self.train, self.links, units)
 
