@@ -280,7 +280,7 @@ def test_part_of_a_round_s_work_is_as_many_layers_as_it_is_enough_for(share: flo
         trained.append(model.share)
         assert steps >= 1.0 or model is task.sub_models.nested()[-1]  # Of the last layer alone: fewer steps.
     assert trained == sorted(trained, reverse=True)
-    assert len(set(trained)) > 1
+    assert len(set(trained)) > (own is None)  # A device with two layers has one smaller model.
 
 
 def test_who_has_time_for_part_of_a_round_trains_the_last_layers() -> None:
