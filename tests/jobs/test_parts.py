@@ -70,6 +70,9 @@ def refused(method: str, parameters: dict[str, Any] | None = None, **job: Any) -
         ("fedavg", {"buffer": 2}, "cloud.buffer is 2, which is of mode 'async', and the mode is 'sync'"),
         ("fedbuff", {"buffer": 2, "mode": "semi-async"}, "cloud.buffer is 2"),
         ("fedavg", {"speed_classes": 2}, "cloud.speed_classes is 2, which is of mode 'semi-async'"),
+        ("fedbuff", {"over_selection": 1.5}, "cloud.over_selection is 1.5, but the mode is 'async'"),
+        ("fedbuff", {"over_selection": "auto"}, "cloud.over_selection is 'auto', but the mode is 'async'"),
+        ("fedavg", {"over_selection": 1.5, "mode": "ring"}, "children are asked one after the other"),
         ("fedavg", {"count": 2}, "cloud.count is 2, but the root is one aggregator"),
     ],
 )

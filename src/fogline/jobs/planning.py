@@ -152,6 +152,12 @@ def _check_mode(name: str, tier: Tier, mode: Mode) -> None:
             f"{name}.buffer is {tier.buffer}, which is of mode 'async', and the mode is '{mode}'; leave {name}.buffer "
             f"out, or set {name}.mode"
         )
+    if tier.over_selects and mode in ("async", "ring") and not tier.exchange:  # With one, groups are asked together.
+        takes = "a buffer's worth is waited for" if mode == "async" else "children are asked one after the other"
+        raise JobError(
+            f"{name}.over_selection is {shown(tier.over_selection)}, but the mode is '{mode}', in which {takes}, and "
+            f"nobody is asked beyond that; leave {name}.over_selection out"
+        )
     if tier.speed_classes != Tier.model_fields["speed_classes"].default and mode != "semi-async":
         raise JobError(
             f"{name}.speed_classes is {tier.speed_classes}, which is of mode 'semi-async', and the mode is '{mode}'; "

@@ -48,7 +48,11 @@ class Mishaps:
 
     def told(self, what: str) -> str:
         """The reasons of a kind, with how often each was given; empty if none is known."""
-        most = self.tallies.get(what, Counter[str]()).most_common(SHOWN)
+        tally = self.tallies.get(what, Counter[str]())
+        most = Counter({why: count for why, count in tally.items() if why != OTHER}).most_common(SHOWN)
+        others = self.counts[what] - sum(count for _, count in most)
+        if most and others > 0:
+            most.append((OTHER, others))
         return "; ".join(f"{count:,} × {why[:LONGEST].rstrip('.')}" for why, count in most)
 
     def nothing_learned(self, rounds: int) -> str:

@@ -92,7 +92,9 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
         if not await self._take(session.name, frame):
             kept = self._kept(session.name)
             if kept is not None and not _answers(frame, kept):
-                session.send(AuditKnown(kept.size))  # It did not hear of it: with a proof from there it can be believed.
+                session.send(
+                    AuditKnown(kept.size)
+                )  # It did not hear of it: with a proof from there it can be believed.
             return
         self._grown()  # The parent's parent is to know of the child's.
         answer = await self._shown(frame.knows, session.name)
