@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -46,6 +47,26 @@ def test_needs_on_the_wire_are_those_of_the_job() -> None:
     assert JobNeeds().told() == Needs()
     asked = JobNeeds(memory="2GB", cpus=3, frameworks=("torch",), tags=("audio",))  # pyright: ignore[reportArgumentType]
     assert asked.told() == Needs(2 * 10**9, 3, ("torch",), ("audio",))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "right"),
+    [
+        ("rounds", True, "rounds is true; it must be a number, and not true or false"),
+        ("tree.tiers.cloud.cohort", True, "cloud.cohort is true; it must be a count of at least 1, or a share"),
+        ("tree.tiers.cloud.deadline", math.inf, "cloud.deadline is inf; it must be a duration above 0"),
+        ("tree.tiers.cloud.over_selection", math.inf, "cloud.over_selection is inf; it must be a number of at least 1"),
+        ("local.learning_rate", math.inf, "local.learning_rate is inf; it must be a finite number"),
+        ("evaluation.target", math.nan, "evaluation.target is nan; it must be a finite number"),
+    ],
+)
+def test_what_is_no_number_that_a_run_could_have_is_refused(path: str, value: object, right: str) -> None:
+    raw: Any = value
+    for key in reversed(path.split(".")):
+        raw = {key: raw}
+    with pytest.raises(JobError) as error:
+        check(raw)
+    assert right in str(error.value)
 
 
 def test_engines_see_the_local_table_without_what_devices_differ_in() -> None:
