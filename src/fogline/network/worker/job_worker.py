@@ -215,7 +215,8 @@ class JobWorker:
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
         links = links_of(self.job, self.algorithm, tier, self.spec)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
+        own_prefix = self.algorithm.own_prefix if tier == len(self.rules) - 1 else ""  # Only devices are named so.
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links, own_prefix)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -344,8 +345,8 @@ class JobWorker:
             return self.groups.carry_out(asked)
         part = part_of_effort(self.task, self.algorithm)
         plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share, part)
-        units = units_of(protection_of(self.job), self.algorithm.movement)
-        return device.carry_out(asked, self.client, plan, self.train, self.links, units)
+        units, node = units_of(protection_of(self.job), self.algorithm.movement), self.opened.node
+        return device.carry_out(asked, self.client, plan, self.train, self.links, units, node)
 
     def train(self, job: ClientJob) -> LocalRound:
         """A device's round, with a secret that no other node can guess."""
@@ -368,7 +369,7 @@ class JobWorker:
 
     @cached_property
     def examiner(self) -> Examiner:
-        return Examiner(self.task, self.algorithm, self.job, self.engine)
+        return Examiner(self.task, self.algorithm, self.job, self.engine, self.opened.node)
 
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
