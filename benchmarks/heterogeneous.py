@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     families: dict[str, tuple[Any, dict[str, Algorithm]]] = {
         "cnn": (cnn, {
             "heterofl": make("heterofl", widths=(WIDTH,), masked=False),
-            "fjord": make("fjord", widths=(WIDTH,), distils=True),
+            "fjord": make("fjord", widths=(WIDTH,)),
         }),
         "deep": (DeepCNN, {"depthfl": make("depthfl")}),
     }  # fmt: skip
