@@ -80,7 +80,7 @@ def tied(seed: int) -> FederatedData:
     parts, test = few_images("fashion_mnist", DEVICES, sys.maxsize, TESTED, seed)
     bags = [part.part(np.flatnonzero(part.y == BAGS)) for part in parts]
     others = [part.part(np.flatnonzero(part.y != BAGS)[:IMAGES]) for part in parts]
-    pool = Examples(np.concatenate([part.x for part in bags]), np.concatenate([part.y for part in bags]))
+    pool = Examples(np.concatenate([cast("Any", part.x) for part in bags]), np.concatenate([part.y for part in bags]))
     fleet = fleet_of(phones(CHARGED), DEVICES, seed)
     slowest = sorted(range(DEVICES), key=fleet.speed_hint)[:SLOW]
     for turn, place in enumerate(slowest):
@@ -156,11 +156,11 @@ def run(way: Way, task: Task, seed: int, target: float) -> Outcome:
         "seed": seed,
     }
     path = STATE / f"{digest(task, way.method, settings)}.json"
-    found = read_json(path)
+    found: dict[str, Any] | None = read_json(path)
     if found is None:
         result = simulate(task, way.method, **settings, processes=0, progress=False)
         found = {
-            "seconds": None if result.reached is None else result.reached.seconds,
+            "seconds": None if result.reached is None else result.reached.seconds,  # JSON has no infinity.
             "accuracy": 100 * max(row["accuracy"] for row in result.history if "accuracy" in row),
             "updates": sum(row["updates"] for row in result.history),
             "bags": 100 * _recall(task, result.params),
