@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -47,8 +48,8 @@ from fogline.storage import Database
 
 LOCAL = Listening("127.0.0.1:0", "127.0.0.1:0")
 MANY = 20
-QUIET = 4.0
-"""Seconds without a byte on any link after which a rollout is over."""
+QUIET, ALIVE = 4.0, 200
+"""A rollout is over after so many seconds with fewer bytes a device on the links: signs of life, and nothing else."""
 PATIENCE = 600.0
 QUICK = {"seconds": 0.5, "requests": 1.0, "longest": 0.5}
 
@@ -119,9 +120,10 @@ class Tree:
 
     async def quiet(self) -> None:
         """Wait until nothing more is said."""
-        before = Bytes(-1, -1)
-        while before != (before := self.bytes()):
+        before, now = -math.inf, sum(self.bytes())
+        while now - before > ALIVE * len(self.devices):
             await asyncio.sleep(QUIET)
+            before, now = now, sum(self.bytes())
 
     async def spent(self, model: str, version: int, begin: Callable[[], object]) -> tuple[Bytes, float]:
         """Bytes of a rollout, and seconds until all devices have the version."""
