@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from fogline.cli.failures import UsageError
-from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Predictions
-from fogline.cli.running import attach_server, keep_up, listening_at, teller
+from fogline.cli.options import COMMON, MONITORING, NO_PREDICTIONS, Attached, CommonOptions, Monitoring, Predictions
+from fogline.cli.running import Endpoint, attach_server, keep_up, listening_at, watching
 from fogline.governance.errors import TrustError
 from fogline.network.cloud.cloud import cloud as running_cloud
 from fogline.network.cloud.cloud import create
@@ -59,6 +59,7 @@ def run(
     blobs: str = "",
     parallel: int = 4,
     predictions: Predictions = NO_PREDICTIONS,
+    monitoring: Monitoring = MONITORING,
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -87,14 +88,16 @@ def run(
     if not (folder / AUTHORITY).is_dir():
         raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
     listening = listening_at((listen, door, public))
-    tell = teller(attached)
+    endpoint = Endpoint.of(monitoring, "cloud", attached)
+    watch = watching(attached, monitoring)
     place = NodeFolder(folder, store, blobs)
     attach = attach_server(place, "cloud", predictions)
     run_node(
         keep_up(
-            lambda: running_cloud(place, listening, parallel, on_change=tell, attach=attach),
+            lambda: running_cloud(place, listening, parallel, on_change=watch, attach=attach),
             f"The cloud in {folder}",
-            tell,
+            watch,
+            endpoint,
             attached,
             patient=False,
         )

@@ -12,8 +12,17 @@ from typing import Any
 from cyclopts import App
 
 from fogline.cli.failures import UsageError
-from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Many, Predictions
-from fogline.cli.running import Addresses, attach_server, keep_up, listening_at, parent_address_of, teller
+from fogline.cli.options import (
+    COMMON,
+    MONITORING,
+    NO_PREDICTIONS,
+    Attached,
+    CommonOptions,
+    Many,
+    Monitoring,
+    Predictions,
+)
+from fogline.cli.running import Addresses, Endpoint, attach_server, keep_up, listening_at, parent_address_of, watching
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.node.membership import Membership
@@ -35,6 +44,7 @@ def run_fog(
     public: str = "",
     parent: Many = (),
     predictions: Predictions = NO_PREDICTIONS,
+    monitoring: Monitoring = MONITORING,
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -55,7 +65,7 @@ def run_fog(
     attached
         For programs that start this one.
     """
-    _run_member("fog", folder, parent, (listen, door, public), "", (), predictions, attached)
+    _run_member("fog", folder, parent, (listen, door, public), "", (), predictions, monitoring, attached)
 
 
 @device.command(name="run")
@@ -66,6 +76,7 @@ def run_device(
     set: Many = (),
     parent: Many = (),
     predictions: Predictions = NO_PREDICTIONS,
+    monitoring: Monitoring = MONITORING,
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -84,7 +95,7 @@ def run_device(
     attached
         For programs that start this one.
     """
-    _run_member("device", folder, parent, None, client, set, predictions, attached)
+    _run_member("device", folder, parent, None, client, set, predictions, monitoring, attached)
 
 
 @fog.command(name="revert")
@@ -123,10 +134,12 @@ def _run_member(
     client: str,
     settings: Sequence[str],
     predictions: Predictions,
+    monitoring: Monitoring,
     attached: bool,
 ) -> None:
     membership = Membership.read(folder, role)
-    place, tell = NodeFolder(folder), teller(attached)
+    endpoint = Endpoint.of(monitoring, role, attached)
+    place, watch = NodeFolder(folder), watching(attached, monitoring)
     if not read_policy(place.policy).found and not attached:
         print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
     parent_addresses = [parent_address_of(text) for text in parents] or list(membership.parents)
@@ -136,9 +149,9 @@ def _run_member(
     attach = attach_server(place, tier, predictions)
 
     def make() -> AbstractAsyncContextManager[RunningNode]:
-        return member(place, parent_addresses, listening, client, parameters, tell, attach)
+        return member(place, parent_addresses, listening, client, parameters, watch, attach)
 
-    run(keep_up(make, f"The {role} {membership.name}", tell, attached, patient=not attached))
+    run(keep_up(make, f"The {role} {membership.name}", watch, endpoint, attached, patient=not attached))
 
 
 def _revert(folder: Path, model: str) -> None:

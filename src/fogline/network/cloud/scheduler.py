@@ -12,7 +12,7 @@ import msgspec
 
 from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
-from fogline.network.cloud.records import Record, Stop
+from fogline.network.cloud.records import JobProgress, Record, Stop
 from fogline.network.cloud.restores import Restores
 from fogline.network.transport.messages import Blob, JobLog
 from fogline.network.worker.client import LONGEST
@@ -117,6 +117,10 @@ class JobScheduler:
         job_run = self._job_runs.get(record.job)
         why = "the cloud loads it" if job_run is None else job_run.readiness
         return msgspec.structs.replace(record, why=why)
+
+    def progress(self) -> list[JobProgress]:
+        """How the jobs that run fare."""
+        return [job_run.progress for job_run in self._job_runs.values()]
 
     def result(self, job: str) -> Path:
         """The folder of a job's run.
