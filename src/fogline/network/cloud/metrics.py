@@ -13,7 +13,8 @@ from fogline.network.cloud.records import JobProgress, JobState, NodeInfo
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.registry.publisher import Publisher
 
-JOB = ("job",)
+JOB = ("job_id",)
+"""Prometheus itself has a label `job`."""
 NODES = Family("fogline_cloud_nodes", "gauge", "Nodes of the whole tree that were ever connected", ("role", "state"))
 WARNED = Family("fogline_cloud_nodes_with_warning", "gauge", "Nodes of which an operator must know something")
 JOBS = Family("fogline_cloud_jobs", "gauge", "Jobs by state", ("state",))
