@@ -69,6 +69,8 @@ class Monitoring:
     only, at port 7445 for a cloud, 7455 for a fog, 7465 for a device."""
     log_format: Annotated[LogFormat, Parameter(env_var=logs.FORMAT)] = "text"
     """What lines of the log look like: text for people, or json for programs."""
+    traces: Flag = False
+    """Send a trace of every round to an OpenTelemetry collector; OTEL_EXPORTER_OTLP_ENDPOINT says where it is."""
 
 
 COMMON = CommonOptions()

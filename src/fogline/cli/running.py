@@ -22,11 +22,12 @@ from fogline.governance.errors import UntimelyIdentityError
 from fogline.governance.subject import Role
 from fogline.network.node.monitor.endpoint import monitored
 from fogline.network.node.monitor.watch import Watch
+from fogline.network.node.node import Node
 from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, until_told
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
 from fogline.registry.release import NodeKind
-from fogline.storage import StorageFullError
+from fogline.storage import Database, StorageFullError
 
 log = logging.getLogger("fogline.network")
 T = TypeVar("T")
@@ -160,11 +161,42 @@ def watching(attached: bool, monitoring: Monitoring) -> Watch:
     return Watch(tell)
 
 
+def attach_tracer(monitoring: Monitoring) -> Attach | None:
+    """What makes a node send traces; None where it does not.
+
+    Raises:
+        UsageError: the library for it is not installed.
+    """
+    if not monitoring.traces:
+        return None
+    try:
+        from fogline.monitoring.tracing.exporting import exporting_tracer
+    except ModuleNotFoundError as error:
+        raise UsageError("--traces needs OpenTelemetry, which is not installed: pip install 'fogline[otel]'") from error
+
+    async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
+        tracer = node.tracer = exporting_tracer(node.name)
+        stack.push_async_callback(asyncio.to_thread, tracer.close)  # It may wait for the collector.
+
+    return attach
+
+
+def attaching(*parts: Attach | None) -> Attach:
+    """What gives a node several parts, as far as there are any."""
+
+    async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
+        for part in parts:
+            if part is not None:
+                await part(node, database, stack)
+
+    return attach
+
+
 def attach_server(place: NodeFolder, tier: NodeKind, predictions: Predictions) -> Attach | None:
     """What makes a node serve; None where it does not."""
     if not predictions.serve:
         return None
-    from fogline.serving.on_node import attaching  # A node that serves nothing has no memory for it.
+    from fogline.serving.on_node import attaching as serving  # A node that serves nothing has no memory for it.
     from fogline.serving.settings import Settings
 
     parent_address_of(predictions.http)
@@ -172,7 +204,7 @@ def attach_server(place: NodeFolder, tier: NodeKind, predictions: Predictions) -
     settings = Settings(
         listen=predictions.http, grpc=grpc, tier=tier, threads=predictions.threads, variants=predictions.variants
     )
-    return attaching(place, settings)
+    return serving(place, settings)
 
 
 def listening_at(addresses: Addresses) -> Listening:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, MONITORING, NO_PREDICTIONS, Attached, CommonOptions, Monitoring, Predictions
-from fogline.cli.running import Endpoint, attach_server, keep_up, listening_at, watching
+from fogline.cli.running import Endpoint, attach_server, attach_tracer, attaching, keep_up, listening_at, watching
 from fogline.governance.errors import TrustError
 from fogline.network.cloud.cloud import cloud as running_cloud
 from fogline.network.cloud.cloud import create
@@ -91,7 +91,7 @@ def run(
     endpoint = Endpoint.of(monitoring, "cloud", attached)
     watch = watching(attached, monitoring)
     place = NodeFolder(folder, store, blobs)
-    attach = attach_server(place, "cloud", predictions)
+    attach = attaching(attach_server(place, "cloud", predictions), attach_tracer(monitoring))
     run_node(
         keep_up(
             lambda: running_cloud(place, listening, parallel, on_change=watch, attach=attach),

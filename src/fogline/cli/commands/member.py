@@ -22,7 +22,17 @@ from fogline.cli.options import (
     Monitoring,
     Predictions,
 )
-from fogline.cli.running import Addresses, Endpoint, attach_server, keep_up, listening_at, parent_address_of, watching
+from fogline.cli.running import (
+    Addresses,
+    Endpoint,
+    attach_server,
+    attach_tracer,
+    attaching,
+    keep_up,
+    listening_at,
+    parent_address_of,
+    watching,
+)
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.node.membership import Membership
@@ -146,7 +156,7 @@ def _run_member(
     listening = None if addresses is None else listening_at(addresses)
     parameters = dict(_setting(text) for text in settings)
     tier: NodeKind = "device" if role == "device" else "fog"
-    attach = attach_server(place, tier, predictions)
+    attach = attaching(attach_server(place, tier, predictions), attach_tracer(monitoring))
 
     def make() -> AbstractAsyncContextManager[RunningNode]:
         return member(place, parent_addresses, listening, client, parameters, watch, attach)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
+from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
@@ -126,6 +127,8 @@ class Node:
         """What the data here has given away."""
         self.audit = AuditTrail(self.name, database)
         """What was decided and done here."""
+        self.tracer: Tracer = NO_TRACER
+        """Told of rounds."""
         self.mishaps: Counter[str] = Counter()
         """What this node had to tell of its jobs, by kind."""
         self._instance = secrets.token_hex(8)
