@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cyclopts import App
 
 from fogline.cli.failures import UsageError
@@ -37,6 +38,7 @@ from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder, RunningNode, member, run
+from fogline.network.node.services.parents import announce_move
 from fogline.registry.release import NodeKind
 
 FOG, DEVICE = Path("fogline-fog"), Path("fogline-device")
@@ -134,6 +136,60 @@ def revert_device(model: str, /, *, folder: Path = DEVICE, options: CommonOption
         As fogline join made it.
     """
     _revert(folder, model)
+
+
+@fog.command(name="move")
+def move_fog(address: str, /, *, folder: Path = FOG, options: CommonOptions = COMMON) -> None:
+    """Have the fog on this machine, which is stopped, tell the nodes below it at what address it will be reached.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, as --public will say it there.
+    folder
+        As fogline join made it.
+    """
+    membership, place = Membership.read(folder, "fog"), NodeFolder(folder)
+    parent_address_of(address)
+    with place.occupied(), place.open_database() as database:
+        announce_move(database, membership.name, address)
+    print(f"Whoever is connected to {membership.name} from now on hears that it will be at {address}.")
+
+
+@fog.command(name="set-parent")
+def set_parent_of_fog(parent: str, /, *, folder: Path = FOG, options: CommonOptions = COMMON) -> None:
+    """Say where the parent of the fog on this machine is reached by now, or another one; it counts from its next start.
+
+    Parameters
+    ----------
+    parent
+        NAME@HOST:PORT.
+    folder
+        As fogline join made it.
+    """
+    _set_parent("fog", folder, parent)
+
+
+@device.command(name="set-parent")
+def set_parent_of_device(parent: str, /, *, folder: Path = DEVICE, options: CommonOptions = COMMON) -> None:
+    """Say where the parent of the device on this machine is reached by now, or another one; it counts from its next
+    start.
+
+    Parameters
+    ----------
+    parent
+        NAME@HOST:PORT.
+    folder
+        As fogline join made it.
+    """
+    _set_parent("device", folder, parent)
+
+
+def _set_parent(role: Role, folder: Path, parent: str) -> None:
+    membership, new = Membership.read(folder, role), parent_address_of(parent)
+    others = tuple(known for known in membership.parents if known.name != new.name)
+    msgspec.structs.replace(membership, parents=(new, *others)).write(folder)
+    print(f"{membership.name} looks for {new.name} at {new.address} from its next start on.")
 
 
 def _run_member(

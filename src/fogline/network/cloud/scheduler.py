@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import shutil
 import time
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from fogline.registry import rollout_events as rollouts
 
 log = logging.getLogger("fogline.network")
 TOO_EARLY = "stopped before it began"
+
+
+def _age(record: Record) -> float:
+    return time.time() - record.submitted
 
 
 class JobScheduler:
@@ -132,6 +137,36 @@ class JobScheduler:
         if not folder.is_dir():
             raise LookupError(f"job {job} has no result yet: it is {self.job_store.record(job).state}")
         return folder
+
+    async def forget(self, name: str, older: float | None) -> str:
+        """Know nothing more of a job that is over, or of all that were submitted so many seconds ago; a sentence.
+
+        Versions that came of them stay, and so does what the audit log says.
+
+        Raises:
+            LookupError: there is no such job.
+            ValueError: it is not over.
+            StorageError, OSError: it cannot be deleted.
+        """
+        if name:
+            found = [self.job_store.record(name)]
+        else:
+            found = [record for record in self.job_store.records() if record.ended and _age(record) >= (older or 0.0)]
+        for record in found:
+            if not record.ended:
+                raise ValueError(f"job {record.job} is not over; end it first: fogline jobs stop {record.job}")
+            await asyncio.to_thread(self._forget, record)
+        return f"{len(found)} jobs are forgotten{': ' if found else ''}{', '.join(one.job for one in found[:10])}."
+
+    def _forget(self, record: Record) -> None:
+        job, node = record.job, self.node
+        self._restores.forgot(record.serial)
+        shutil.rmtree(self._means.runs / job, ignore_errors=True)
+        node.log_file(job).unlink(missing_ok=True)
+        node.job_manager.clear(job)
+        self.job_store.forget(job)
+        if all(other.bundle.digest != record.bundle.digest for other in self.job_store.records()):
+            node.value_store.discard(record.bundle.digest)
 
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""
