@@ -29,10 +29,10 @@ def test_jobs_that_are_over_go_and_their_numbers_stay_taken(tmp_path: Path) -> N
                 await made.client.forget_jobs("none")
             with pytest.raises(RequestRefusedError, match="name a job"):
                 await made.client.forget_jobs()
-            assert await made.client.forget_jobs(older=3600.0) == "0 jobs are forgotten."
+            assert await made.client.forget_jobs(older=3600.0) == "No job that is over is as old as that."
             runs = tmp_path / "cloud" / "runs"
             assert (runs / second.job / "model.safetensors").exists()
-            assert await made.client.forget_jobs(second.job) == f"1 jobs are forgotten: {second.job}."
+            assert await made.client.forget_jobs(second.job) == f"Forgotten: {second.job}."
             assert not (runs / second.job).exists()
             assert second.job not in database.streams()
             assert not database.notes(f"job/{second.job}")

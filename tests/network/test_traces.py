@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -13,6 +16,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import Monitoring
 from fogline.cli.running import attach_tracer
 from tests.network.cluster import cluster, job
+from tests.patience import PATIENCE
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
 
@@ -95,6 +99,43 @@ def test_jobs_and_rounds_never_share_a_trace() -> None:
     ids = {trace_id(job, round_) for job in ("a", "a1", "b") for round_ in range(12)}
     assert len(ids) == 36
     assert len({span_id("a", 0, node) for node in ("fog", "fog-0", "cloud")}) == 3
+
+
+def test_spans_come_to_the_collector_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    from fogline.monitoring.tracing.exporting import exporting_tracer
+
+    came: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.put((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        one = exporting_tracer("fog")
+        one.begin("j", 0, 4, "cloud")
+        one.end("j", 4)
+        one.close()
+        path, body = came.get(timeout=PATIENCE)
+        server.shutdown()
+        thread.join()
+    assert path == "/v1/traces"
+    message = ExportTraceServiceRequest.FromString(body)
+    (span,) = message.resource_spans[0].scope_spans[0].spans
+    assert span.trace_id == trace_id("j", 0).to_bytes(16, "big")
+    assert span.span_id == span_id("j", 0, "fog").to_bytes(8, "big")
+    assert span.parent_span_id == span_id("j", 0, "cloud").to_bytes(8, "big")
 
 
 def test_without_the_library_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from fogline.processes.tasks import Tasks
 from fogline.registry import rollout_events as rollouts
 
 log = logging.getLogger("fogline.network")
+SHOWN = 10
+"""Jobs that a sentence names."""
 TOO_EARLY = "stopped before it began"
 
 
@@ -156,7 +158,8 @@ class JobScheduler:
             if not record.ended:
                 raise ValueError(f"job {record.job} is not over; end it first: fogline jobs stop {record.job}")
             await asyncio.to_thread(self._forget, record)
-        return f"{len(found)} jobs are forgotten{': ' if found else ''}{', '.join(one.job for one in found[:10])}."
+        names = ", ".join(one.job for one in found[:SHOWN]) + (" and others" if len(found) > SHOWN else "")
+        return f"Forgotten: {names}." if found else "No job that is over is as old as that."
 
     def _forget(self, record: Record) -> None:
         job, node = record.job, self.node
