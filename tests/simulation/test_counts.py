@@ -18,6 +18,7 @@ from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
+from fogline.monitoring.mishaps import DISTINCT, Mishaps
 from fogline.monitoring.progress import Silent
 from fogline.nodes.policies.rotation import turn_of
 from fogline.simulation.run import run
@@ -200,6 +201,16 @@ class FarInside(fogline.FedAvg):
 def test_what_does_not_fit_beside_the_others_counts_for_no_quorum_in_any_tier(
     tree: fogline.Tree, method: fogline.FedAvg
 ) -> None:
-    with pytest.raises(fogline.RunError, match=r"1 reports, the quorum is 2") as caught:
+    with pytest.raises(fogline.RunError, match=r"1 report, the quorum is 2") as caught:
         fogline.simulate(task(2), method, tree, rounds=2, **LOOP)
     assert "the fold overflows" in str(caught.value)
+
+
+@pytest.mark.parametrize("reasons", [3, 4, DISTINCT + 2])
+def test_the_reasons_that_are_told_add_up_to_all(reasons: int) -> None:
+    mishaps = Mishaps()
+    for which in range(reasons):
+        mishaps.count("failed", why=f"reason {which}")
+    told = mishaps.told("failed")
+    assert sum(int(part.split(" × ")[0]) for part in told.split("; ")) == reasons
+    assert told.count("other reasons") == (reasons > 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -264,7 +265,14 @@ def simulator_of(
 
     patient = patience(setting, sizes)
     traits = traits_of(algorithm, setting.rules, setting.exchanges, protection_of(job))
-    made: list[Simulator] = []
+    held: list[weakref.ref[Simulator]] = []
+
+    def simulator() -> Simulator:
+        # Nodes must not keep what keeps them: the collector does not look at seats, and would never find the circle.
+        found = held[0]()
+        assert found is not None
+        return found
+
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     adversary = setting.adversary
@@ -281,7 +289,7 @@ def simulator_of(
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
             settled = name in leaves or name in wants_loss
-            return made[0].failed(name, accepted) if settled else made[0].unfit(name, accepted)
+            return simulator().failed(name, accepted) if settled else simulator().unfit(name, accepted)
 
         aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
@@ -293,7 +301,7 @@ def simulator_of(
     numbers = Numbers(
         computes,
         population_below(parents, setting.homes),
-        lambda child, why: made[0].refused(child, why),
+        lambda child, why: simulator().refused(child, why),
         staging,
         adversary,
         witness,
@@ -321,9 +329,9 @@ def simulator_of(
         eager=wants_loss,
         steps=steps,
     )
-    simulator = Simulator(scenario, numbers, store, moved)
-    made.append(simulator)
-    return simulator
+    made = Simulator(scenario, numbers, store, moved)
+    held.append(weakref.ref(made))
+    return made
 
 
 def _both(first: Callable[[One, Other], None], second: Callable[[One, Other], None]) -> Callable[[One, Other], None]:
