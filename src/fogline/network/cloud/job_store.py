@@ -103,15 +103,15 @@ class JobStore:
         self._records[record.job] = record
         await self._wake()
 
-    def forget(self, job: str) -> None:
+    async def forget(self, job: str) -> None:
         """Know nothing more of a job.
 
         Raises:
             StorageError: it cannot be deleted; then it is known as before.
         """
-        self._database.forget(f"job/{job}")
-        self._database.delete(JOBS, job)
-        del self._records[job]
+        await asyncio.to_thread(self._database.forget, f"job/{job}")
+        await asyncio.to_thread(self._database.delete, JOBS, job)
+        self._records.pop(job, None)
 
     async def put(self, record: Record) -> None:
         """What has become of a job."""

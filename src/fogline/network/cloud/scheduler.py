@@ -157,19 +157,19 @@ class JobScheduler:
         for record in found:
             if not record.ended:
                 raise ValueError(f"job {record.job} is not over; end it first: fogline jobs stop {record.job}")
-            await asyncio.to_thread(self._forget, record)
+            await self._forget(record)
         names = ", ".join(one.job for one in found[:SHOWN]) + (" and others" if len(found) > SHOWN else "")
         return f"Forgotten: {names}." if found else "No job that is over is as old as that."
 
-    def _forget(self, record: Record) -> None:
-        job, node = record.job, self.node
-        self._restores.forgot(record.serial)
-        shutil.rmtree(self._means.runs / job, ignore_errors=True)
-        node.log_file(job).unlink(missing_ok=True)
-        node.job_manager.clear(job)
-        self.job_store.forget(job)
-        if all(other.bundle.digest != record.bundle.digest for other in self.job_store.records()):
-            node.value_store.discard(record.bundle.digest)
+    async def _forget(self, record: Record) -> None:
+        job, node, bundle = record.job, self.node, record.bundle.digest
+        await asyncio.to_thread(self._restores.forgot, record.serial)
+        await asyncio.to_thread(shutil.rmtree, self._means.runs / job, ignore_errors=True)
+        await asyncio.to_thread(node.log_file(job).unlink, missing_ok=True)
+        await asyncio.to_thread(node.job_manager.clear, job)
+        await self.job_store.forget(job)
+        if all(other.bundle.digest != bundle for other in self.job_store.records()):
+            await asyncio.to_thread(node.value_store.discard, bundle)
 
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""

@@ -29,6 +29,7 @@ from fogline.governance.subject import Subject
 from fogline.network.node.process import LOCK, NodeFolder
 from fogline.storage.atomic import DRAFT, PRIVATE, replacing
 from fogline.storage.errors import explained
+from fogline.storage.files import sync_folder
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -126,6 +127,7 @@ def restore(file: Path, folder: Path) -> Manifest:
             if folder.exists():
                 folder.rmdir()
             draft.rename(folder)
+            sync_folder(folder.parent)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -14,6 +13,7 @@ LARGEST = 8 << 10
 """Bytes of a request."""
 MOST = 16
 """Connections at once; more are closed."""
+GONE = (ConnectionError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 PLAIN = b"text/plain; charset=utf-8"
 
 
@@ -62,13 +62,16 @@ class PageServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         # Who asks may go away, or send what is no request, at any moment: nobody else is concerned.
-        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        try:
             async with asyncio.timeout(PATIENCE):
                 if len(self._open) <= MOST:
                     writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
-        self._open.discard(writer)
-        writer.close()
+        except GONE:
+            pass
+        finally:
+            self._open.discard(writer)
+            writer.close()
 
     def _answer(self, request: bytes) -> bytes:
         method, _, rest = request.partition(b" ")
