@@ -84,3 +84,11 @@ def test_jobs_are_forgotten_by_name_or_by_age(capsys: pytest.CaptureFixture[str]
     for arguments in ((), ("j-1", "--older", "90d")):
         assert "Name a job, or say with --older" in refused(capsys, "jobs", "forget", *arguments)
     assert "is no duration" in refused(capsys, "jobs", "forget", "--older", "long")
+
+
+@pytest.mark.parametrize("command", [("simulate", "job.toml"), ("jobs", "watch")])
+def test_a_place_for_runs_that_there_is_not_is_named(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "There is no tracker 'wandb'" in refused(capsys, *command, "--to", "wandb=x")
+    assert "'tensorboard' names no place" in refused(capsys, *command, "--to", "tensorboard")
