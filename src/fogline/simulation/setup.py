@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from fogline.aggregation.rules import Rule
@@ -179,8 +180,12 @@ def _shares(job: Job, task: Task, algorithm: Algorithm, fleet: Fleet) -> Sequenc
     """
     if not job.shares.given:
         return ()
-    clients = enumerate(task.data.clients)
-    shares = [job.shares.of(name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in clients]
+    clients = task.data.clients
+    for pattern in job.shares.devices:
+        if not any(fnmatchcase(name, pattern) for name in clients):
+            raise JobError(f"shares.devices names '{pattern}', and no device is called so; the first is '{clients[0]}'")
+    hints = ((name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in enumerate(clients))
+    shares = [job.shares.of(*hint) for hint in hints]
     check_sub_models(task, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
     return shares
 
