@@ -21,10 +21,11 @@ from fogline.governance.bundles.bundle import pack
 from fogline.governance.identity.identity import Identity
 from fogline.governance.signatures.signers import Signer
 from fogline.governance.signatures.signing import SigningKey
-from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
+from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.requests import (
     AnyModel,
     AuditPage,
+    Decision,
     Linked,
     Name,
     NewReleaseKeys,
@@ -87,6 +88,22 @@ class Client:
     async def stop(self, name: str, how: Stop = "keep") -> Record:
         """End a job. ``how``: what becomes of what it has learned."""
         return await self._ask("Stop", Stopping(name, how), Record)
+
+    async def approvals(self) -> list[ApprovalReport]:
+        """Jobs that wait for owners, here or at nodes."""
+        return await self._ask("Approvals", Name(), list[ApprovalReport])
+
+    async def approval(self, job: str) -> ApprovalReport:
+        """What a job wants, in words, and what owners said to it."""
+        return await self._ask("Approval", Name(job), ApprovalReport)
+
+    async def decide(self, job: str, envelope: bytes) -> ApprovalReport:
+        """Hand in what an owner signed: how the job stands now."""
+        return await self._ask("Decide", Decision(job, envelope), ApprovalReport)
+
+    async def fetch(self, file: Blob, path: Path) -> None:
+        """Fetch a job's bundle into a file."""
+        await self._fetch(file, path)
 
     async def nodes(self) -> list[NodeInfo]:
         """Who is or was connected."""

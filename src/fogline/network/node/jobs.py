@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fogline import logs
+from fogline.governance.approvals.standing import believed
 from fogline.governance.policy.offers import missing
 from fogline.governance.policy.protection import keeps_reasons
-from fogline.network.node.admission import NotAllowedError
+from fogline.governance.subject import fits
+from fogline.network.node.admission import NotAllowedError, UnapprovedError
 from fogline.network.node.charging import Charging
 from fogline.network.node.context import NodeContext
 from fogline.network.node.frozen import frozen_values
@@ -60,7 +62,8 @@ class JobManager:
         self.closed: str | None = None
         """Why no job runs now, where the owner says so."""
         self._node = node
-        self._starting: set[str] = set()
+        self._starting: dict[str, JobAnnouncement] = {}
+        """Jobs that are being started, as they were announced last."""
         self._over: set[str] = set()
         """Jobs that ended while they were being started."""
         self._tasks = Tasks(node.name)
@@ -100,8 +103,10 @@ class JobManager:
             self.offer(session, participation.announcement)
 
     def offer(self, session: Session, announcement: JobAnnouncement) -> None:
-        """Tell a child of a job, if it has what that needs."""
+        """Tell a child of a job, if the job is for it, and it has what that needs."""
         lack = None if session.present.address else missing(announcement.needs, session.present.offers)
+        if not fits(session.name, announcement.nodes):
+            lack = f"The job is for the nodes {', '.join(announcement.nodes)}: the role of who submitted it ends there."
         if lack is None:
             session.send(Offer(msgspec.structs.replace(announcement, depth=announcement.depth + 1)))
         else:
@@ -110,10 +115,18 @@ class JobManager:
     def offered(self, announcement: JobAnnouncement, parent: str) -> None:
         """The parent has a job."""
         participation = self.participations.get(announcement.job)
-        if participation is not None:
-            participation.enter()
-        else:
+        if participation is None:
             self._engage_soon(announcement, parent)
+            return
+        participation.enter()
+        if announcement.approvals != participation.announcement.approvals:
+            self._tasks.spawn(self._owners_spoke(participation, announcement))
+
+    def renew(self, participation: JobParticipation, announcement: JobAnnouncement) -> None:
+        """Go on with a job as it is announced now, and tell the children, of whom some may have waited for that."""
+        participation.announcement = announcement
+        for session in self._node.sessions():
+            self.offer(session, announcement)
 
     def connected(self, parent: str) -> None:
         """A parent is there (again): jobs go on below it."""
@@ -170,8 +183,9 @@ class JobManager:
     def _engage_soon(
         self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None = None
     ) -> None:
-        if announcement.job not in self._starting:
-            self._starting.add(announcement.job)
+        fresh = announcement.job not in self._starting
+        self._starting[announcement.job] = announcement
+        if fresh:
             self._tasks.spawn(self._engage(announcement, parent, worker_client))
 
     async def _engage(self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None) -> None:
@@ -191,15 +205,16 @@ class JobManager:
                 return
             participation = await self._prepared(announcement, parent, worker_client)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
-            log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
-            if isinstance(error, NotAllowedError):
-                why, bundle = str(error)[:LONGEST], announcement.bundle.digest
-                node.audit.note("job.refused", node.name, announcement.job, why=why, bundle=bundle)
-            node.on_change(StatusChange("refused", announcement.job, str(error)))
-            uplink.send(LeftJob(announcement.job, str(error)))
+            self._say_why_not(announcement, error)
+            if (newest := self._starting[announcement.job]).approvals != announcement.approvals:
+                self._tasks.spawn(self._engage(newest, parent, None))  # Owners spoke while it was looked at.
+            else:
+                del self._starting[announcement.job]
             return
-        finally:
-            self._starting.discard(announcement.job)
+        except BaseException:
+            self._starting.pop(announcement.job, None)
+            raise
+        newest = self._starting.pop(announcement.job)
         if announcement.job in self._over:
             self._over.discard(announcement.job)
             await participation.close()
@@ -213,8 +228,42 @@ class JobManager:
                 announcement.job,
                 bundle=announcement.bundle.digest,
                 tags=node.site.offers.tags,
+                approved=self._approved(announcement),
             )
             self.engage(participation, uplink.parent or parent)
+            if newest.approvals != announcement.approvals:
+                await self._owners_spoke(participation, newest)
+
+    def _say_why_not(self, announcement: JobAnnouncement, error: Exception) -> None:
+        """Tell the owner, the log and the parent why this node does not take part."""
+        node, unapproved = self._node, isinstance(error, UnapprovedError)
+        log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
+        if isinstance(error, NotAllowedError):
+            why, bundle = str(error)[:LONGEST], announcement.bundle.digest
+            what = "job.waits" if unapproved else "job.refused"
+            node.audit.note(what, node.name, announcement.job, why=why, bundle=bundle)
+        node.on_change(StatusChange("refused", announcement.job, str(error)))
+        assert node.uplink is not None
+        node.uplink.send(LeftJob(announcement.job, str(error), unapproved))
+
+    def _approved(self, announcement: JobAnnouncement) -> tuple[str, ...]:
+        """Who approved a job for this node, by name."""
+        words = believed(announcement.approvals, announcement.job, announcement.bundle.digest, self._node.name)
+        return tuple(f"{word.owner.name} ({word.owner.fingerprint})" for word in words if word.verdict == "approve")
+
+    async def _owners_spoke(self, participation: JobParticipation, announcement: JobAnnouncement) -> None:
+        """Owners said more to a job in which this node takes part: it goes on, or leaves it."""
+        node = self._node
+        try:
+            path = node.value_store.blobs.path(announcement.bundle.digest)
+            await asyncio.to_thread(node.admission.admit, announcement, path)
+            body = encode(Kept(announcement, participation.parent or ""))
+            await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
+        except (NotAllowedError, StorageError) as error:
+            self._say_why_not(announcement, error)
+            await self._forget(participation)
+            return
+        self.renew(participation, announcement)
 
     async def _put_off(
         self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None, why: str
@@ -336,3 +385,4 @@ class JobManager:
             self._node.database.drop(journal)
             self._node.value_store.release(values.values())
         self._node.database.delete(ANNOUNCEMENTS, job)
+        self._node.admission.uses.ended(job)

@@ -237,6 +237,8 @@ class Node:
             with suppress(CorruptBlobError, MissingBlobError):  # A damaged one is deleted.
                 await asyncio.to_thread(self.value_store.blobs.verify, digest)
         blob = self.service(JobService).model(digest)
+        if blob is None and self.cloud is not None:
+            blob = self.cloud.bundle(digest)
         if blob is None:
             return await releases.obtain(digest)
         if small := self.value_store.small(digest):
