@@ -27,6 +27,8 @@ COMMANDS = {
     ),
     "serve": ("serve:serve", "Answer predictions with a model, by the Open Inference Protocol V2."),
     "jobs": ("jobs.group:jobs", "Jobs on real nodes."),
+    "approvals": ("approvals:approvals", "Jobs that wait for the owners of data, and the owners' word."),
+    "roles": ("roles:roles", "Who may do what."),
     "nodes": ("nodes:nodes", "Who is connected, in the whole tree."),
     "models": ("models.group:models", "Versions of models, and which nodes serve them."),
     "cloud": ("cloud:cloud", "The root of a tree: make one, run it."),

@@ -77,7 +77,7 @@ CALLS: Mapping[str, ApiCall] = {
     ),
     # Between nodes.
     "Node/Control": ApiCall("hang below another node", NODES, reach="none"),
-    "Node/Fetch": ApiCall("fetch files", NODES | SUBMITTERS | OWNER, reach="none"),
+    "Node/Fetch": ApiCall("fetch files", NODES | READERS, reach="none"),
     "Node/Push": ApiCall("bring files", NODES | SUBMITTERS, reach="none"),
     "Node/Weigh": ApiCall("ask for a file's size", NODES, reach="none"),
     "Node/Read": ApiCall("read signed releases", NODES, reach="none"),
@@ -113,8 +113,8 @@ def refusal(subject: Subject, call: str, owner: str | None = None, node: str | N
         return f"{limited} {entry.what}, which is of the whole fleet"
     if entry.reach == "own" and not mine:
         return f"{limited} {entry.what} of {owner}"
-    if node is not None and not fits(node, subject.nodes):
-        return f"{limited} {entry.what} that concern {node}"
+    if entry.reach == "nodes" and node is not None and not fits(node, subject.nodes):
+        return f"{limited} {entry.what} beyond these, and this concerns {node}"
     return None
 
 

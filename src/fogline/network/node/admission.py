@@ -121,6 +121,17 @@ class AdmissionControl:
             return None
         return standing_under(policy, manifest, believed(approvals, job, digest, self._name))
 
+    def approved_by(self, announcement: JobAnnouncement) -> tuple[str, ...]:
+        """Owners whom the policy here names that have approved a job, by name and key.
+
+        Raises:
+            SitePolicyError: the policy cannot be read.
+        """
+        owners = {owner.public_key: owner for owner in read_policy(self._policy).owners.signers}
+        words = believed(announcement.approvals, announcement.job, announcement.bundle.digest, self._name)
+        keys = [word.owner.public_key for word in words if word.verdict == "approve"]
+        return tuple(f"{owners[key].name} ({owners[key].fingerprint})" for key in keys if key in owners)
+
     def _check_job(self, policy: Policy, opened: Bundle, announcement: JobAnnouncement) -> None:
         """Refuse what the policy does not allow, and what is not as the developer signed it."""
         needs = announcement.needs if self._device else Needs()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fogline import logs
-from fogline.governance.approvals.standing import believed
 from fogline.governance.policy.offers import missing
 from fogline.governance.policy.protection import keeps_reasons
 from fogline.governance.subject import fits
@@ -203,6 +202,7 @@ class JobManager:
             if self.closed is not None:
                 await self._put_off(announcement, parent, worker_client, self.closed)
                 return
+            approved = await asyncio.to_thread(node.admission.approved_by, announcement)
             participation = await self._prepared(announcement, parent, worker_client)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
             self._say_why_not(announcement, error)
@@ -228,7 +228,7 @@ class JobManager:
                 announcement.job,
                 bundle=announcement.bundle.digest,
                 tags=node.site.offers.tags,
-                approved=self._approved(announcement),
+                approved=approved,
             )
             self.engage(participation, uplink.parent or parent)
             if newest.approvals != announcement.approvals:
@@ -245,11 +245,6 @@ class JobManager:
         node.on_change(StatusChange("refused", announcement.job, str(error)))
         assert node.uplink is not None
         node.uplink.send(LeftJob(announcement.job, str(error), unapproved))
-
-    def _approved(self, announcement: JobAnnouncement) -> tuple[str, ...]:
-        """Who approved a job for this node, by name."""
-        words = believed(announcement.approvals, announcement.job, announcement.bundle.digest, self._node.name)
-        return tuple(f"{word.owner.name} ({word.owner.fingerprint})" for word in words if word.verdict == "approve")
 
     async def _owners_spoke(self, participation: JobParticipation, announcement: JobAnnouncement) -> None:
         """Owners said more to a job in which this node takes part: it goes on, or leaves it."""
