@@ -36,6 +36,7 @@ COMMANDS = {
     "join": ("join:join", "Become a member: make a key here, and get a certificate for it."),
     "fog": ("member:fog", "A node between the cloud and devices."),
     "device": ("member:device", "A node with data."),
+    "data": ("data:data", "What tasks see of a site's tables, and made-up data of the same form."),
     "privacy": ("privacy:privacy", "Noise for a promise, and what a device's data has given away."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
     "algorithms": (

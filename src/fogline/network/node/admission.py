@@ -13,6 +13,7 @@ from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import decide, not_in_force, read_policy, rule_for
 from fogline.governance.policy.protection import fewest_in_sum, has_noise, sums_securely
+from fogline.governance.policy.tables import SiteTable
 from fogline.governance.policy.terms import Policy, PrivacyBudget
 from fogline.governance.subject import Subject
 from fogline.network.node.signed_job import departing, differing
@@ -171,6 +172,19 @@ class AdmissionControl:
             StorageError: it cannot be written down.
         """
         self.uses.went_back(read_policy(self._policy))
+
+    @property
+    def folder(self) -> Path:
+        """Where the owner's policy lies: the node's folder."""
+        return self._policy.parent
+
+    def tables(self) -> tuple[SiteTable, ...]:
+        """The site's tables that tasks may see in an altered copy, as the policy says now.
+
+        Raises:
+            SitePolicyError: the policy cannot be read.
+        """
+        return read_policy(self._policy).tables
 
     def budget(self) -> PrivacyBudget | None:
         """What the owner lets the data here give away over all jobs, as the policy says now; None: there is no limit.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ANNOUNCEMENTS = "announcement"
+VIEWS = "views"
+"""In a device's folder: copies of the site's tables, by the job."""
 MakeAggregator = Callable[[str | None], "Aggregator"]
 
 
@@ -146,7 +149,12 @@ class JobManager:
         self._node.say_to_all(JobEnded(job))
 
     def worker_client(
-        self, announcement: JobAnnouncement, code: Path, client: str = "", frozen: str = ""
+        self,
+        announcement: JobAnnouncement,
+        code: Path,
+        client: str = "",
+        frozen: str = "",
+        views: Mapping[str, str] | None = None,
     ) -> WorkerClient:
         """A worker process for a job.
 
@@ -155,6 +163,7 @@ class JobManager:
             code: where its code lies.
             client: whose data it trains on; empty: nobody's.
             frozen: file of the model's frozen entries; empty: it has none, or the worker needs no whole model.
+            views: copies of the site's tables, by the task's parameter.
         """
         site = self._node.site
         opening = Open(
@@ -164,7 +173,7 @@ class JobManager:
             announcement.depth,
             self._node.name,
             client,
-            site.parameters,
+            {**site.parameters, **(views or {})},
             site.limits,
             announcement.job,
             frozen,
@@ -282,8 +291,9 @@ class JobManager:
             code = await asyncio.to_thread(
                 node.admission.admit, announcement, node.value_store.blobs.path(announcement.bundle.digest)
             )
+            views = await self._views(announcement)
             async with frozen_values(node, announcement) as frozen:
-                worker_client = worker_client or self._worker_client_of(announcement, code, frozen)
+                worker_client = worker_client or self._worker_client_of(announcement, code, frozen, views)
                 participation = await self._prepare(announcement, worker_client)
                 body = encode(Kept(announcement, uplink.parent or parent))
                 await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
@@ -293,11 +303,23 @@ class JobManager:
             raise
         return participation
 
-    def _worker_client_of(self, announcement: JobAnnouncement, code: Path, frozen: str) -> WorkerClient:
+    async def _views(self, announcement: JobAnnouncement) -> dict[str, str]:
+        """At a device: copies of the site's tables, as the owner lets this job see them."""
+        tables = self._node.admission.tables() if self._leaf else ()
+        if not tables:
+            return {}
+        from fogline.network.node.views import make_views  # Not above: who has no tables needs no arrays here.
+
+        folder = self._node.admission.folder
+        return await asyncio.to_thread(make_views, tables, announcement.text, folder, folder / VIEWS / announcement.job)
+
+    def _worker_client_of(
+        self, announcement: JobAnnouncement, code: Path, frozen: str, views: dict[str, str]
+    ) -> WorkerClient:
         """Where this node computes. An aggregator only hands frozen entries on."""
         if not self._leaf:
             return self.worker_client(announcement, code)
-        return self.worker_client(announcement, code, self._node.site.client or self._node.name, frozen)
+        return self.worker_client(announcement, code, self._node.site.client or self._node.name, frozen, views)
 
     @property
     def _leaf(self) -> bool:
@@ -381,3 +403,4 @@ class JobManager:
             self._node.value_store.release(values.values())
         self._node.database.delete(ANNOUNCEMENTS, job)
         self._node.admission.uses.ended(job)
+        shutil.rmtree(self._node.admission.folder / VIEWS / job, ignore_errors=True)

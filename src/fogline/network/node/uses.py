@@ -8,6 +8,8 @@ limit.
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 
 from fogline.governance.policy.terms import Allowed, Policy
@@ -36,6 +38,8 @@ class UseCounter:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turn = threading.Lock()
+        """Jobs are looked at in threads."""
 
     def begin(self, policy: Policy, rule: Allowed, job: str) -> str | None:
         """Count a job that is about to begin, or goes on; why it must not, if so.
@@ -45,17 +49,21 @@ class UseCounter:
         """
         if rule.uses is None:
             return None
+        with self._turn:
+            return self._begin(policy, rule, rule.uses, job)
+
+    def _begin(self, policy: Policy, rule: Allowed, uses: int, job: str) -> str | None:
         key, name = f"{policy.digest}/{rule.signer.fingerprint}", rule.signer.name
         body = self._database.get(USES, key)
         begun: _Begun = _Begun() if body is None else BEGUN.decode(body)
         if job in begun.running:
             return None
-        said = f"{policy.path} lets {rule.uses} jobs of {name} begin (signer.uses)"
+        said = f"{policy.path} lets {uses} jobs of {name} begin (signer.uses)"
         if self._database.get(BACK, policy.digest) is not None:
             return (
                 f"{said}, and this node went back to a backup, so nobody knows how many did; the owner must renew it."
             )
-        if begun.count >= rule.uses:
+        if begun.count >= uses:
             return f"{said}, and so many have; the owner must renew it before the next."
         self._database.put(USES, key, encode(_Begun(begun.count + 1, (*begun.running, job))))
         return None
@@ -66,11 +74,12 @@ class UseCounter:
         Raises:
             StorageError: it cannot be written down.
         """
-        for key, body in self._database.all(USES):
-            begun: _Begun = BEGUN.decode(body)
-            if job in begun.running:
-                left = tuple(other for other in begun.running if other != job)
-                self._database.put(USES, key, encode(_Begun(begun.count, left)))
+        with self._turn:
+            for key, body in self._database.all(USES):
+                begun: _Begun = BEGUN.decode(body)
+                if job in begun.running:
+                    left = tuple(other for other in begun.running if other != job)
+                    self._database.put(USES, key, encode(_Begun(begun.count, left)))
 
     def went_back(self, policy: Policy) -> None:
         """What was counted under a policy is not all that began.
@@ -78,4 +87,5 @@ class UseCounter:
         Raises:
             StorageError: it cannot be written down.
         """
-        self._database.put(BACK, policy.digest, b"1")
+        if policy.found:
+            self._database.put(BACK, policy.digest, b"1")
