@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Answer predictions with a model, by the Open Inference Protocol V2."),
     "jobs": ("jobs.group:jobs", "Jobs on real nodes."),
     "approvals": ("approvals:approvals", "Jobs that wait for the owners of data, and the owners' word."),
+    "policy": ("policy:policy", "What an owner lets run: look at it, sign it; and the policy of the whole fleet."),
     "roles": ("roles:roles", "Who may do what."),
     "nodes": ("nodes:nodes", "Who is connected, in the whole tree."),
     "models": ("models.group:models", "Versions of models, and which nodes serve them."),

@@ -50,10 +50,13 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER, audited="job.stopped", reach="own", command="jobs stop"),
     "Operator/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER, reach="own", command="jobs result"),
     "Operator/AuditLog": ApiCall("fetch the cloud's audit log", OPERATOR | AUDITOR, command="audit export"),
-    # Approvals.
+    # Approvals and policies.
     "Operator/Approvals": ApiCall("list jobs that wait for approval", READERS, reach="none", command="approvals list"),
     "Operator/Approval": ApiCall("read what a job wants", READERS, reach="none", command="approvals show"),
     "Operator/Decide": ApiCall("approve and refuse jobs", OWNER, reach="nodes", command="approvals approve"),
+    "Operator/PublishPolicy": ApiCall(
+        "give the fleet a policy", OPERATOR, audited="policy.published", command="policy publish"
+    ),
     # Nodes.
     "Operator/Nodes": ApiCall("list nodes", READERS, reach="nodes", command="nodes list"),
     "Operator/Notices": ApiCall("read what happened to the cloud", READERS, reach="none"),

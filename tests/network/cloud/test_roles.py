@@ -157,6 +157,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "approvals list": (),
     "approvals show": ("JOB",),
     "approvals approve": ("JOB", "--yes"),
+    "policy publish": ("policy.toml",),
     "nodes list": (),
     "nodes revoke": ("client-0",),
     "token create": (),
@@ -185,6 +186,7 @@ def test_every_command_refuses_every_role_that_may_not_give_it(
     monkeypatch.chdir(tmp_path)
     shutil.copy(HERE / "small.py", tmp_path)
     (tmp_path / "job.toml").write_text(JOB)
+    (tmp_path / "policy.toml").write_text("")
     record = runner.run(made.submit(JOB, wait=60.0))
     for role in PEOPLE:
         folder = made.folder / f"a-{role}"

@@ -12,13 +12,21 @@ import pytest
 
 from fogline.governance.approvals.approval import sign_approval
 from fogline.governance.bundles.bundle import open_bundle, pack
+from fogline.governance.errors import SitePolicyError
+from fogline.governance.identity.authority import Authority
+from fogline.governance.identity.checked import credentials
+from fogline.governance.identity.credentials import Credentials
+from fogline.governance.identity.identity import Identity
 from fogline.governance.policy.keys import parse_policy
 from fogline.governance.policy.offers import Offers
 from fogline.governance.policy.policy import not_in_force
+from fogline.governance.policy.signed import sign_policy, signature_of
 from fogline.governance.signatures.signing import SigningKey
+from fogline.governance.subject import Role, Subject
 from fogline.jobs.reading import parse_job
 from fogline.jobs.writing import job_to_toml
 from fogline.network.node.admission import AdmissionControl, NotAllowedError, UnapprovedError
+from fogline.network.node.fleet_policy import FleetPolicyKeeper, sign_fleet_policy
 from fogline.network.transport.messages import Blob, JobAnnouncement
 from fogline.storage import open_database
 
@@ -39,6 +47,7 @@ class Site:
         self.folder = folder
         self.ana = SigningKey.create(folder / "ana.key", "ana")
         self.ines = SigningKey.create(folder / "ines.key", "ines")
+        self.root = b""
         (folder / "mine.py").write_text(CODE)
         self.bundle = folder / "bundle.zip"
         self.sign(JOB)
@@ -65,8 +74,13 @@ class Site:
         with open_database(self.folder / "records.sqlite") as database:
             offers = Offers(cpus=4, memory_bytes=10**9)
             code = self.folder / "code"
-            control = AdmissionControl(b"", self.folder / "policy.toml", offers, code, database, name=node)
+            control = AdmissionControl(self.root, self.folder / "policy.toml", offers, code, database, name=node)
             control.admit(announcement, self.bundle)
+
+    def take(self, data: bytes) -> bool:
+        """The fleet's policy, as it comes with a job."""
+        with open_database(self.folder / "records.sqlite") as database:
+            return FleetPolicyKeeper(self.root, database).take(data)
 
     def over(self, job: str = "job-1") -> None:
         with open_database(self.folder / "records.sqlite") as database:
@@ -224,3 +238,61 @@ def test_a_count_that_went_back_to_a_backup_lets_nothing_begin(site: Site) -> No
     site.admit("job-1")  # It had begun.
     site.policy("uses = 1")
     site.admit("job-3")
+
+
+def test_a_policy_that_its_owner_must_sign(site: Site) -> None:
+    path = site.folder / "policy.toml"
+    site.policy()
+    (site.folder / "owner.pub").write_text(site.ines.signer.text + "\n")
+    assert "is not signed by its owner ines" in refused(site.admit)
+    sign_policy(path, site.ana)
+    assert "is not signed by its owner ines" in refused(site.admit), "a developer is not the owner"
+    assert sign_policy(path, site.ines) == 2
+    site.admit()
+    older = path.read_bytes(), signature_of(path).read_bytes()
+    path.write_text(path.read_text() + "# looser\n")
+    assert "it was changed since" in refused(site.admit)
+    assert sign_policy(path, site.ines) == 3
+    site.admit()
+    path.write_bytes(older[0])
+    signature_of(path).write_bytes(older[1])
+    assert "an older one was put back" in refused(site.admit)
+    (site.folder / "owner.pub").unlink()
+    assert "an older one was put back" in refused(site.admit), "who pinned an owner stays with one"
+
+
+def test_the_fleet_s_policy_holds_beside_the_owner_s(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("fleet")
+    authority = Authority.create(folder / "authority")
+    site.root = authority.root_pem
+
+    def member(name: str, role: Role, nodes: tuple[str, ...] = ()) -> Credentials:
+        key = Identity.create_key(folder / name)
+        key.install(authority.issue(key.csr(), Subject(name, role, nodes=nodes), 30), authority.root_pem)
+        return credentials(folder / name)
+
+    def fleet(more: str) -> str:
+        return f'[[signer]]\nname = "ana"\nkey = "{site.ana.signer.key}"\n{more}\n'
+
+    operator = member("olga", "operator")
+    loose, strict = (sign_fleet_policy(fleet(f"[privacy]\nminimum = {n}"), operator) for n in (1, 5))
+    for liar in (member("cloud", "cloud"), member("eva", "developer"), member("otto", "operator", ("press-*",))):
+        with pytest.raises(SitePolicyError, match="who is no operator of all nodes"):
+            site.take(sign_fleet_policy(fleet(""), liar))
+    with pytest.raises(SitePolicyError, match="cannot be believed"):
+        site.take(strict[:-1] + bytes([strict[-1] ^ 1]))
+    site.policy()
+    assert site.take(strict)
+    assert "the fleet's policy wants at least 5 devices" in refused(site.admit)
+    assert not site.take(loose), "a cloud that hands down an older one changes nothing"
+    assert not site.take(b"")
+    refused(site.admit)
+    site.take(sign_fleet_policy(fleet(""), operator))
+    site.admit()
+    site.policy(more="[privacy]\nminimum = 6\n")
+    assert "policy.toml wants at least 6 devices" in refused(site.admit), "an owner may be stricter"
+    (site.folder / "policy.toml").unlink()
+    assert "There is no policy" in refused(site.admit), "and the fleet's alone lets nothing run"
+    site.policy()
+    site.take(sign_fleet_policy("", operator))
+    site.admit()

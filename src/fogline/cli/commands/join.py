@@ -17,6 +17,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, CommonOptions, Many
 from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
+from fogline.governance.policy.policy import OWNER
 from fogline.governance.signatures.signing import Signer, SigningKey
 from fogline.governance.subject import JOINING, PEOPLE, Role
 from fogline.jobs.errors import suggest
@@ -40,6 +41,7 @@ def join(
     role: str = "device",
     folder: Path | None = None,
     trust: Many = (),
+    owner: str = "",
     options: CommonOptions = COMMON,
 ) -> None:
     """Become a member: make a key here, and get a certificate for it.
@@ -56,17 +58,20 @@ def join(
         What the token is for: fog, device, operator, developer, owner (of data) or auditor.
     folder
         Where the node lives; by default ./fogline-ROLE.
+    owner
+        Of a fog or device: who must sign its policy, as 'NAME ed25519:KEY'.
     trust
         A developer whose jobs may run here, as 'NAME ed25519:KEY': goes into the policy, if there is none yet.
     """
     door, who, what = parent_address_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]
+    pinned = Signer.parse(owner) if owner else None
     place = NodeFolder(folder or Path("fogline-cloud" if what in PEOPLE else f"fogline-{what}"))
     issued = asyncio.run(enrol(door, read_secret(token), who, what, place.identity))
     if what in PEOPLE:
         _settle_person(place, who, what, issued, door)
     else:
-        _settle_node(place, Membership.of(who, what, issued), signers)
+        _settle_node(place, Membership.of(who, what, issued), signers, pinned)
 
 
 def read_secret(text: str) -> str:
@@ -95,8 +100,10 @@ def _role(text: str) -> Role:
     raise UsageError(f"'{text}' is no role that can join{suggest(text, JOINING)}")
 
 
-def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Signer]) -> None:
+def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Signer], owner: Signer | None) -> None:
     membership.write(place.folder)
+    if owner is not None:
+        place.policy.with_name(OWNER).write_text(owner.text + "\n")
     if signers and not place.policy.exists():
         place.policy.write_text("\n".join(trusting(signer.name, signer.key) for signer in signers))
     above = membership.parents[0]

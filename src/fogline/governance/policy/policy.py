@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fogline.governance.errors import SitePolicyError
 from fogline.governance.policy.hours import is_open, next_open
 from fogline.governance.policy.keys import parse_policy
@@ -21,13 +23,16 @@ if TYPE_CHECKING:
     from fogline.governance.bundles.manifest import Manifest
 
 LARGEST = 64 * 1024
+OWNER = "owner.pub"
+"""Beside the policy: who must have signed it; without that file nobody must."""
 
 
 def read_policy(path: Path) -> Policy:
     """The policy of a file; the one that refuses everything if there is no file.
 
     Raises:
-        SitePolicyError: the file cannot be read, or one line that names the key that is wrong.
+        SitePolicyError: the file cannot be read, is not signed by the owner who is pinned, or one line that names the
+            key that is wrong.
     """
     try:
         data = read_bounded(path, LARGEST)
@@ -38,9 +43,14 @@ def read_policy(path: Path) -> Policy:
     if len(data) > LARGEST:
         raise SitePolicyError(f"The policy {path} is longer than {LARGEST} bytes.")
     try:
-        return parse_policy(data.decode("utf-8-sig"), str(path))
+        policy = parse_policy(data.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError:
         raise SitePolicyError(f"The policy {path} is no text in UTF-8.") from None
+    if not path.with_name(OWNER).exists():
+        return policy
+    from fogline.governance.policy.signed import verified_serial  # Not above: it needs a library.
+
+    return msgspec.structs.replace(policy, serial=verified_serial(path, data))
 
 
 def decide(policy: Policy, manifest: Manifest, signer: Signer, needs: Needs, offers: Offers) -> Decision:

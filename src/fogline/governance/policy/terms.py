@@ -108,6 +108,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Tables that tasks see in an altered copy."""
     digest: str = ""
     """SHA-256 of the file, in hexadecimal."""
+    serial: int = 0
+    """Of the owner's signature; 0: nobody must sign it."""
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from fogline.network.cloud.requests import (
     Decision,
     Linked,
     Name,
+    NewFleetPolicy,
     NewReleaseKeys,
     NewToken,
     NumberedLine,
@@ -100,6 +101,10 @@ class Client:
     async def decide(self, job: str, envelope: bytes) -> ApprovalReport:
         """Hand in what an owner signed: how the job stands now."""
         return await self._ask("Decide", Decision(job, envelope), ApprovalReport)
+
+    async def publish_policy(self, data: bytes) -> str:
+        """Give the fleet a policy, signed by an operator."""
+        return (await self._ask("PublishPolicy", NewFleetPolicy(data), Text)).text
 
     async def fetch(self, file: Blob, path: Path) -> None:
         """Fetch a job's bundle into a file."""
@@ -230,7 +235,8 @@ class Client:
                 await call.done_writing()
                 await _answer(call)
         except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
+            # A write to a call that the cloud has ended says only that it has; why, the call knows.
+            raise _refused(await call.code(), await call.details() or "") from error
         finally:
             call.cancel()
         return blob
@@ -251,19 +257,23 @@ def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: Signin
 async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
     answer = await call.read()
     if not isinstance(answer, bytes):
-        raise OperatorApiError((await call.details()) or "the cloud ended the transfer")
+        raise _refused(await call.code(), (await call.details()) or "The cloud ended the transfer.")
     return answer
 
 
 def _sentence(error: grpc.aio.AioRpcError) -> OperatorApiError:
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
+    return _refused(error.code(), error.details() or "")
+
+
+def _refused(code: grpc.StatusCode, details: str) -> OperatorApiError:
+    if code == grpc.StatusCode.UNAVAILABLE:
         return OperatorApiError(
-            f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?"
+            f"The cloud does not answer ({_short(details)}); does it run, and can this machine reach it?"
         )
-    kind = RequestRefusedError if error.code() in WRONG else OperatorApiError
-    return kind(error.details() or str(error.code()))
+    kind = RequestRefusedError if code in WRONG else OperatorApiError
+    return kind(details or str(code))
 
 
-def _short(error: grpc.aio.AioRpcError) -> str:
+def _short(details: str) -> str:
     """The last clause of gRPC's long-winded reasons."""
-    return (error.details() or "no connection").rpartition("last error: ")[2].rpartition("UNKNOWN: ")[2]
+    return (details or "no connection").rpartition("last error: ")[2].rpartition("UNKNOWN: ")[2]

@@ -422,6 +422,7 @@ async def prepare(means: Means, record: Record) -> JobRun:
         wait=record.wait,
         nodes=record.nodes,
         approvals=record.approvals,
+        fleet_policy=node.admission.fleet_policy.held,
     )
     code = await asyncio.to_thread(
         node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)

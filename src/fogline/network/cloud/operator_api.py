@@ -20,7 +20,17 @@ from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
-from fogline.network.cloud.requests import AuditPage, Decision, Name, NewToken, NumberedLine, Stopping, Submit, Text
+from fogline.network.cloud.requests import (
+    AuditPage,
+    Decision,
+    Name,
+    NewFleetPolicy,
+    NewToken,
+    NumberedLine,
+    Stopping,
+    Submit,
+    Text,
+)
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.auditing import AuditTrail
@@ -126,6 +136,7 @@ class OperatorApi:
             "Approvals": (Name, self._approvals),
             "Approval": (Name, self._approval),
             "Decide": (Decision, self._decide),
+            "PublishPolicy": (NewFleetPolicy, self._publish_policy),
             "Nodes": (Name, self._nodes),
             "Notices": (Name, self._notices),
             "Revoke": (Name, self._revoke),
@@ -162,6 +173,11 @@ class OperatorApi:
 
     async def _decide(self, asked: Decision, by: Subject) -> ApprovalReport:
         return await self._desk.decide(asked.name, asked.envelope, by)
+
+    async def _publish_policy(self, asked: NewFleetPolicy, _: Subject) -> Text:
+        if not await asyncio.to_thread(self._scheduler.node.admission.fleet_policy.take, asked.data):
+            raise ValueError("the fleet has a policy that is as new, or newer; is this machine's clock right?")
+        return Text("The fleet has a new policy; every node takes it over with its next job.")
 
     async def _nodes(self, _: Name, by: Subject) -> list[NodeInfo]:
         known = [node for node in self._scheduler.job_store.nodes.values() if fits(node.name, by.nodes)]

@@ -41,6 +41,12 @@ class Decision(msgspec.Struct, frozen=True):
     """What the owner signed: see :mod:`fogline.governance.approvals.approval`."""
 
 
+class NewFleetPolicy(msgspec.Struct, frozen=True):
+    """A policy for the whole fleet, as an operator signed it."""
+
+    data: bytes
+
+
 class Stopping(msgspec.Struct, frozen=True):
     """A request to end a job."""
 

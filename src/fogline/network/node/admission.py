@@ -16,6 +16,7 @@ from fogline.governance.policy.protection import fewest_in_sum, has_noise, sums_
 from fogline.governance.policy.tables import SiteTable
 from fogline.governance.policy.terms import Policy, PrivacyBudget
 from fogline.governance.subject import Subject
+from fogline.network.node.fleet_policy import FleetPolicyKeeper
 from fogline.network.node.signed_job import departing, differing
 from fogline.network.node.uses import UseCounter
 from fogline.network.transport.messages import JobAnnouncement
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from fogline.governance.identity.revocation import HeldLists, Revocations
 
 REVOKED = "revoked"
+SERIAL = "policy serial"
+"""Kind of the document: the highest serial number of an owner's signature under the policy here."""
+URGENT = ("refused", "waiting", "approved")
+"""Which of several standings counts: the first of these."""
 LISTS = decoder(tuple[bytes, ...])
 
 
@@ -68,6 +73,7 @@ class AdmissionControl:
         self._device = device
         self._name = name
         self.uses = UseCounter(database)
+        self.fleet_policy = FleetPolicyKeeper(root, database)
         self.root = root
         self._policy = policy
         self._offers = offers
@@ -93,19 +99,20 @@ class AdmissionControl:
         )
 
         try:
-            opened, policy = open_bundle(bundle), read_policy(self._policy)
-            self._check_job(policy, opened, announcement)
-            self._check_approved(policy, opened, announcement)
-            rule = rule_for(policy, opened.manifest)
-            spent = None if rule is None else self.uses.begin(policy, rule, announcement.job)
-            if spent is not None:
-                raise NotAllowedError(spent)
+            self.fleet_policy.take(announcement.fleet_policy)
+            opened, policies = open_bundle(bundle), self._policies()
+            for policy in policies:
+                self._check_job(policy, opened, announcement)
+            for policy in policies:
+                self._check_approved(policy, opened, announcement)
+            for policy in policies:
+                self._count(policy, opened, announcement)
             return opened.unpack(self._code)
         except (BundleError, SitePolicyError) as error:
             raise NotAllowedError(str(error)) from error
 
     def standing(self, bundle: Path, digest: str, job: str, approvals: Iterable[bytes]) -> Standing | None:
-        """How a job stands with the owners whom the policy here names; None where it needs no approval, or will be
+        """How a job stands with the owners whom the policies here name; None where it needs no approval, or will be
         refused anyway.
 
         Args:
@@ -117,21 +124,48 @@ class AdmissionControl:
         from fogline.governance.bundles.bundle import open_bundle
 
         try:
-            manifest, policy = open_bundle(bundle).manifest, read_policy(self._policy)
+            manifest, policies = open_bundle(bundle).manifest, self._policies()
         except (BundleError, SitePolicyError):
             return None
-        return standing_under(policy, manifest, believed(approvals, job, digest, self._name))
+        words = believed(approvals, job, digest, self._name)
+        found = [standing_under(policy, manifest, words) for policy in policies]
+        standings = [standing for standing in found if standing is not None]
+        return min(standings, key=lambda standing: URGENT.index(standing.state), default=None)
 
     def approved_by(self, announcement: JobAnnouncement) -> tuple[str, ...]:
-        """Owners whom the policy here names that have approved a job, by name and key.
+        """Owners whom the policies here name that have approved a job, by name and key.
 
         Raises:
             SitePolicyError: the policy cannot be read.
         """
-        owners = {owner.public_key: owner for owner in read_policy(self._policy).owners.signers}
+        owners = {owner.public_key: owner for policy in self._policies() for owner in policy.owners.signers}
         words = believed(announcement.approvals, announcement.job, announcement.bundle.digest, self._name)
         keys = [word.owner.public_key for word in words if word.verdict == "approve"]
         return tuple(f"{owners[key].name} ({owners[key].fingerprint})" for key in keys if key in owners)
+
+    def _policies(self) -> list[Policy]:
+        """The owner's policy, and the fleet's, if there is one: both must allow what runs.
+
+        Raises:
+            SitePolicyError: one cannot be read, or is older than one that held here.
+        """
+        own, fleet = read_policy(self._policy), self.fleet_policy.policy()
+        newest = int(self._database.get(SERIAL, SERIAL) or b"0")
+        if own.serial < newest:
+            raise SitePolicyError(
+                f"The policy {own.path} has the owner's signature {own.serial}, and {newest} held here before: an "
+                "older one was put back. Put the newest back, or let the owner sign this one again."
+            )
+        if own.serial > newest:
+            self._database.put(SERIAL, SERIAL, str(own.serial).encode())
+        return [own] if fleet is None else [own, fleet]
+
+    def _count(self, policy: Policy, opened: Bundle, announcement: JobAnnouncement) -> None:
+        """Refuse what would be one use too many of a policy."""
+        rule = rule_for(policy, opened.manifest)
+        spent = None if rule is None else self.uses.begin(policy, rule, announcement.job)
+        if spent is not None:
+            raise NotAllowedError(spent)
 
     def _check_job(self, policy: Policy, opened: Bundle, announcement: JobAnnouncement) -> None:
         """Refuse what the policy does not allow, and what is not as the developer signed it."""
@@ -171,7 +205,8 @@ class AdmissionControl:
             SitePolicyError: the policy cannot be read.
             StorageError: it cannot be written down.
         """
-        self.uses.went_back(read_policy(self._policy))
+        for policy in self._policies():
+            self.uses.went_back(policy)
 
     @property
     def folder(self) -> Path:
@@ -187,12 +222,21 @@ class AdmissionControl:
         return read_policy(self._policy).tables
 
     def budget(self) -> PrivacyBudget | None:
-        """What the owner lets the data here give away over all jobs, as the policy says now; None: there is no limit.
+        """What the owner and the fleet let the data here give away over all jobs, as the policies say now; None: there
+        is no limit.
 
         Raises:
-            SitePolicyError: the policy cannot be read.
+            SitePolicyError: a policy cannot be read.
         """
-        return read_policy(self._policy).privacy
+        found = [policy.privacy for policy in self._policies() if policy.privacy is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        # The least of both is within each: at a smaller delta the same noise costs more.
+        return PrivacyBudget(
+            min(budget.epsilon for budget in found),
+            min(budget.delta for budget in found),
+            max((budget.unit for budget in found), key=UNITS.index),
+        )
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect; None if it may."""

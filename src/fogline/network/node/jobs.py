@@ -211,8 +211,8 @@ class JobManager:
             if self.closed is not None:
                 await self._put_off(announcement, parent, worker_client, self.closed)
                 return
-            approved = await asyncio.to_thread(node.admission.approved_by, announcement)
             participation = await self._prepared(announcement, parent, worker_client)
+            approved = await asyncio.to_thread(node.admission.approved_by, announcement)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
             self._say_why_not(announcement, error)
             if (newest := self._starting[announcement.job]).approvals != announcement.approvals:

@@ -116,6 +116,8 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """Patterns of the nodes that it is for; none at all: all."""
     approvals: tuple[bytes, ...] = ()
     """What owners signed of it: every site verifies that by itself."""
+    fleet_policy: bytes = b""
+    """The policy of the whole fleet, as an operator signed it; empty: there is none."""
 
 
 class UpFrame(msgspec.Struct, frozen=True, tag=True):
