@@ -69,7 +69,8 @@ def view(table: str, /, *, folder: Path = DEVICE, to: Path | None = None, option
     columns = altered(found, site_secret(folder))
     write_table(path, columns)
     left = len(read_table(Path(found.file))) - len(columns)
-    print(f"{path} is what tasks see of {table}: {', '.join(columns)}; {left} columns are left out. It holds data.")
+    out = "1 column is" if left == 1 else f"{left} columns are"
+    print(f"{path} is what tasks see of {table}: {', '.join(columns)}; {out} left out. It holds data.")
 
 
 @data.command

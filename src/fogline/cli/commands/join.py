@@ -111,6 +111,10 @@ def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Si
     if not place.policy.exists():
         print(f"It refuses every job until {place.policy} names a developer whose jobs may run:")
         print('  [[signer]]\n  name = "NAME"\n  key = "ed25519:..."')
+    if owner is not None:
+        print(
+            f"It takes only a policy that {owner.name} has signed: fogline policy sign {place.policy} --key owner.key"
+        )
     print(f"Run it: fogline {membership.role} run --folder {place.folder}")
 
 

@@ -41,7 +41,7 @@ def make_views(tables: Sequence[SiteTable], text: str, folder: Path, where: Path
         with explained("write the copy of a table", folder):
             make_private_folder(path.parent)
             write_table(path, columns)
-        found[table.name] = str(path)
+        found[table.name] = str(path.resolve())
     return found
 
 
