@@ -4,14 +4,17 @@ can give it.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from fogline.governance.errors import ApprovalError, SignatureError
 from fogline.governance.signatures.envelope import parse_envelope
-from fogline.governance.signatures.signing import Signer, SigningKey, sign, verify
+from fogline.governance.signatures.signers import Signer
 from fogline.governance.subject import check_patterns
+
+if TYPE_CHECKING:
+    from fogline.governance.signatures.signing import SigningKey
 
 PAYLOAD_TYPE = "application/vnd.fogline.approval+json"
 FORMAT = 1
@@ -44,6 +47,8 @@ def sign_approval(
     Raises:
         ApprovalError: the reason is too long, or a refusal has none, or a pattern is none.
     """
+    from fogline.governance.signatures.signing import sign  # Not above: until a job comes, a device needs no library.
+
     if len(reason) > LONGEST_REASON:
         raise ApprovalError(f"The reason has {len(reason)} characters; {LONGEST_REASON} are the most.")
     if verdict == "refuse" and not reason.strip():
@@ -64,6 +69,8 @@ def read_approval(envelope: bytes) -> Approval:
     Raises:
         ApprovalError: it cannot be read, or somebody else signed it.
     """
+    from fogline.governance.signatures.signing import verify  # See above.
+
     try:
         claimed = _decode(parse_envelope(envelope, PAYLOAD_TYPE).payload)
         payload, _ = verify(envelope, PAYLOAD_TYPE, [claimed.owner])

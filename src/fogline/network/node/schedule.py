@@ -36,8 +36,8 @@ async def keep_hours(
     closed = False
     while True:
         try:
-            holds = await asyncio.to_thread(read_policy, policy)
-            why = not_in_force(holds, now()) or allowed_now(holds.limits, now(), mains())
+            holds, moment = await asyncio.to_thread(read_policy, policy), now()
+            why = not_in_force(holds, moment) or allowed_now(holds.limits, moment, mains())
         except SitePolicyError as error:
             why = str(error)
         if why is not None and not closed:
