@@ -17,7 +17,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, CommonOptions, Many
 from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
-from fogline.governance.policy.policy import OWNER
+from fogline.governance.policy.terms import OWNER
 from fogline.governance.signatures.signing import Signer, SigningKey
 from fogline.governance.subject import JOINING, PEOPLE, Role
 from fogline.jobs.errors import suggest

@@ -15,7 +15,7 @@ from fogline.governance.policy.hours import is_open, next_open
 from fogline.governance.policy.keys import parse_policy
 from fogline.governance.policy.offers import Needs, Offers, missing
 from fogline.governance.policy.protection import algorithm_of, fewest_in_sum, has_noise, sums_securely
-from fogline.governance.policy.terms import Allowed, Decision, Policy, ResourceLimits
+from fogline.governance.policy.terms import OWNER, Allowed, Decision, Policy, ResourceLimits
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signatures.signers import Signer
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from fogline.governance.bundles.manifest import Manifest
 
 LARGEST = 64 * 1024
-OWNER = "owner.pub"
-"""Beside the policy: who must have signed it; without that file nobody must."""
 
 
 def read_policy(path: Path) -> Policy:

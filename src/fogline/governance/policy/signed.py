@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.errors import SignatureError, SitePolicyError
-from fogline.governance.policy.policy import OWNER
+from fogline.governance.policy.terms import OWNER
 from fogline.governance.safe_files import read_bounded
 from fogline.governance.signatures.envelope import LARGEST, parse_envelope
 from fogline.governance.signatures.signers import LONGEST_LINE, Signer

@@ -12,6 +12,8 @@ from fogline.governance.policy.protection import SecureSum
 from fogline.governance.policy.tables import SiteTable
 from fogline.governance.signatures.signers import Signer
 
+OWNER = "owner.pub"
+"""Beside the policy: who must have signed it; without that file nobody must."""
 Channel = Literal["rounds", "stable"]
 """Which releases a node serves: every one, or only versions that people approved with the offline key."""
 Unit = Literal["example", "device", "site"]

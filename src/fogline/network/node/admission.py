@@ -232,11 +232,9 @@ class AdmissionControl:
         if len(found) < 2:
             return found[0] if found else None
         # The least of both is within each: at a smaller delta the same noise costs more.
-        return PrivacyBudget(
-            min(budget.epsilon for budget in found),
-            min(budget.delta for budget in found),
-            max((budget.unit for budget in found), key=UNITS.index),
-        )
+        one, other = found
+        unit = one.unit if UNITS.index(one.unit) > UNITS.index(other.unit) else other.unit
+        return PrivacyBudget(min(one.epsilon, other.epsilon), min(one.delta, other.delta), unit)
 
     def refusal(self, subject: Subject, serial: str) -> str | None:
         """Why a node may not connect; None if it may."""
