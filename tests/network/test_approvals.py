@@ -153,3 +153,29 @@ def test_an_owner_of_some_nodes_speaks_for_these(runner: asyncio.Runner, made: C
         await made.finish(record)
 
     runner.run(work())
+
+
+def test_a_job_that_needs_approval_when_its_turn_comes_waits_then(
+    runner: asyncio.Runner, made: Cluster, ines: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cloud's policy was another one when it was submitted."""
+    scheduler, policy = made.cloud.scheduler, made.folder / "cloud" / "policy.toml"
+    assert scheduler is not None
+    text = policy.read_text()
+
+    async def work() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(scheduler.node.admission, "standing", lambda *_: None)
+            policy.write_text(asking(text, ines))
+            record = await made.submit(JOB, planned=False)
+            assert record.state == "queued"
+            await wait_for(lambda: scheduler.job_store.record(record.job).state == "waiting")
+        async with as_owner(made) as owner:  # type: ignore[attr-defined]
+            assert [report.missing for report in await owner.approvals() if report.job == record.job] == [("ines",)]
+            await owner.decide(record.job, say(record, ines))
+        assert (await made.finish(record)).state == "finished"
+
+    try:
+        runner.run(work())
+    finally:
+        policy.write_text(text)

@@ -32,10 +32,8 @@ def test_certificates_renew_themselves_through_the_fog(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
-    policy = tmp_path / "policy.toml"
-    policy.write_text('[limits]\nhours = ["22:00-06:00"]\nmains_only = true\n')
-    moments = [(23, True), (23, False), (23, True), (7, True), (23, True)]
+def kept_hours(policy: Path, moments: list[tuple[int, bool]]) -> list[str]:
+    """What a node is told under a policy, at hours of one day, on mains or not."""
     said: list[str] = []
 
     class Node:
@@ -58,9 +56,23 @@ def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
             await keep_hours(Node(), policy, hour, lambda: now[1], look=0.0)  # type: ignore[arg-type]
 
     asyncio.run(work())
+    return said
+
+
+def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[limits]\nhours = ["22:00-06:00"]\nmains_only = true\n')
+    said = kept_hours(policy, [(23, True), (23, False), (23, True), (7, True), (23, True)])
     assert said[1] == said[3] == "resumed"
     assert "battery" in said[0]
     assert "22:00" in said[2]
+
+
+def test_a_policy_that_has_ended_pauses_its_node(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[valid]\nuntil = 2026-11-21T12:00:00\n")
+    (said,) = kept_hours(policy, [(11, True), (12, True), (13, True)])
+    assert "held until 2026-11-21 12:00" in said
 
 
 @pytest.mark.slow

@@ -90,6 +90,7 @@ GOOD = ("loading", "began", "budget", "privacy", "round", "published", "finished
 """Lines of a job's log that tell of nothing wrong."""
 MILESTONES = (
     "loading",
+    "waiting",
     "began",
     "round",
     "failed",

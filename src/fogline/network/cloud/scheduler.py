@@ -15,6 +15,7 @@ from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
 from fogline.network.cloud.records import JobState, Record, Stop
 from fogline.network.cloud.restores import Restores
+from fogline.network.node.admission import UnapprovedError
 from fogline.network.transport.messages import Blob, JobLog
 from fogline.network.worker.client import LONGEST
 from fogline.processes.tasks import Tasks
@@ -212,6 +213,11 @@ class JobScheduler:
         self.job_store.note(job, "loading")
         try:
             job_run = await (self._prepared(record) if fresh else prepare(self._means, record))
+        except UnapprovedError as error:  # The policy is another one than when it was submitted.
+            self.job_store.note(job, "waiting", str(error))
+            await self.job_store.put(msgspec.structs.replace(record, state="waiting", why=str(error)))
+            self._schedule()
+            return
         except UNFIT as error:
             await self._over(msgspec.structs.replace(record, state="failed", why=str(error)))
             return
