@@ -12,11 +12,13 @@ import pytest
 from fogline.governance.approvals.approval import Verdict, sign_approval
 from fogline.governance.audit_log.audit_log import STREAM
 from fogline.governance.audit_log.records import AuditRecord, decode_record
+from fogline.governance.identity.checked import credentials
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.records import Record
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
+from fogline.network.node.fleet_policy import sign_fleet_policy
 from fogline.network.node.process import NodeFolder, RunningNode
 from fogline.network.transport.messages import ParentAddress
 from tests.network.cluster import Cluster, cluster, job, within
@@ -179,3 +181,30 @@ def test_a_job_that_needs_approval_when_its_turn_comes_waits_then(
         runner.run(work())
     finally:
         policy.write_text(text)
+
+
+def test_a_fleet_has_one_policy_from_the_next_job_on(runner: asyncio.Runner, made: Cluster, ines: SigningKey) -> None:
+    operator = made.folder / "cloud" / "operator"
+    signer = (made.folder / "cloud" / "policy.toml").read_text()
+    device = made.members["client-0"].node.admission.fleet_policy
+
+    async def publish(text: str) -> bytes:
+        signed = sign_fleet_policy(text, credentials(operator / "identity"))
+        assert "every node takes it over with its next job" in await made.client.publish_policy(signed)
+        return signed
+
+    async def work() -> None:
+        older = await publish(f"{signer}[privacy]\nminimum = 9\n")
+        record = await made.finish(await made.submit(JOB, planned=False))
+        assert record.state == "failed"
+        assert "the fleet's policy wants at least 9 devices" in record.why
+        assert not device.held, "no node heard of that job"
+        newest = await publish(f"{signer}[privacy]\nminimum = 1\n")
+        with pytest.raises(OperatorApiError, match="the fleet has a policy that is as new, or newer"):
+            await made.client.publish_policy(older)
+        single = job(rounds=1, fogs=0, clients=2, cloud="quorum = 1")
+        assert (await made.finish(await made.submit(single, planned=False))).state == "finished"
+        assert device.held == newest
+        await publish("")
+
+    runner.run(work())
