@@ -93,6 +93,21 @@ def test_a_paused_device_is_away_and_comes_back(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+@pytest.mark.slow
+def test_a_job_that_is_offered_while_a_device_is_paused_begins_when_it_is_not(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=1) as made:
+            manager = made.members["client-0"].node.job_manager
+            for _ in range(2):  # Put off twice: what is told of it is told again.
+                await manager.pause("the owner's hours are closed")
+                record = await made.submit(job(rounds=1, fogs=0, clients=1), planned=False)
+                await made.until(record, "away")
+                manager.resume()
+                assert (await made.finish(record)).state == "finished"
+
+    asyncio.run(work())
+
+
 def test_a_parent_that_stops_says_so_and_breaks_off_no_stream(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise gRPC waits for the streams in vain, and logs a traceback for each."""
 

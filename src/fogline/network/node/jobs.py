@@ -211,20 +211,16 @@ class JobManager:
             if self.closed is not None:
                 await self._put_off(announcement, parent, worker_client, self.closed)
                 return
-            participation = await self._prepared(announcement, parent, worker_client)
-            approved = await asyncio.to_thread(node.admission.approved_by, announcement)
+            participation, approved = await self._prepared(announcement, parent, worker_client)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
             self._say_why_not(announcement, error)
-            if (newest := self._starting[announcement.job]).approvals != announcement.approvals:
-                self._tasks.spawn(self._engage(newest, parent, None))  # Owners spoke while it was looked at.
-            else:
-                del self._starting[announcement.job]
-            return
-        except BaseException:
-            self._starting.pop(announcement.job, None)
-            raise
-        newest = self._starting.pop(announcement.job)
-        if announcement.job in self._over:
+            participation, approved = None, ()
+        finally:
+            newest = self._starting.pop(announcement.job)
+        if participation is None:
+            if newest.approvals != announcement.approvals:  # Owners spoke while it was looked at.
+                self._engage_soon(newest, parent)
+        elif announcement.job in self._over:
             self._over.discard(announcement.job)
             await participation.close()
             await asyncio.to_thread(self._clear, announcement.job)
@@ -282,8 +278,8 @@ class JobManager:
 
     async def _prepared(
         self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None
-    ) -> JobParticipation:
-        """All that is needed to take part; what cannot be had ends the worker."""
+    ) -> tuple[JobParticipation, tuple[str, ...]]:
+        """All that is needed to take part, and who approved it; what cannot be had ends the worker."""
         node, uplink = self._node, self._node.uplink
         assert uplink is not None
         try:
@@ -291,6 +287,7 @@ class JobManager:
             code = await asyncio.to_thread(
                 node.admission.admit, announcement, node.value_store.blobs.path(announcement.bundle.digest)
             )
+            approved = await asyncio.to_thread(node.admission.approved_by, announcement)
             views = await self._views(announcement)
             async with frozen_values(node, announcement) as frozen:
                 worker_client = worker_client or self._worker_client_of(announcement, code, frozen, views)
@@ -301,7 +298,7 @@ class JobManager:
             if worker_client is not None:
                 await worker_client.close()
             raise
-        return participation
+        return participation, approved
 
     async def _views(self, announcement: JobAnnouncement) -> dict[str, str]:
         """At a device: copies of the site's tables, as the owner lets this job see them."""
