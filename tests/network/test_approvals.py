@@ -116,7 +116,7 @@ def test_a_refusal_ends_a_job_on_the_owner_s_site_only(runner: asyncio.Runner, m
 
 
 def test_only_owners_speak_and_only_to_the_job_that_they_saw(
-    runner: asyncio.Runner, made: Cluster, ines: SigningKey
+    runner: asyncio.Runner, made: Cluster, ines: SigningKey, tmp_path: Path
 ) -> None:
     async def work() -> None:
         record = await made.submit(JOB, planned=False)
@@ -129,10 +129,13 @@ def test_only_owners_speak_and_only_to_the_job_that_they_saw(
                 await client.decide(record.job, word)
             with pytest.raises(OperatorApiError, match=r"ines is a data owner; only .* may bring files"):
                 await client.submit(JOB, b"")
+            await client.fetch(record.bundle, tmp_path / "bundle.zip")
             await made.client.stop(record.job)
             await made.finish(record)
             with pytest.raises(OperatorApiError, match="is over: it stopped"):
                 await client.decide(record.job, say(record, ines))
+            with pytest.raises(OperatorApiError, match="ines may fetch the code of jobs that are not over"):
+                await client.fetch(record.bundle, tmp_path / "again.zip")
 
     runner.run(work())
 

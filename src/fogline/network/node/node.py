@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fogline.governance.identity.credentials import Credentials
+from fogline.governance.roles import NODES, SUBMITTERS
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
 from fogline.network.node.admission import AdmissionControl
@@ -222,6 +223,12 @@ class Node:
         if self.cloud is not None and not push.job:
             return self.cloud.wants(subject, push)
         return self.service(JobService).wants(subject, push)
+
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        """Why somebody may not have a blob: who only looks gets the code of jobs that are not over."""
+        if subject.role in SUBMITTERS | NODES or (self.cloud is not None and self.cloud.bundle(digest) is not None):
+            return None
+        return f"{subject.name} may fetch the code of jobs that are not over, and no other files"
 
     async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
         """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children, and again
