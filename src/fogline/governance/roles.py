@@ -50,6 +50,7 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER, audited="job.stopped", reach="own", command="jobs stop"),
     "Operator/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER, reach="own", command="jobs result"),
     "Operator/AuditLog": ApiCall("fetch the cloud's audit log", OPERATOR | AUDITOR, command="audit export"),
+    "Operator/ForgetJobs": ApiCall("forget jobs", OPERATOR, audited="job.forgotten", command="jobs forget"),
     # Approvals and policies.
     "Operator/Approvals": ApiCall("list jobs that wait for approval", READERS, reach="none", command="approvals list"),
     "Operator/Approval": ApiCall("read what a job wants", READERS, reach="none", command="approvals show"),
@@ -62,6 +63,12 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/Notices": ApiCall("read what happened to the cloud", READERS, reach="none"),
     "Operator/Token": ApiCall("make tokens", OPERATOR, audited="token.made", reach="nodes", command="token create"),
     "Operator/Revoke": ApiCall("revoke nodes", OPERATOR, audited="node.revoked", reach="nodes", command="nodes revoke"),
+    "Operator/ForgetNode": ApiCall(
+        "forget nodes that are revoked", OPERATOR, audited="node.forgotten", reach="nodes", command="nodes forget"
+    ),
+    "Operator/Move": ApiCall(
+        "tell nodes of the cloud's next address", OPERATOR, audited="cloud.moves", command="cloud move"
+    ),
     # Models.
     "Operator/Models": ApiCall("list models", READERS, reach="none", command="models list"),
     "Operator/Export": ApiCall("export versions", SUBMITTERS, reach="none", command="models export"),
