@@ -33,6 +33,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int, int, int, int, tuple[int, ...], int
     "uci_har": ({}, 21, 9, 7352, 2947, (9, 128), 6),
     "cmapss": ({}, 200, 0, 17731 + 21820, 200, (14, 30), None),
     "fate_examples": ({}, 2, 0, 227 + 228, 114, (30,), 2),
+    "adult": ({}, 15, 0, 32561, 16281, (91,), 2),
     "ai4i2020": ({}, 3, 0, 8000, 2000, (8,), 2),
     "magnetic_tile": ({}, 6, 0, 1113, 228, (1, 96, 96), 6),
     "neu_det": ({"clients": 20}, 20, 0, 1440, 360, (1, 64, 64), 6),
@@ -144,6 +145,20 @@ def test_cards_lie_at_three_parties() -> None:
     assert data.test is not None
     assert data.test.array.shape == (6000, 23)
     assert sum(int(data.at(i).y.sum()) for i in range(3)) + int(data.test.y.sum()) == 6636, "defaults, as published"
+
+
+def test_people_lie_at_their_occupations() -> None:
+    have("adult")
+    data = load("adult", root=ROOT)
+    assert data.clients[:2] == ["Adm-clerical", "Armed-Forces"]
+    assert sum(int(data.at(i).y.sum()) for i in range(15)) == 7841, "incomes above, as published"
+    assert data.test is not None
+    assert int(data.test.y.sum()) == 3846
+    assert data["Armed-Forces"].count == 9
+    kinds = np.concatenate([data.test.array[:, 5:], data["Sales"].array[:, 5:]])
+    assert set(np.unique(kinds)) == {0.0, 1.0}
+    assert (kinds.sum(axis=1) == 7).all(), "one of each of seven kinds"
+    assert "unknown" in load("adult", root=ROOT, by="workclass").clients
 
 
 def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
@@ -335,7 +350,7 @@ def test_the_root_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "options", "sentence"),
     [
         ("nist", {}, "There is no data set 'nist'; did you mean 'mnist'?"),
-        ("x", {}, "There is no data set 'x'; there are ai4i2020, "),
+        ("x", {}, "There is no data set 'x'; there are adult, "),
         ("digits", {"partition": "magic"}, "There is no partition 'magic'; there are "),
         ("digits", {"alfa": 1.0}, "'alfa' is not an option of data set 'digits'; did you mean 'alpha'?"),
         ("digits", {"partition": "iid", "alpha": 1.0}, "'alpha' is not an option of partition 'iid'; it has none"),
