@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fogline.data import MissingDatasetError, RawData, datasets, load, load_raw
+from fogline.data import Meaning, MissingDatasetError, RawData, datasets, load, load_raw
 from fogline.data.loaders.cache import cached
 from fogline.data.loaders.folder import DatasetFolder, find_root
 
@@ -169,6 +170,19 @@ def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
     assert raw.rows is not None
     rest = np.setdiff1d(np.flatnonzero(exposure > 0), raw.rows)
     assert not set(tile[raw.rows].tolist()) & set(tile[rest].tolist())
+
+
+def test_cells_of_a_tile_have_its_defect_where_the_mask_is() -> None:
+    have("magnetic_tile")
+    plain, data = (load("magnetic_tile", root=ROOT, **more).at(2) for more in ({}, {"cells": 12}))
+    np.testing.assert_array_equal(data.y[:, 0], plain.y)
+    free, cells = plain.y == 4, data.y[:, 1:]
+    assert data.y.shape == (len(plain.y), 145)
+    assert (cells[free] == 4).all()
+    assert ((cells == 4) | (cells == plain.y[:, None])).all()
+    assert (cells[~free] != 4).any(axis=1).mean() > 0.95, "four masks are empty"
+    with pytest.raises(ValueError, match="divisor of 96"):
+        load("magnetic_tile", root=ROOT, cells=7)
 
 
 def test_a_forecast_sees_only_the_past() -> None:
@@ -387,6 +401,19 @@ def test_every_partition_divides_digits() -> None:
         data = raw.split(partition, clients=12, seed=5)
         assert (len(data), int(data.sizes().sum())) == (12, 1438)
         assert data.at(11).array.dtype == np.float32
+
+
+def test_natural_clients_are_judged_on_their_own_rows_that_do_not_train() -> None:
+    x, owner = np.arange(12, dtype=np.float32)[:, None], np.array(list("aabbccaabbdd"))
+    rows, meaning = np.array([0, 1, 2, 3, 4, 5]), Meaning(None, target_unit="m")
+    raw = RawData("some", x, x[:, 0], meaning, rows=rows, owner=owner, transform=lambda x, client: x + 100 * client)
+    data = raw.split_with_own_tests()
+    assert data.test is None
+    assert [data[client].y.tolist() for client in data.clients] == [[0, 1], [2, 3], [4, 5]]
+    assert {client: own.y.tolist() for client, own in data.tests.items()} == {"a": [6, 7], "b": [8, 9]}
+    assert data.tests["b"].array.ravel().tolist() == [108, 109], "as its training inputs are"
+    with pytest.raises(ValueError, match="no natural clients"):
+        replace(raw, owner=None).split_with_own_tests()
 
 
 def test_noise_leaves_the_test_set_alone() -> None:
