@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fogline import Task
-from fogline.data import load_raw
+from fogline.data import Examples, load_raw
 
 CHARACTERS, SPACE = 65, 1
 EMBEDDED, WIDTH, KERNEL = 32, 96, 4
@@ -52,18 +52,28 @@ def contexts(texts: np.ndarray, length: int) -> np.ndarray:
     return numbers[:, LONGEST:].ravel()
 
 
-def guess_accuracy(length: int) -> float:
-    """Accuracy of saying what followed most often on the last ``length`` characters in the roles' training texts."""
-    raw = load_raw("shakespeare")
-    assert raw.test is not None
-    x, y = raw.x[raw.rows], raw.y[raw.rows]
-    pairs, counts = np.unique(contexts(x, length) * CHARACTERS + y[:, LONGEST:].ravel(), return_counts=True)
-    pairs = pairs[np.argsort(counts, kind="stable")]
-    followed = dict(zip((pairs // CHARACTERS).tolist(), (pairs % CHARACTERS).tolist(), strict=True))
-    said = np.array([followed.get(context, SPACE) for context in contexts(raw.test.array, length).tolist()])
-    return float((said == raw.test.y[:, LONGEST:].ravel()).mean())
+def followers(examples: Examples, length: int) -> dict[int, int]:
+    """What followed most often, by context."""
+    pairs = contexts(examples.array, length) * CHARACTERS + examples.y[:, LONGEST:].ravel()
+    pairs, counts = np.unique(pairs, return_counts=True)
+    pairs = pairs[np.argsort(counts, kind="stable")]  # The most frequent comes last, and stays.
+    return dict(zip((pairs // CHARACTERS).tolist(), (pairs % CHARACTERS).tolist(), strict=True))
+
+
+def guess_accuracy(length: int, own: bool) -> float:
+    """Accuracy of saying what followed most often on the last ``length`` characters: in the role's own training text,
+    or in that of all roles."""
+    data = load_raw("shakespeare").split_with_own_tests()
+    known = None if own else followers(data.pooled(range(len(data.clients))).at(0), length)
+    right = list[np.ndarray]()
+    for role, test in data.tests.items():
+        said = followers(data[role], length) if known is None else known
+        guesses = np.array([said.get(context, SPACE) for context in contexts(test.array, length).tolist()])
+        right.append(guesses == test.y[:, LONGEST:].ravel())
+    return float(np.concatenate(right).mean())
 
 
 if __name__ == "__main__":
     for length in range(LONGEST + 1):
-        print(f"by the last {length} characters: accuracy {guess_accuracy(length):.4f}")
+        alone, together = (guess_accuracy(length, own) for own in (True, False))
+        print(f"by the last {length} characters: accuracy {alone:.4f} by the role's own text, {together:.4f} by all")

@@ -41,7 +41,7 @@ def test_a_tiles_cells_go_where_its_pixels_go() -> None:
 
 
 def test_a_mirrored_tile_is_judged_alike_and_its_cells_are_mirrored() -> None:
-    import tiles
+    import tiles  # type: ignore[import-not-found]
 
     torch.manual_seed(0)
     model, x = tiles.Inspector().eval(), torch.randn(2, 1, 96, 96)
@@ -95,7 +95,7 @@ def test_a_reader_sees_sixteen_characters_and_none_to_come() -> None:
 
 
 def test_a_guess_tells_texts_apart_by_their_last_characters_only() -> None:
-    import text
+    import text  # type: ignore[import-not-found]
 
     numbers = text.contexts(np.array([[5, 6, 7, 8, 9], [1, 6, 7, 8, 9], [1, 5, 7, 8, 9]]), 4)
     assert numbers[0] == numbers[1] != numbers[2]
