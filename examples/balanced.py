@@ -12,25 +12,19 @@ from fogline.params import Params
 
 
 class BalancedTask(Task):
-    """A task that also counts, class by class, how many examples there are and how many are found.
-
-    Where an example has several targets, the first is its own, and counts; the others say more to the loss.
-    """
+    """A task that also counts, class by class, how many examples there are and how many are found."""
 
     def evaluate(self, params: Params, examples: Examples) -> dict[str, float]:
         """The usual sums, and two per class. Sums add up over batches, devices and fogs."""
-        module, y = self.untrained().eval(), self.targets(examples.y)
+        sums = super().evaluate(params, examples)
+        module = self.untrained().eval()
         self.layout.load(module, params.vector, params.counters)
         with torch.inference_mode():
-            outputs = module(self.inputs(examples.array))
-            loss = float(self.loss_function(outputs, y))
-        found, truth = (part.flatten(1)[:, 0] if part.ndim > 1 else part for part in (outputs.argmax(1), y))
-        right = (found == truth).numpy()
-        sums = {"count": float(len(right)), "loss": loss * len(right), "correct": float(right.sum())}
-        for label in np.unique(truth).tolist():
-            here = truth.numpy() == label
+            found = module(self.inputs(examples.array)).argmax(1).numpy()
+        for label in np.unique(examples.y).tolist():
+            here = examples.y == label
             sums[f"examples/{label}"] = float(here.sum())
-            sums[f"found/{label}"] = float(right[here].sum())
+            sums[f"found/{label}"] = float((found[here] == label).sum())
         return sums
 
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:

@@ -172,19 +172,6 @@ def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
     assert not set(tile[raw.rows].tolist()) & set(tile[rest].tolist())
 
 
-def test_cells_of_a_tile_have_its_defect_where_the_mask_is() -> None:
-    have("magnetic_tile")
-    plain, data = (load("magnetic_tile", root=ROOT, **more).at(2) for more in ({}, {"cells": 12}))
-    np.testing.assert_array_equal(data.y[:, 0], plain.y)
-    free, cells = plain.y == 4, data.y[:, 1:]
-    assert data.y.shape == (len(plain.y), 145)
-    assert (cells[free] == 4).all()
-    assert ((cells == 4) | (cells == plain.y[:, None])).all()
-    assert (cells[~free] != 4).any(axis=1).mean() > 0.95, "four masks are empty"
-    with pytest.raises(ValueError, match="divisor of 96"):
-        load("magnetic_tile", root=ROOT, cells=7)
-
-
 def test_a_forecast_sees_only_the_past() -> None:
     have("citylearn2022")
     house = load("citylearn2022", root=ROOT)["building-03"]

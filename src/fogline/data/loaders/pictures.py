@@ -16,9 +16,6 @@ from fogline.data.raw import RawData
 
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STEEL_DEFECTS = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
-TILE_SIDE = 96
-CELL_SHARE = 0.02
-"""Of a cell that must be defect for it to count as that."""
 TILE_DEFECTS = ("Blowhole", "Break", "Crack", "Fray", "Free", "Uneven")
 
 
@@ -65,11 +62,8 @@ def neu_det(folder: DatasetFolder, *, size: int = 64, flat: bool = False) -> Raw
     "1344 magnetic tiles 96x96 grey, 6 classes; clients are the 6 exposures",
     source="abin24/Magnetic-tile-defect-datasets on GitHub",
 )
-def magnetic_tile(folder: DatasetFolder, *, flat: bool = False, cells: int = 0) -> RawData:
+def magnetic_tile(folder: DatasetFolder, *, flat: bool = False) -> RawData:
     """Images (n, 1, 96, 96). Source: Huang et al., The Visual Computer 36, 2020.
-
-    With ``cells``, a divisor of 96, targets are (n, 1 + cells * cells): the kind of the picture, then that of each of
-    so many cells across and down, row by row, by the masks of the data set: free, where at most 2 % are defect.
 
     One tile was taken under several exposures, so the test set is a fifth of the tiles, not of the images.
     Three images without an exposure are left out.
@@ -77,7 +71,6 @@ def magnetic_tile(folder: DatasetFolder, *, flat: bool = False, cells: int = 0) 
     arrays = folder.npz("magnetic_tile_96.npz")
     x, y, tile, exposure = arrays["x"][:, None], arrays["y"], arrays["tile"], arrays["exposure"]
     pixels = Pixels((0.4348,), (0.1810,), flat)
-    targets = y if cells == 0 else np.column_stack([y, _cells(y, arrays["mask"], cells)])
     tiles, first = np.unique(tile, return_index=True)
     _, chosen = random_test(y[first])
     in_test = np.isin(tile, tiles[chosen])
@@ -85,22 +78,13 @@ def magnetic_tile(folder: DatasetFolder, *, flat: bool = False, cells: int = 0) 
     return RawData(
         "magnetic_tile",
         x,
-        targets,
+        y,
         Meaning(6, TILE_DEFECTS),
-        test=image_test(pixels, x[in_test & known], targets[in_test & known]),
+        test=image_test(pixels, x[in_test & known], y[in_test & known]),
         rows=np.flatnonzero(~in_test & known),
         owner=np.char.add("exposure-", exposure.astype(str)),
         transform=pixels,
     )
-
-
-def _cells(y: Array, masks: Array, cells: int) -> Array:
-    """(n, cells * cells) kinds of the cells of pictures of these kinds, whose masks are (n, 1152) packed bits."""
-    if cells < 1 or TILE_SIDE % cells:
-        raise ValueError(f"cells must be a divisor of {TILE_SIDE}, not {cells}.")
-    side = TILE_SIDE // cells
-    shares = np.unpackbits(masks, axis=1).reshape(len(y), cells, side, cells, side).mean((2, 4)).reshape(len(y), -1)
-    return np.where(shares > CELL_SHARE, y[:, None], TILE_DEFECTS.index("Free"))
 
 
 def _image(content: bytes, mode: str, size: int) -> Array:
