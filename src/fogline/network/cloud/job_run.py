@@ -24,7 +24,7 @@ from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
-from fogline.network.cloud.records import MILESTONES, JobState, Record, Stop
+from fogline.network.cloud.records import MILESTONES, JobProgress, JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.frozen import FROZEN
@@ -133,6 +133,7 @@ class JobRun:
         self._failure: str | None = None
         self._lost = 0
         """Rounds that came to nothing."""
+        self._moved_at = time.time()
 
     async def recount(self) -> None:
         """Count what was told before a restart."""
@@ -170,6 +171,12 @@ class JobRun:
         ready = sum(hello.devices for hello in self._participation.children.values())
         devices = sum(node.up and node.role == "device" for node in self._means.job_store.nodes.values())
         return f"{ready} of {max(ready, devices)} devices have loaded it"
+
+    @property
+    def progress(self) -> JobProgress:
+        """How it fares."""
+        limit = None if self._job.privacy is None else self._job.privacy.epsilon
+        return JobProgress(self._record, self._history, self._moved_at, self._mishaps.counts, limit)
 
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
@@ -320,6 +327,7 @@ class JobRun:
     async def _enter(self, row: Row, done: int) -> None:
         """A round more in the history."""
         self._history.append(row)
+        self._moved_at = time.time()
         try:
             self._folder.append(row)
         except OSError as error:
