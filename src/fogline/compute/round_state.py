@@ -8,14 +8,14 @@ from fogline.monitoring.tree_state import RoundState
 from fogline.nodes.ledger import Ledger
 
 
-def round_state(ledger: Ledger, most: int, down: int = 0, up: int = 0) -> RoundState:
+def round_state(ledger: Ledger, most: int, sent: int = 0, received: int = 0) -> RoundState:
     """The round that is open; of an aggregator with several lanes, all of them together.
 
     Args:
         ledger: the aggregator's.
         most: children that are named, of those that it waits for.
-        down: bytes that went to its children, where they are counted for each node,
-        up: and that came from them.
+        sent: bytes that went to its children, where they are counted for each node,
+        received: and that came from them.
     """
     lanes = [lane for lane in ledger.lanes if lane.open]
     waited = (ledger.asks[task].child for lane in lanes for task in lane.asks)
@@ -26,6 +26,6 @@ def round_state(ledger: Ledger, most: int, down: int = 0, up: int = 0) -> RoundS
         here=sum(len(lane.pending) for lane in lanes),
         need=sum(lane.need for lane in lanes),
         quorum=sum(lane.quorum for lane in lanes),
-        down=down,
-        up=up,
+        sent=sent,
+        received=received,
     )

@@ -67,10 +67,12 @@ class RoundState(msgspec.Struct, frozen=True):
     need: int = 0
     """Answers at which the round ends; at its deadline ``quorum`` of them are enough."""
     quorum: int = 0
-    down: int = 0
+    sent: int = 0
     """Bytes that went to its children so far, where they are counted for each node,"""
-    up: int = 0
+    received: int = 0
     """and that came from them."""
+    away: str = ""
+    """Why the aggregator is not connected; empty: it is."""
 
 
 class TreeSnapshot(msgspec.Struct, frozen=True):
