@@ -46,7 +46,9 @@ async def served(board: Board, port: int = 0) -> AsyncGenerator[Serving]:
         try:
             listener.bind((HERE, port))
         except OSError as error:
-            raise DashboardError(f"Port {port} of {HERE} cannot be had: {error.strerror}; name another, or 0") from error
+            raise DashboardError(
+                f"Port {port} of {HERE} cannot be had: {error.strerror}; name another, or 0"
+            ) from error
         host = f"{HERE}:{listener.getsockname()[1]}"
         key = secrets.token_urlsafe(24)
         config = uvicorn.Config(

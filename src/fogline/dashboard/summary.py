@@ -41,6 +41,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     higher_is_better: bool
     progress: Progress
     target: float | None = None
+    stoppable: bool = False
+    """Whether who looks may stop it."""
 
 
 class DeviceSpread(msgspec.Struct, frozen=True):
@@ -72,7 +74,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def summary_of(
-    name: str, label: str, job: Job, progress: Progress, headline: str, unit: str, higher_is_better: bool
+    name: str,
+    label: str,
+    job: Job,
+    progress: Progress,
+    headline: str,
+    unit: str,
+    higher_is_better: bool,
+    stoppable: bool = False,
 ) -> RunSummary:
     """A run, in a line."""
     return RunSummary(
@@ -87,6 +96,7 @@ def summary_of(
         higher_is_better=higher_is_better,
         progress=progress,
         target=job.evaluation.target,
+        stoppable=stoppable,
     )
 
 

@@ -39,6 +39,7 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/AuditLog": ApiCall("fetch the cloud's audit log", OPERATOR | AUDITOR),
     # Nodes.
     "Operator/Nodes": ApiCall("list nodes", READERS),
+    "Operator/Follow": ApiCall("follow jobs and nodes", READERS),
     "Operator/Notices": ApiCall("read what happened to the cloud", READERS),
     "Operator/Token": ApiCall("make tokens", OPERATOR, audited="token.made"),
     "Operator/Revoke": ApiCall("revoke nodes", OPERATOR, audited="node.revoked"),

@@ -121,4 +121,3 @@ class SnapshotWriter:
 def write_nodes(path: Path, nodes: TreeNodes) -> None:
     """Write who is in the tree."""
     write_file(path, msgspec.json.encode(nodes), durable=False)
-

@@ -36,7 +36,9 @@ class TreeWatch:
         homes: name of each device's aggregator.
     """
 
-    def __init__(self, folder: RunFiles, tree: Tree, simulator: Simulator, clients: list[str], homes: list[str]) -> None:
+    def __init__(
+        self, folder: RunFiles, tree: Tree, simulator: Simulator, clients: list[str], homes: list[str]
+    ) -> None:
         tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
         nodes = tuple(TreeNode(name, parent or "", tiers[name]) for name, parent in tree.parents().items())
         places = {node.name: i for i, node in enumerate(nodes)}

@@ -11,7 +11,6 @@ const LOG_LINES = 200;
 const HIDDEN = ["round", "wall"];
 
 let main;
-let about;
 let parts;
 let shown; // Names of the runs that are drawn; undefined: the newest.
 let x = "round";
@@ -20,8 +19,8 @@ let one = ""; // The run that is looked at.
 let other = ""; // The one that it is held against.
 let everything = false;
 
-export function show(element, said) {
-  [main, about] = [element, said];
+export function show(element) {
+  main = element;
   parts = Object.fromEntries(["list", "controls", "first", "second", "one"].map((name) => [name, h("div")]));
   parts.first.className = parts.second.className = "chart";
   fill(main, h("h1", {}, t("runs")), parts.list, h("section", { "aria-label": t("curves") }, parts.controls,
@@ -140,7 +139,7 @@ function drawOne() {
     fill(parts.one);
     return;
   }
-  const stoppable = about.calls.includes("stop") && ["queued", "running"].includes(run.progress.status) && run.stoppable !== false;
+  const stoppable = run.stoppable && ["queued", "running"].includes(run.progress.status);
   fill(parts.one, h("h2", {}, run.label),
     run.progress.why && h("p", {}, run.progress.why),
     stoppable && action(t("stop"), t("stop?", { job: run.label }), "stop", { job: run.name }),

@@ -85,9 +85,15 @@ function search(onsearch) {
     } }));
 }
 
-function head(name, run, tree) {
+// The run of a tree: the fleet has none of its own, and shows that which is under way, or was last.
+function runOf(name) {
+  const all_ = [...store.runs.values()];
+  return store.runs.get(name) ?? all_.findLast((run) => run.progress.status === "running") ?? all_.at(-1);
+}
+
+function head(run, tree) {
   const rounds = run ? t("round of", { round: run.progress.done, rounds: run.rounds }) : t("round", { round: tree.round });
-  const row = store.rows.get(name)?.findLast((one) => one[run?.headline] !== undefined && one[run.headline] !== null);
+  const row = store.rows.get(run?.name)?.findLast((one) => one[run?.headline] !== undefined && one[run.headline] !== null);
   const facts = [
     run && run.label,
     run && t(`status.${run.progress.status}`),
@@ -115,7 +121,7 @@ function buildAll(name, nodes) {
     h("div", { class: "tree" }, tierViews.map((view) => view.element)));
   return {
     refresh: (known, tree, of) => {
-      fill(facts, head(of, store.runs.get(of), tree));
+      fill(facts, head(runOf(of), tree));
       const sums = totals(known, tree.states);
       const root = known.aggregators.findIndex((node) => !node.parent);
       fill(states, legend(sums[root]));

@@ -17,6 +17,7 @@ from fogline.governance.roles import CALLS, refusal
 from fogline.governance.subject import Subject
 from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
+from fogline.network.cloud.fleet_news import follow
 from fogline.network.cloud.records import LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
 from fogline.network.cloud.requests import AuditPage, Name, NewToken, NumberedLine, Stopping, Submit, Text
@@ -118,6 +119,7 @@ class OperatorApi:
         return {
             **answering(self._downlink, self._scheduler.node.audit, answers),
             "AuditLog": grpc.unary_stream_rpc_method_handler(self._audit_log),
+            "Follow": grpc.unary_stream_rpc_method_handler(self._follow),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
             "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }
@@ -175,6 +177,12 @@ class OperatorApi:
             records = node.audit.log.lines(head.size)
             while lines := await asyncio.to_thread(lambda: tuple(islice(records, PAGE))):
                 yield encode(AuditPage(lines=lines))
+
+    async def _follow(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        async with refusals(context):
+            NAME.decode(request)
+            async for news in follow(self._scheduler.job_store):
+                yield encode(news)
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         async with refusals(context):
