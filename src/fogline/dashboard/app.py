@@ -35,6 +35,9 @@ def application(board: Board, host: str, key: str) -> Starlette:
     """
     answers = board.answers()
 
+    async def page(_: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
     async def about(_: Request) -> Response:
         return _json(board.about)
 
@@ -54,7 +57,7 @@ def application(board: Board, host: str, key: str) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/", lambda _: FileResponse(STATIC / "index.html")),
+            Route("/", page),
             Route("/api/about", about),
             Route("/api/events", events),
             Route("/api/ask/{call}", ask, methods=["POST"]),

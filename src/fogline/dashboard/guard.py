@@ -1,9 +1,9 @@
 """Who may talk to a dashboard: the browser that was given its address, and no page of others.
 
 The address that is printed has a key behind ``#``, which browsers do not send. The page hands it in once and gets a
-cookie for it that only this origin's own pages send (``SameSite=Strict``) and no script can read (``HttpOnly``). Besides,
-requests must name this host, so that a name of others that leads here (DNS rebinding) opens nothing, and what changes
-something must come from this origin and as JSON, which no form of another page can send.
+cookie for it that only this origin's own pages send (``SameSite=Strict``) and no script can read (``HttpOnly``).
+Besides, requests must name this host, so that a name of others that leads here (DNS rebinding) opens nothing, and what
+changes something must come from this origin and as JSON, which no form of another page can send.
 """
 
 from __future__ import annotations

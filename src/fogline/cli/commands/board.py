@@ -15,6 +15,7 @@ from fogline.monitoring.run_files import RUNS
 
 if TYPE_CHECKING:
     from fogline.dashboard.board import Board
+    from fogline.network.cloud.client import Client
 
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
@@ -37,7 +38,7 @@ def board(*run: Path, cloud: Path | None = None, port: Port = 0, options: Common
         raise UsageError("--cloud shows a cloud, and RUN runs; leave one of them out")
     from fogline.dashboard.server import until_ended
 
-    asyncio.run(until_ended(_board_of_runs(run) if cloud is None else _board_of_cloud(cloud), port))
+    asyncio.run(until_ended(_board_of_runs(run) if cloud is None else board_of_cloud(cloud), port))
 
 
 def _board_of_runs(runs: tuple[Path, ...]) -> Board:
@@ -49,7 +50,12 @@ def _board_of_runs(runs: tuple[Path, ...]) -> Board:
     return RunsBoard(folders, None if runs else RUNS)
 
 
-def _board_of_cloud(folder: Path) -> Board:
+def board_of_cloud(folder: Path) -> Board:
+    """A cloud, as the person of a folder may see and steer it.
+
+    Raises:
+        TrustError: the folder is no operator's.
+    """
     from fogline.cli.commands.models.approval import catch_up
     from fogline.cli.connection import cloud_of, facts_of, operator_folder
     from fogline.dashboard.cloud import CloudBoard
@@ -59,6 +65,8 @@ def _board_of_cloud(folder: Path) -> Board:
     facts, place = facts_of(folder), operator_folder(folder)
     person = Identity.load(place / "identity")
     root = (place / "identity" / ROOT).read_bytes()
-    return CloudBoard(
-        lambda: cloud_of(folder), person.subject, facts.name, root, lambda client: catch_up(client, folder)
-    )
+
+    async def before_steering(client: Client) -> None:
+        await catch_up(client, folder)
+
+    return CloudBoard(lambda: cloud_of(folder), person.subject, facts.name, root, before_steering)

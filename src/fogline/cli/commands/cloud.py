@@ -97,5 +97,6 @@ def run(
             tell,
             attached,
             patient=False,
+            hint=f"\nLook at it in the browser: fogline board --cloud {folder}",
         )
     )

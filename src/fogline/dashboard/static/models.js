@@ -63,8 +63,8 @@ function version(report, card, may) {
   const cells = [
     `${card.version}${served ? ` (${t("current")})` : ""}`,
     Object.entries(card.metrics).map(([name, value]) => `${name} ${format.metric(name, value)}`).join(", "),
-    card.job,
-    card.parent,
+    card.lineage.job,
+    lineage(card.lineage),
     report.approved[card.version] ?? "–",
     tally ? format.number(tally.answers) : "–",
     tally ? part(tally.errors, tally.answers + tally.errors) : "–",
@@ -74,6 +74,10 @@ function version(report, card, may) {
     psi === undefined ? "–" : psi.toFixed(3),
   ];
   return may ? [...cells, served ? "" : steer(report, "promote", card.version)] : cells;
+}
+
+function lineage({ algorithm, rounds, by, parent }) {
+  return [algorithm, rounds && t("of rounds", { n: rounds }), by, parent && t("after", { n: parent })].filter(Boolean).join(", ");
 }
 
 function outcomes(report) {

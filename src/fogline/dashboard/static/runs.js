@@ -8,13 +8,14 @@ import * as store from "./store.js";
 
 const FIRST = 6; // Runs that are drawn without being asked for.
 const LOG_LINES = 200;
+const LOSS = "loss or train_loss"; // Whichever there is, that of training first.
 const HIDDEN = ["round", "wall"];
 
 let main;
 let parts;
 let shown; // Names of the runs that are drawn; undefined: the newest.
 let x = "round";
-let ys = ["", "train_loss"]; // Empty: the headline metric.
+let ys = ["", LOSS]; // Empty: the headline metric.
 let one = ""; // The run that is looked at.
 let other = ""; // The one that it is held against.
 let everything = false;
@@ -102,7 +103,7 @@ function drawCharts() {
   const keys = new Set(runs.flatMap((run) => Object.keys(store.rows.get(run.name)?.at(-1) ?? {})));
   for (const run of runs) if (run.headline) keys.add(run.headline);
   for (const key of HIDDEN) keys.delete(key);
-  const options = [["", t("headline")], ...[...keys].sort().map((key) => [key, key])];
+  const options = [["", t("headline")], [LOSS, t("any loss")], ...[...keys].sort().map((key) => [key, key])];
   fill(parts.controls, h("div", { class: "bar" },
     choice(t("over"), Object.keys(AMOUNTS).map((key) => [key, t(`over.${key}`)]), x, (value) => {
       x = value;
@@ -118,14 +119,17 @@ function drawCharts() {
   [parts.first, parts.second].forEach((element, i) => drawChart(element, runs, ys[i]));
 }
 
+const lossOf = (list) => (list.some((row) => Number.isFinite(row.train_loss)) ? "train_loss" : "loss");
+
 function drawChart(element, runs, key) {
   const lines = runs.map((run) => {
-    const y = key || run.headline;
-    const points = (store.rows.get(run.name) ?? [])
+    const list = store.rows.get(run.name) ?? [];
+    const y = key === LOSS ? lossOf(list) : key || run.headline;
+    const points = list
       .map((row) => [AMOUNTS[x](row), row[y]]).filter((point) => point.every(Number.isFinite));
     return { label: run.label, xs: points.map(([at]) => at), ys: points.map(([, value]) => value) };
   });
-  const name = key || runs[0]?.headline || t("metric");
+  const name = (key === LOSS ? t("any loss") : key) || runs[0]?.headline || t("metric");
   const plain = (value) => format.metric(name, value);
   const yText = /^(up|down)\//.test(name) ? format.bytes : TEXTS[name] ?? plain;
   chart(element, lines, { xLabel: t(`over.${x}`), yLabel: name, xText: TEXTS[x], yText, empty: t("no rows") });

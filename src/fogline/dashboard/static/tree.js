@@ -8,6 +8,7 @@ import { t } from "./i18n.js";
 import * as store from "./store.js";
 
 const MOST_CARDS = 120;
+const BY_NAME = 12; // So many devices of a card are named; more of them are squares.
 const MOST_ROWS = 100;
 
 let main;
@@ -156,10 +157,11 @@ function tierView(nodes, tier) {
 function card(nodes, i) {
   const node = nodes.aggregators[i];
   const canvas = h("canvas", { role: "img" });
+  const names = h("ul", { class: "names" });
   const says = h("p", { class: "says" });
   const sums = h("p", { class: "quiet" });
   const element = h("a", { class: "card", href: `#/tree/${encodeURIComponent(node.name)}`, "data-focus": node.name },
-    h("h3", {}, node.name), says, h("div", { class: "dots" }, canvas), sums);
+    h("h3", {}, node.name), says, names, h("div", { class: "dots" }, canvas), sums);
   return {
     element,
     refresh: (tree, all_) => {
@@ -170,8 +172,14 @@ function card(nodes, i) {
       element.classList.toggle("away", Boolean(round?.away));
       says.textContent = waiting(round);
       sums.textContent = [words, bytesOf(round)].filter(Boolean).join(" · ");
-      canvas.hidden = !letters;
-      if (letters) dots.draw(canvas, letters, words);
+      canvas.hidden = letters.length <= BY_NAME;
+      names.hidden = !canvas.hidden || !letters;
+      if (!canvas.hidden) dots.draw(canvas, letters, words);
+      else if (names.drawn !== letters) {
+        names.drawn = letters;
+        fill(names, index(nodes).devices[i].map((device, at_) =>
+          h("li", { class: `state ${letters[at_]}`, title: t(`state.${letters[at_]}`) }, nodes.devices[device])));
+      }
     },
   };
 }

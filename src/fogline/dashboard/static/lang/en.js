@@ -13,7 +13,7 @@ export default {
   state: "State", below: "Below", device: "device", devices: "Devices", way: "Way", "whole tree": "Whole tree",
   // Runs
   "no runs": "There are no runs yet.", curves: "Curves", drawn: "Drawn", status: "Status", method: "Method",
-  rounds: "Rounds", metric: "Metric", time: "Time", bytes: "Bytes", energy: "Energy", headline: "headline metric",
+  rounds: "Rounds", metric: "Metric", time: "Time", bytes: "Bytes", energy: "Energy", headline: "headline metric", "any loss": "loss",
   over: "Over", "over.round": "rounds", "over.seconds": "time", "over.bytes": "bytes", "over.joules": "energy",
   curve: "Curve {n}", "no rows": "There is nothing to draw yet.", stop: "Stop",
   "stop?": "Stop {job}? What it has learned so far is kept as its result.",
@@ -24,7 +24,7 @@ export default {
   "status.stopped": "stopped", "status.failed": "failed",
   // Models
   "no models": "There are no models yet; a job with [publish] makes one.", version: "Version", versions: "Versions",
-  metrics: "Metrics", "trained by": "Job", lineage: "From", approved: "Approved by", answers: "Answers", errors: "Errors",
+  metrics: "Metrics", "trained by": "Job", lineage: "From", "of rounds": "{n} rounds", after: "difference from {n}", approved: "Approved by", answers: "Answers", errors: "Errors",
   accuracy: "Accuracy", latency: "Latency", offloaded: "Offloaded", drift: "Drift (PSI)", current: "current", notes: "Notes",
   ring: "Share of the nodes", unreleased: "No version is released.",
   serves: "Version {version} goes to {share} of the nodes ({tiers}): {state}.",

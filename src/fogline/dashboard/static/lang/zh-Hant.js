@@ -13,7 +13,7 @@ export default {
   state: "狀態", below: "上層節點", device: "裝置", devices: "裝置", way: "路徑", "whole tree": "整棵樹",
   // 執行
   "no runs": "還沒有任何執行。", curves: "曲線", drawn: "繪製", status: "狀態", method: "方法",
-  rounds: "輪次", metric: "指標", time: "時間", bytes: "位元組", energy: "能量", headline: "主要指標",
+  rounds: "輪次", metric: "指標", time: "時間", bytes: "位元組", energy: "能量", headline: "主要指標", "any loss": "損失",
   over: "橫軸", "over.round": "輪次", "over.seconds": "時間", "over.bytes": "位元組", "over.joules": "能量",
   curve: "曲線 {n}", "no rows": "還沒有可以繪製的資料。", stop: "停止",
   "stop?": "要停止 {job} 嗎？目前學到的內容會保留為結果。",
@@ -24,7 +24,7 @@ export default {
   "status.stopped": "已停止", "status.failed": "失敗",
   // 模型
   "no models": "還沒有模型；含有 [publish] 的工作會產生模型。", version: "版本", versions: "版本",
-  metrics: "指標", "trained by": "工作", lineage: "來源", approved: "核准者", answers: "回答數", errors: "錯誤率",
+  metrics: "指標", "trained by": "工作", lineage: "來源", "of rounds": "{n} 輪", after: "與版本 {n} 的差異", approved: "核准者", answers: "回答數", errors: "錯誤率",
   accuracy: "準確率", latency: "延遲", offloaded: "上送比例", drift: "漂移（PSI）", current: "目前", notes: "備註",
   ring: "節點比例", unreleased: "沒有已發布的版本。",
   serves: "版本 {version} 發布到 {share} 的節點（{tiers}）：{state}。",
