@@ -45,6 +45,7 @@ async def served(board: Board, port: int = 0) -> AsyncGenerator[Serving]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HERE, port))
+            listener.listen()  # Who comes before the server has started waits.
         except OSError as error:
             raise DashboardError(
                 f"Port {port} of {HERE} cannot be had: {error.strerror}; name another, or 0"
