@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.summary import DeviceSpread, Outcome, Progress, RunSummary, settings_of, summary_of
 from fogline.jobs import Job
+from fogline.jobs.errors import JobError
 from fogline.monitoring.json_files import result_of, row_of
 from fogline.monitoring.progress import guess_headline
 from fogline.monitoring.record import Row
@@ -17,6 +20,7 @@ from fogline.monitoring.run_files import RunFiles
 from fogline.monitoring.tree_state import TreeNodes, TreeSnapshot
 from fogline.training.metrics import is_better_higher
 
+T = TypeVar("T", TreeNodes, TreeSnapshot)
 FILES = ("run.json", "job.toml", "metrics.jsonl", "nodes.json", "tree.json", "result.json")
 """What is read; a change of any other file is of no interest."""
 
@@ -40,6 +44,8 @@ class RunReader:
         self._hub = hub
         self._rows = 0
         self._offset = 0
+        """Bytes of the rows that were read, in the file of that number."""
+        self._inode = -1
         self._last: Row = {}
         self._job: Job | None = None
 
@@ -56,9 +62,9 @@ class RunReader:
         if {"run.json", "job.toml", "metrics.jsonl"} & changed and self._job is not None:
             self._hub.tell(f"run/{self.name}", self._summary(self._job))
         if "nodes.json" in changed and (text := _content(self.files.nodes)):
-            self._hub.tell(f"nodes/{self.name}", msgspec.json.decode(text, type=TreeNodes))
+            self._hub.tell(f"nodes/{self.name}", _decoded(self.files.nodes, text, TreeNodes))
         if "tree.json" in changed and (text := _content(self.files.tree)):
-            self._hub.tell(f"tree/{self.name}", msgspec.json.decode(text, type=TreeSnapshot))
+            self._hub.tell(f"tree/{self.name}", _decoded(self.files.tree, text, TreeSnapshot))
         if "result.json" in changed and (text := _content(self.files.result_file)):
             self._hub.tell(f"outcome/{self.name}", self._outcome(text.decode()))
 
@@ -68,21 +74,20 @@ class RunReader:
         return job
 
     def _read_rows(self) -> None:
-        """The lines that came since; all of them again where the file was cut, as a run that goes on does."""
+        """The lines that came since; all of them where another file took the place of this one, as that of a run that
+        goes on does, without the rows that it makes again."""
         with self.files.metrics.open("rb") as file:
-            file.seek(0, 2)
-            if file.tell() < self._offset:
-                self._offset = self._rows = 0
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode:
+                self._inode, self._offset, self._rows, self._last = inode, 0, 0, {}
+                self._hub.forget_all(f"rows/{self.name}/")
             file.seek(self._offset)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        rows = [row_of(line) for line in whole.decode().splitlines()]
-        if rows and self._rows and rows[0]["round"] <= self._last.get("round", 0.0):
-            self._offset = self._rows = 0  # It was cut, and has grown beyond where it was.
-            self._read_rows()
-            return
-        if not self._rows:
-            self._hub.forget_all(f"rows/{self.name}/")
+        try:
+            rows = [row_of(line) for line in whole.decode().splitlines()]
+        except (ValueError, AttributeError) as error:
+            raise JobError(f"{self.files.metrics} is damaged: {error}") from error
         if rows:
             self._hub.tell(f"rows/{self.name}/{self._rows}", rows)
         self._rows += len(rows)
@@ -98,7 +103,10 @@ class RunReader:
         return summary_of(self.name, label, job, progress, headline, str(info.get("unit", "")), best)
 
     def _outcome(self, text: str) -> Outcome:
-        facts, headline = result_of(text), str(json.loads(text)["headline"])
+        try:
+            facts, headline = result_of(text), str(json.loads(text)["headline"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise JobError(f"{self.files.result_file} is damaged: it is no result") from error
         made = {name: one.value(headline) for name, one in self.files.read_baselines().items()}
         return Outcome(
             metrics=facts["metrics"],
@@ -108,6 +116,13 @@ class RunReader:
             reasons=facts["reasons"],
             baselines={name: value for name, value in made.items() if value is not None},
         )
+
+
+def _decoded(path: Path, text: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        raise JobError(f"{path} is damaged: {error}") from error
 
 
 def _content(path: Path) -> bytes:
