@@ -40,3 +40,10 @@ def test_what_is_vendored_is_small_and_has_its_licence() -> None:
     vendor = STATIC / "vendor"
     assert sum(file.stat().st_size for file in vendor.iterdir()) < 100_000
     assert "Permission is hereby granted" in (vendor / "uplot-LICENSE").read_text()
+
+
+def test_all_modules_are_loaded_at_once() -> None:
+    """A module that the page does not name is asked for only when the one that needs it is there."""
+    page = (STATIC / "index.html").read_text()
+    for file in [*STATIC.glob("*.js"), *STATIC.glob("lang/*.js")]:
+        assert f'<link rel="modulepreload" href="/static/{file.relative_to(STATIC)}">' in page

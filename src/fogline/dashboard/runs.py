@@ -15,8 +15,10 @@ from fogline.dashboard.hub import Hub
 from fogline.dashboard.run_reader import FILES, RunReader
 from fogline.jobs.errors import JobError
 
-GATHER = 200
-"""Milliseconds for which changes are gathered before they are read."""
+GATHER = 20
+"""Milliseconds of silence after which what has changed is read,"""
+LONGEST = 200
+"""and after which it is read although more is being changed."""
 
 
 class RunsBoard:
@@ -51,7 +53,7 @@ class RunsBoard:
         """
         watched = self._readers if self._root is None else (self._root,)
         deep = self._root is not None
-        changes = awatch(*watched, watch_filter=_is_read, step=GATHER, debounce=GATHER, recursive=deep)
+        changes = awatch(*watched, watch_filter=_is_read, step=GATHER, debounce=LONGEST, recursive=deep)
         first = asyncio.create_task(anext(changes))
         await asyncio.sleep(0)  # The system tells of changes from here on, so none is missed.
         for folder, reader in self._readers.items():

@@ -2,32 +2,39 @@
 
 const SIZES = [[120, 11], [800, 7], [4000, 5], [Infinity, 4]];
 
-function colours(element) {
-  const style = getComputedStyle(element);
-  return (letter) => style.getPropertyValue(`--state-${letter}`);
+let palette = { theme: undefined, colours: {} };
+
+// The colours of the states as they are now; to ask the browser for them takes longer than to draw.
+function colourOf(letter) {
+  const theme = getComputedStyle(document.documentElement).colorScheme;
+  if (palette.theme !== theme) palette = { theme, colours: {} };
+  palette.colours[letter] ??= getComputedStyle(document.documentElement).getPropertyValue(`--state-${letter}`);
+  return palette.colours[letter];
 }
 
-// Draws what differs from what is there. `label` says the same in words.
-export function draw(canvas, letters, label, width = canvas.parentElement.clientWidth) {
-  const theme = document.documentElement.dataset.theme;
+// Draws what differs from what is there, `width` pixels wide. `label` says the same in words.
+export function draw(canvas, letters, label, width) {
   const [, size] = SIZES.find(([most]) => letters.length <= most);
   const columns = Math.max(1, Math.floor(width / size));
-  const drawn = `${letters}/${columns}/${theme}`;
+  const drawn = `${letters}/${columns}/${document.documentElement.dataset.theme}`;
   if (canvas.drawn === drawn) return;
   canvas.drawn = drawn;
   canvas.setAttribute("aria-label", label);
   const rows = Math.ceil(letters.length / columns);
   const scale = devicePixelRatio || 1;
-  canvas.width = columns * size * scale;
-  canvas.height = rows * size * scale;
-  canvas.style.width = `${columns * size}px`;
-  canvas.style.height = `${rows * size}px`;
+  const [wide, high] = [columns * size, rows * size];
+  if (canvas.width !== wide * scale || canvas.height !== high * scale) {
+    canvas.width = wide * scale;
+    canvas.height = high * scale;
+    canvas.style.width = `${wide}px`;
+    canvas.style.height = `${high}px`;
+  }
   const context = canvas.getContext("2d");
-  context.scale(scale, scale);
-  const colour = colours(canvas);
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, wide, high);
   const gap = size > 6 ? 2 : 1;
   for (const letter of new Set(letters)) {
-    context.fillStyle = colour(letter);
+    context.fillStyle = colourOf(letter);
     for (let i = letters.indexOf(letter); i >= 0; i = letters.indexOf(letter, i + 1)) {
       context.fillRect((i % columns) * size, Math.floor(i / columns) * size, size - gap, size - gap);
     }

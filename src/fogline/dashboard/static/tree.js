@@ -149,9 +149,15 @@ function tierView(nodes, tier) {
     refresh: (tree, sums) => {
       const [down, up] = [tree.down[tier], tree.up[tier]];
       traffic.textContent = down || up ? `↓ ${format.bytes(down ?? 0)} ↑ ${format.bytes(up ?? 0)}` : "";
-      for (const one of cards) one.refresh(tree, sums);
+      refreshAll(cards, tree, sums);
     },
   };
+}
+
+// Widths are read before anything is written: else the browser would lay the page out anew for every card.
+function refreshAll(cards, tree, sums) {
+  const widths = cards.map((one) => one.width());
+  cards.forEach((one, i) => one.refresh(tree, sums, widths[i]));
 }
 
 function card(nodes, i) {
@@ -164,7 +170,8 @@ function card(nodes, i) {
     h("h3", {}, node.name), says, names, h("div", { class: "dots" }, canvas), sums);
   return {
     element,
-    refresh: (tree, all_) => {
+    width: () => canvas.parentElement.clientWidth,
+    refresh: (tree, all_, width) => {
       const round = tree.rounds[i];
       const letters = lettersOf(nodes, tree.states, i);
       const words = inWords(all_[i]);
@@ -174,7 +181,7 @@ function card(nodes, i) {
       sums.textContent = [words, bytesOf(round)].filter(Boolean).join(" · ");
       canvas.hidden = letters.length <= BY_NAME;
       names.hidden = !canvas.hidden || !letters;
-      if (!canvas.hidden) dots.draw(canvas, letters, words);
+      if (!canvas.hidden) dots.draw(canvas, letters, words, width);
       else if (names.drawn !== letters) {
         names.drawn = letters;
         fill(names, index(nodes).devices[i].map((device, at_) =>
@@ -240,7 +247,7 @@ function buildOne(nodes) {
       const sums = totals(known, tree.states);
       says.textContent = [waiting(tree.rounds[i]), bytesOf(tree.rounds[i])].filter(Boolean).join(" · ");
       fill(states, legend(sums[i]));
-      for (const one of below) one.refresh(tree, sums);
+      refreshAll(below, tree, sums);
       const fits = devices.filter((device) =>
         (!only || (tree.states[device] ?? "w") === only) && known.devices[device].toLowerCase().includes(wanted));
       fill(list, devices.length > 0 && table(t("devices"), columns(), deviceRows(known, tree, fits.slice(0, MOST_ROWS))),
