@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -157,8 +157,11 @@ class CloudBoard:
         for job in (record.job, *([self._followed.popleft()] if len(self._followed) > LOGS else [])):
             self.hub.forget_all(f"rows/{job}/")
             self.hub.forget_all(f"log/{job}/")
-        view = LogView(record.job, self.hub, self._fleet.heard)
-        tasks.spawn(view.follow(client.watch(record.job)))
+        tasks.spawn(self._show_log(client, record.job))
+
+    async def _show_log(self, client: Client, job: str) -> None:
+        with suppress(OperatorApiError):  # The connection is lost: who follows the cloud says so.
+            await LogView(job, self.hub, self._fleet.heard).follow(client.watch(job))
 
     # What the page asks.
 
