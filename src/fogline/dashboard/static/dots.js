@@ -1,6 +1,6 @@
 // One small square a device, in the colour of its state: ten thousand are drawn in a moment.
 
-const SIZES = [[120, 11], [800, 7], [4000, 5], [Infinity, 4]];
+const SIZES = [[40, 15], [120, 11], [800, 7], [4000, 5], [Infinity, 4]];
 
 let palette = { theme: undefined, colours: {} };
 

@@ -7,7 +7,7 @@ most, however many children there are.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import msgspec
 
@@ -26,7 +26,7 @@ NAMED = 4096
 """Children that are named at most, of those that a round waits for."""
 
 
-class ActivityService(Service[RoundActivity, Welcome]):
+class ActivityService(Service[RoundActivity, Never]):
     """Tells the cloud of rounds here, and hands on what is told below."""
 
     jobs: JobManager | None = None
@@ -51,9 +51,6 @@ class ActivityService(Service[RoundActivity, Welcome]):
 
     def from_child(self, session: Session, frame: RoundActivity) -> None:
         self._tell(frame)
-
-    def from_parent(self, parent: str, frame: Welcome) -> None:
-        """It was welcomed when it came."""
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         self._wanted = welcome.activity
