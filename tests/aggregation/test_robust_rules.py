@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -216,6 +218,23 @@ def test_bounded_lengths_bound_what_one_that_lies_can_do() -> None:
     table[3] = 1e20
     for rule in ("centered_clipping(radius=2.0)", "norm_bound(norm=2.0)", ["norm_bound(2.0)", "mean"]):
         assert np.linalg.norm(combined(rule, table)) < 2.0
+
+
+def test_what_rules_looked_at_is_let_go_at_once() -> None:
+    """Python's collector, which a simulation hardly ever runs, finds no updates of rounds that are over."""
+    gc.collect()
+    gc.disable()
+    try:
+        fold = make_rule(["norm_bound(2.0)", "nnm(f=1)", "bucketing(2)", "median"]).fold(as_it_is)
+        sent = [row.copy() for row in table_of(9)]
+        for row in sent:
+            fold.add(Update({"p": row}, {"p": 1.0}))
+        fold.finish()
+        kept = weakref.ref(sent[0])
+        del fold, sent, row
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_bucketing_makes_means_of_all_updates_and_draws_alike() -> None:

@@ -56,6 +56,11 @@ def run(method: Algorithm, task: Task = TASK, tree: Tree | None = None, rounds: 
     return simulate(task, method, tree, rounds=rounds, local=local, engine="loop", processes=0, progress=False, **more)
 
 
+def test_shares_of_nobody_are_refused() -> None:
+    with pytest.raises(JobError, match=r"shares.devices names 'week-\*', and no device is called so"):
+        run(make("heterofl"), shares={"devices": {"weak-*": 0.55, "week-*": 0.3}})
+
+
 @pytest.mark.parametrize("scaler", [False, True])
 def test_each_number_moves_by_the_mean_over_those_who_have_it(scaler: bool) -> None:
     """One step of full batches on two layers, with slices by hand."""

@@ -181,6 +181,9 @@ def test_an_auditor_fetches_the_cloud_s_log_and_changes_nothing(terminal: Termin
     assert "ines is an auditor; only operators may revoke nodes" in terminal.refused(
         "nodes", "revoke", "operator", "--cloud", "ines"
     )
+    assert "ines is an auditor; only developers and operators may submit jobs" in terminal.refused(
+        "jobs", "submit", "job.toml", "--cloud", "ines"
+    )
 
 
 def test_a_node_runs_once(terminal: Terminal) -> None:

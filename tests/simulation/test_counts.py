@@ -18,6 +18,7 @@ from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
+from fogline.monitoring.mishaps import DISTINCT, Mishaps
 from fogline.monitoring.progress import Silent
 from fogline.nodes.policies.rotation import turn_of
 from fogline.simulation.run import run
@@ -87,6 +88,14 @@ def test_a_round_in_which_most_devices_fail_does_not_count(mode: str, below: boo
     assert f"{caught.value.mishaps.counts['failed']:,} times devices failed" in str(caught.value)
     assert caught.value.mishaps.counts["abandoned"] >= 3
     assert fogline.simulate(task(3, wild=1), tree=tree, rounds=2, **LOOP).history[-1]["devices"] == 3
+
+
+def test_reasons_add_up_to_how_often_devices_failed() -> None:
+    mishaps = Mishaps()
+    for why, amount in (("a", 3), ("b", 2), ("c", 2), ("d", 1), ("", 4)):
+        mishaps.count("failed", "client-0", why, amount)
+    assert "12 times devices failed (3 × a; 2 × b; 2 × c; 5 × other reasons)." in mishaps.nothing_learned(1)
+    assert mishaps.told("refused") == ""
 
 
 def test_an_async_round_counts_those_that_succeeded() -> None:
@@ -200,6 +209,16 @@ class FarInside(fogline.FedAvg):
 def test_what_does_not_fit_beside_the_others_counts_for_no_quorum_in_any_tier(
     tree: fogline.Tree, method: fogline.FedAvg
 ) -> None:
-    with pytest.raises(fogline.RunError, match=r"1 reports, the quorum is 2") as caught:
+    with pytest.raises(fogline.RunError, match=r"1 report, the quorum is 2") as caught:
         fogline.simulate(task(2), method, tree, rounds=2, **LOOP)
     assert "the fold overflows" in str(caught.value)
+
+
+@pytest.mark.parametrize("reasons", [3, 4, DISTINCT + 2])
+def test_the_reasons_that_are_told_add_up_to_all(reasons: int) -> None:
+    mishaps = Mishaps()
+    for which in range(reasons):
+        mishaps.count("failed", why=f"reason {which}")
+    told = mishaps.told("failed")
+    assert sum(int(part.split(" × ")[0]) for part in told.split("; ")) == reasons
+    assert told.count("other reasons") == (reasons > 3)

@@ -1,15 +1,18 @@
-"""A long run takes no more memory than a short one."""
+"""A long run takes no more memory than a short one, and leaves none behind."""
 
 from __future__ import annotations
 
 import gc
 import tracemalloc
+import weakref
 
 import pytest
 
+import fogline
 from fogline.jobs import Tier, Tree
 from fogline.simulation.recorder import Recorder
 from tests.simulation.test_exactness import UNEQUAL, run_toy
+from tests.toy import ToyTask
 
 
 @pytest.mark.slow
@@ -42,3 +45,13 @@ def test_memory_stays_flat_over_hundreds_of_rounds(tree: Tree, monkeypatch: pyte
         tracemalloc.stop()
     assert max(sizes) >= 400
     assert sizes[max(sizes)] < sizes[100] + 110_000, sizes  # Less than 300 bytes a round.
+
+
+@pytest.mark.parametrize("rule", ["mean", "median"])
+def test_a_program_that_runs_many_keeps_the_data_of_none(rule: str) -> None:
+    task = ToyTask()
+    kept = weakref.ref(task.data)
+    fogline.simulate(task, "fedavg", rounds=2, tree=Tree(cloud=Tier(rule=rule)), progress=False, processes=0)
+    del task
+    gc.collect()
+    assert kept() is None

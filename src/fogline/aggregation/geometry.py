@@ -42,7 +42,7 @@ class Geometry:
 
     Args:
         gram: gives the inner products, (updates, updates).
-        squares: gives their diagonal alone, (updates,), which is cheaper.
+        squares: gives their diagonal alone, (updates,); None where that is no cheaper.
         columns: gives the numbers at some places of all of them, (updates, places).
         weights: (updates,) what each weighs by its own account.
         children: whose they are; empty for mixtures.
@@ -53,7 +53,7 @@ class Geometry:
     def __init__(
         self,
         gram: Callable[[], Matrix],
-        squares: Callable[[], Matrix],
+        squares: Callable[[], Matrix] | None,
         columns: Callable[[npt.NDArray[np.intp]], Matrix],
         weights: Matrix,
         children: Sequence[str],
@@ -77,7 +77,7 @@ class Geometry:
     @cached_property
     def norms(self) -> Matrix:
         """(updates,), the length of each."""
-        return np.sqrt(self._squares())
+        return np.sqrt(np.maximum(self.gram.diagonal(), 0.0) if self._squares is None else self._squares())
 
     @cached_property
     def distances(self) -> Matrix:
@@ -113,16 +113,15 @@ class Geometry:
             products = matrix @ self.gram @ matrix.T
             return 0.5 * (products + products.T)  # Each pair has one distance, to the bit: who is as near comes first.
 
-        made = Geometry(
+        return Geometry(
             gram,
-            lambda: np.maximum(made.gram.diagonal(), 0.0),
+            None,
             lambda places: matrix @ self.columns(places),
             np.ones(len(matrix)),
             (),
             self.size,
             (*self.seed, 1),
         )
-        return made
 
 
 def selection(places: Any, updates: int) -> Matrix:

@@ -124,6 +124,9 @@ class Algorithm(LocalMethod, Parametrised):
     own_names: ClassVar[bool] = False
     """Whether each device sends under a name of its own, so that the root sees what every single one sent. A rule that
     needs all updates at once would have nothing to compare, and is refused."""
+    own_prefix: ClassVar[str] = ""
+    """How the names begin under which a device sends, if ``device.name`` is the rest of each: who is above devices
+    refuses what stands under another's. Empty: names say nothing of who sends."""
     alike: ClassVar[bool] = True
     """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
     movement_only: ClassVar[bool] = True

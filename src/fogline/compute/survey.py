@@ -119,13 +119,17 @@ class Examiner:
         algorithm: the method.
         job: what is asked.
         engine: gives what trains, for who fine-tunes; asked with the job of a device as it came.
+        node: the one device's name that it answers for; empty: devices are called what the data calls them.
     """
 
-    def __init__(self, task: Task, algorithm: Algorithm, job: Job, engine: Callable[[ClientJob], Engine]) -> None:
+    def __init__(
+        self, task: Task, algorithm: Algorithm, job: Job, engine: Callable[[ClientJob], Engine], node: str = ""
+    ) -> None:
         self._task = task
         self._algorithm = algorithm
         self._job = job
         self._engine = engine
+        self._node = node
 
     def answer(
         self, question: Question, client: str, down: Down, local: State, keep: Keep = lambda own, common: None
@@ -232,7 +236,9 @@ class Examiner:
             raise UnansweredError(f"client '{client}' never trains, and so has no model of its own")
         place = clients.index(client) if trains else 0
         seed = mix(self._job.seed, place, question.round, SURVEYED)
-        asked = ClientJob(place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round)
+        asked = ClientJob(
+            place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round, node=self._node
+        )
         if trains and self._job.evaluation.fine_tune is not None:
             return self._fine_tuned(question, asked)
         whole = opened(task, asked)

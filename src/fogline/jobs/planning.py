@@ -135,6 +135,7 @@ def check_rounds(algorithm: Algorithm, job: Job) -> None:
     """
     for name, mode in job.tree.modes(algorithm.mode).items():
         _check_mode(name, job.tree.tiers[name], mode)
+        _check_changes(name, job.tree.tiers[name], algorithm)
     if algorithm.inner_rounds:
         return
     for name in job.tree.names[1:]:
@@ -152,10 +153,26 @@ def _check_mode(name: str, tier: Tier, mode: Mode) -> None:
             f"{name}.buffer is {tier.buffer}, which is of mode 'async', and the mode is '{mode}'; leave {name}.buffer "
             f"out, or set {name}.mode"
         )
+    if tier.over_selects and mode in ("async", "ring") and not tier.exchange:  # With one, groups are asked together.
+        takes = "a buffer's worth is waited for" if mode == "async" else "children are asked one after the other"
+        raise JobError(
+            f"{name}.over_selection is {shown(tier.over_selection)}, but the mode is '{mode}', in which {takes}, and "
+            f"nobody is asked beyond that; leave {name}.over_selection out"
+        )
     if tier.speed_classes != Tier.model_fields["speed_classes"].default and mode != "semi-async":
         raise JobError(
             f"{name}.speed_classes is {tier.speed_classes}, which is of mode 'semi-async', and the mode is '{mode}'; "
             f"leave {name}.speed_classes out, or set {name}.mode"
+        )
+
+
+def _check_changes(name: str, tier: Tier, algorithm: Algorithm) -> None:
+    """What is asked for beyond the cohort is dropped as a rule, and a device takes for told what it sent."""
+    if algorithm.adds_changes and tier.over_selects and tier.late == "drop":
+        raise JobError(
+            f"{name}.over_selection is {shown(tier.over_selection)}, so that some of what children send is dropped, "
+            f"and {type(algorithm).__name__} adds up all changes that devices tell of: these would be missing for "
+            f"good; leave {name}.over_selection out, or set {name}.late to 'fold'"
         )
 
 

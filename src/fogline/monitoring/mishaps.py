@@ -53,8 +53,11 @@ class Mishaps:
 
     def told(self, what: str) -> str:
         """The reasons of a kind, with how often each was given; empty if none is known."""
-        most = self.tallies.get(what, Counter[str]()).most_common(SHOWN)
-        return "; ".join(f"{count:,} × {why[:LONGEST].rstrip('.')}" for why, count in most)
+        tally = self.tallies.get(what, Counter[str]())
+        named = Counter({why: count for why, count in tally.items() if why != OTHER}).most_common(SHOWN)
+        rest = self.counts[what] - sum(count for _, count in named)  # Told too, so that the counts add up.
+        shown = [f"{count:,} × {why[:LONGEST].rstrip('.')}" for why, count in named]
+        return "; ".join([*shown, f"{rest:,} × {OTHER}"] if shown and rest > 0 else shown)
 
     def nothing_learned(self, rounds: int) -> str:
         """Why a run without a round that counted has no model."""

@@ -23,9 +23,9 @@ Sift = Callable[[Sequence[AcceptedUpdate]], Mapping[int, str] | None]
 when a round may close. None: it does not know yet, and will say ``UpdatesChecked``."""
 
 
-def counted(devices: int) -> str:
-    """A number of devices as a phrase."""
-    return f"{devices} device{'s' * (devices != 1)}"
+def counted(amount: int, what: str = "device") -> str:
+    """A number of devices, or of something else, as a phrase."""
+    return f"{amount} {what}{'s' * (amount != 1)}"
 
 
 class Quorum:
@@ -61,7 +61,7 @@ class Quorum:
     def lacks(self, lane: Lane) -> str:
         """What a lane's round lacks to count; empty if it counts as it is."""
         if lane.fresh < lane.quorum:
-            return f"{lane.fresh} reports, the quorum is {lane.quorum}"
+            return f"{counted(lane.fresh, 'report')}, the quorum is {lane.quorum}"
         fewest, minimum = self._role.tier.fewest, self._role.minimum
         if self._role.mode == "async" and len({one.child for one in lane.pending}) < fewest:
             return f"reports of fewer than {fewest} children, the quorum is {fewest}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from fogline.aggregation.rules import Rule
@@ -178,8 +180,12 @@ def _shares(job: Job, task: Task, algorithm: Algorithm, fleet: Fleet) -> Sequenc
     """
     if not job.shares.given:
         return ()
-    clients = enumerate(task.data.clients)
-    shares = [job.shares.of(name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in clients]
+    clients = task.data.clients
+    for pattern in job.shares.devices:
+        if not any(fnmatchcase(name, pattern) for name in clients):
+            raise JobError(f"shares.devices names '{pattern}', and no device is called so; the first is '{clients[0]}'")
+    hints = ((name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in enumerate(clients))
+    shares = [job.shares.of(*hint) for hint in hints]
     check_sub_models(task, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
     return shares
 
@@ -264,7 +270,14 @@ def simulator_of(
 
     patient = patience(setting, sizes)
     traits = traits_of(algorithm, setting.rules, setting.exchanges, protection_of(job))
-    made: list[Simulator] = []
+    held: list[weakref.ref[Simulator]] = []
+
+    def simulator() -> Simulator:
+        # Nodes must not keep what keeps them: the collector does not look at seats, and would never find the circle.
+        found = held[0]()
+        assert found is not None
+        return found
+
     wants_loss: set[str] = set()
     aggregators: dict[str, Aggregator] = {}
     adversary = setting.adversary
@@ -281,7 +294,7 @@ def simulator_of(
 
         def failed(accepted: Sequence[AcceptedUpdate], name: str = name) -> Mapping[int, str]:
             settled = name in leaves or name in wants_loss
-            return made[0].failed(name, accepted) if settled else made[0].unfit(name, accepted)
+            return simulator().failed(name, accepted) if settled else simulator().unfit(name, accepted)
 
         aggregators[name] = Aggregator(role, policy, presence if asks_presence else None, failed)
 
@@ -293,7 +306,7 @@ def simulator_of(
     numbers = Numbers(
         computes,
         population_below(parents, setting.homes),
-        lambda child, why: made[0].refused(child, why),
+        lambda child, why: simulator().refused(child, why),
         staging,
         adversary,
         witness,
@@ -321,9 +334,9 @@ def simulator_of(
         eager=wants_loss,
         steps=steps,
     )
-    simulator = Simulator(scenario, numbers, store, moved)
-    made.append(simulator)
-    return simulator
+    made = Simulator(scenario, numbers, store, moved)
+    held.append(weakref.ref(made))
+    return made
 
 
 def _both(first: Callable[[One, Other], None], second: Callable[[One, Other], None]) -> Callable[[One, Other], None]:

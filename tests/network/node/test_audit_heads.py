@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fogline.governance.audit_log.audit_log import STREAM
-from fogline.governance.audit_log.records import decode_record
+from fogline.governance.audit_log.records import Fact, decode_record
 from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.subject import Subject
@@ -119,6 +119,36 @@ def test_a_head_whose_answer_was_lost_is_shown_again_with_the_right_proof(pair: 
         await pair.talk(session_of(), shown)
         assert ("audit.anchored", "press-7", 3) in told(pair.fog)
         assert "audit.forked" not in str(told(pair.fog))
+
+    asyncio.run(work())
+
+
+def test_heads_that_come_close_together_accuse_nobody(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second was on its way before the first was answered, and is looked at when that is kept."""
+
+    async def work() -> None:
+        recorded, kept, witness = asyncio.Event(), asyncio.Event(), pair.fog.audit.witness
+
+        async def late(what: str, about: str, **facts: Fact) -> None:
+            await witness(what, about, **facts)
+            recorded.set()
+            await kept.wait()
+
+        shows = pair.device.service(AuditHeadService)._shown  # pyright: ignore[reportPrivateUsage]
+        frames: list[AuditShown] = []
+        for i in range(3):
+            await pair.device.audit.record("job.accepted", "press-7", f"job-{i}")
+            frame = await shows(min(i, 1), "fog")
+            assert frame is not None
+            frames.append(frame)
+        await pair.talk(session := session_of(), frames[0])
+        monkeypatch.setattr(pair.fog.audit, "witness", late)
+        pair.fog.from_child(session, frames[1])
+        await recorded.wait()
+        kept.set()
+        await pair.talk(session, frames[2])
+        assert "audit.forked" not in str(told(pair.fog))
+        assert told(pair.fog)[-1][0] == "audit.anchored"
 
     asyncio.run(work())
 

@@ -1,7 +1,8 @@
-"""Token ids: those beyond the vocabulary, on either side, are the client's fault."""
+"""Token ids beyond the vocabulary, on either side, and bytes that are no text are the client's fault."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,35 @@ def test_what_is_counted_from_the_end_on_purpose_stays(tmp_path: Path) -> None:
     path = tokens(tmp_path, TensorProto.INT64, [helper.make_node("Mod", ["x", "count"], ["made"])], "made")
     runtime = OnnxRuntime(card_of_onnx(path), lambda asset: path)
     assert runtime.run({"x": np.array([[-1]])})["y"].ravel().tolist() == [12, 13, 14]
+
+
+def test_bytes_that_are_no_text_are_refused_over_http(tmp_path: Path) -> None:
+    """Sent as binary data, since JSON is text."""
+    letters = helper.make_node(
+        "LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["a", "ä"], values_floats=[1.0, 2.0]
+    )
+    graph = helper.make_graph(
+        [letters],
+        "letters",
+        [helper.make_tensor_value_info("x", TensorProto.STRING, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+    )
+    path = tmp_path / "letters.onnx"
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    save_model(helper.make_model(graph, opset_imports=opsets, ir_version=9), str(path))
+
+    def asked(text: bytes) -> tuple[int, Any]:
+        sent = len(text).to_bytes(4, "little") + text
+        given = {"name": "x", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(sent)}}
+        head = json.dumps({"inputs": [given]}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        return server.ask("POST", "/v2/models/letters/infer", head + sent, headers)[:2]
+
+    with running(lambda card, _: OnnxRuntime(card, lambda asset: path)) as server:
+        server.load(card_of_onnx(path))
+        status, body = asked("ä".encode())
+        assert (status, body["outputs"][0]["data"]) == (200, [2])
+        status, body = asked(b"\xff\xfe")
+        assert (status, "takes texts in UTF-8" in body["error"]) == (400, True)
+        stats = server.ask("GET", "/v2/models/letters/stats")[1]["model_stats"][0]["inference_stats"]
+        assert (stats["success"]["count"], stats["fail"]["count"]) == (1, 0)

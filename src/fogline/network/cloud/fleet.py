@@ -34,12 +34,16 @@ def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[st
     )
 
 
+TWINS = "two programs use the identity of"
+"""How the warning begins that is over once a node was started again: if its copy is still there, it is told anew."""
+
+
 def twin_warning(twins: ClonedIdentity) -> str:
     """What the operator is told of two programs with one identity."""
     return (
-        f"two programs use the identity of {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
+        f"{TWINS} {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
         f"one at {twins.there or '?'}. If its folder was copied, run: fogline nodes revoke {twins.name}, and let each "
-        "machine join with a token and a name of its own"
+        f"machine join with a token and a name of its own; where the copy was stopped, start {twins.name} again"
     )
 
 
@@ -153,11 +157,18 @@ class FleetMonitor:
                 seen.address,
                 seen.instance,
                 seen.holds,
-                "" if before is None else before.warning,
+                self._still_to_be_said(seen, before),
             )
         )
         if seen.serves:
             self._tasks.spawn(asyncio.to_thread(self._publisher.seen))
+
+    def _still_to_be_said(self, seen: NodeSeen, before: NodeInfo | None) -> str:
+        """The warning of a node, without that of a copy which was there before it was started again."""
+        if before is None:
+            return ""
+        again = seen.up and seen.instance != before.instance and seen.name not in self._doubts
+        return "" if again and before.warning.startswith(TWINS) else before.warning
 
     def _look_for_twins(self, seen: NodeSeen, before: NodeInfo | None) -> None:
         """Two programs with one identity below two parents: neither parent sees both.

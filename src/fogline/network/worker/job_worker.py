@@ -208,7 +208,8 @@ class JobWorker:
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
         links = links_of(self.job, self.algorithm, tier, self.spec)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
+        own_prefix = self.algorithm.own_prefix if tier == len(self.rules) - 1 else ""  # Only devices are named so.
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links, own_prefix)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -343,6 +344,7 @@ class JobWorker:
             self.train,
             self.links,
             units_of(protection_of(self.job), self.algorithm.movement),
+            self.opened.node,
         )
 
     def train(self, job: ClientJob) -> LocalRound:
@@ -366,7 +368,7 @@ class JobWorker:
 
     @cached_property
     def examiner(self) -> Examiner:
-        return Examiner(self.task, self.algorithm, self.job, self.engine)
+        return Examiner(self.task, self.algorithm, self.job, self.engine, self.opened.node)
 
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""

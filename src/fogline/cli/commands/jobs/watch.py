@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fogline.cli.connection import asked, cloud_of
 from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError
-from fogline.cli.listing import print_json_line
+from fogline.cli.listing import print_json_line, printable
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
 from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
@@ -114,7 +114,7 @@ def as_text(line: LogLine, record: Record) -> str:
     """A line of a log."""
     begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
     if line.row is None:
-        return f"{begin} {line.text}"
+        return f"{begin} {printable(line.text)}"
     row, name = line.row, record.headline
     metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
     clock = human_seconds(row.get("seconds", 0.0))

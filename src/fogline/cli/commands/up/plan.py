@@ -148,7 +148,7 @@ def _check(found: TaskFacts, options: UpOptions) -> int:
 
 def _notes(found: TaskFacts, options: UpOptions, count: int) -> Sequence[str]:
     if found.parameter:
-        return [f"The task makes {options.devices} clients: task_parameters.clients={options.devices}"]
+        return [f"The task makes a client for each device: task_parameters.clients={options.devices}"]
     rest = len(found.clients) - count
     if rest:
         return [
