@@ -37,7 +37,7 @@ class RunsBoard:
         self._root = None if root is None else root.resolve()
         self._readers: dict[Path, RunReader] = {}
         for folder in folders:
-            self._add(folder.resolve())
+            self._add(folder)
         title = str(root) if root is not None else ", ".join(folder.name for folder in self._readers)
         self.about = About(title, ("tree", "runs"))
 
@@ -76,8 +76,9 @@ class RunsBoard:
 
     def _add(self, folder: Path) -> None:
         taken = {reader.name for reader in self._readers.values()}
-        name = next(one for one in _names(folder.name) if one not in taken)
-        self._readers[folder] = RunReader(folder, name, self.hub)
+        whole = folder.resolve()
+        name = next(one for one in _names(whole.name) if one not in taken)
+        self._readers[whole] = RunReader(folder, name, self.hub)
 
     def _read(self, folder: Path, reader: RunReader, changed: frozenset[str]) -> None:
         try:
