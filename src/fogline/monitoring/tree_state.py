@@ -31,7 +31,7 @@ STATE_OF: dict[str, State] = {
     "failed": "f",
 }
 """What a mishap (:class:`~fogline.monitoring.mishaps.Mishaps`) makes of the device that it befell."""
-SECONDS = 0.5
+SECONDS = 1.0
 """Of the wall clock between two snapshots at least."""
 
 

@@ -12,14 +12,13 @@ function colourOf(letter) {
   return palette.colours[letter];
 }
 
-// Draws what differs from what is there, `width` pixels wide. `label` says the same in words.
-export function draw(canvas, letters, label, width) {
+// Draws what differs from what is there, `width` pixels wide.
+export function draw(canvas, letters, width) {
   const [, size] = SIZES.find(([most]) => letters.length <= most);
   const columns = Math.max(1, Math.floor(width / size));
   const drawn = `${letters}/${columns}/${document.documentElement.dataset.theme}`;
   if (canvas.drawn === drawn) return;
   canvas.drawn = drawn;
-  canvas.setAttribute("aria-label", label);
   const rows = Math.ceil(letters.length / columns);
   const scale = devicePixelRatio || 1;
   const [wide, high] = [columns * size, rows * size];

@@ -10,6 +10,15 @@ import * as store from "./store.js";
 const MOST_CARDS = 120;
 const BY_NAME = 12; // So many devices of a card are named; more of them are squares.
 const MOST_ROWS = 100;
+const PADDING = 30; // Pixels of a card at both sides together, as style.css has it.
+
+// Cards that are in view: the squares of others are drawn when they come into it.
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    target.inView = isIntersecting;
+    if (isIntersecting) target.drawSquares?.();
+  }
+}, { rootMargin: "200px" });
 
 let main;
 let at; // Name of the aggregator that is shown in full; empty: the whole tree.
@@ -168,9 +177,10 @@ function card(nodes, i) {
   const sums = h("p", { class: "quiet" });
   const element = h("a", { class: "card", href: `#/tree/${encodeURIComponent(node.name)}`, "data-focus": node.name },
     h("h3", {}, node.name), says, names, h("div", { class: "dots" }, canvas), sums);
+  seen.observe(element);
   return {
     element,
-    width: () => canvas.parentElement.clientWidth,
+    width: () => element.clientWidth - PADDING, // Of what is inside, the browser has no width while it is out of view.
     refresh: (tree, all_, width) => {
       const round = tree.rounds[i];
       const letters = lettersOf(nodes, tree.states, i);
@@ -181,8 +191,10 @@ function card(nodes, i) {
       sums.textContent = [words, bytesOf(round)].filter(Boolean).join(" · ");
       canvas.hidden = letters.length <= BY_NAME;
       names.hidden = !canvas.hidden || !letters;
-      if (!canvas.hidden) dots.draw(canvas, letters, words, width);
-      else if (names.drawn !== letters) {
+      canvas.setAttribute("aria-label", words);
+      element.drawSquares = () => dots.draw(canvas, letters, width);
+      if (!canvas.hidden && element.inView) element.drawSquares();
+      if (!names.hidden && names.drawn !== letters) {
         names.drawn = letters;
         fill(names, index(nodes).devices[i].map((device, at_) =>
           h("li", { class: `state ${letters[at_]}`, title: t(`state.${letters[at_]}`) }, nodes.devices[device])));
