@@ -135,6 +135,12 @@ class Algorithm(LocalMethod, Parametrised):
     adds_changes: ClassVar[bool] = False
     """Whether it adds up what devices send, which must be changes since their last messages: then a stage that makes
     these stands on their uplink."""
+    static_statistics: ClassVar[bool] = False
+    """Whether running statistics of batch normalisation are taken from no update, but measured by a pass over devices'
+    data where a model is judged or handed out."""
+    effort_cuts: ClassVar[bool] = False
+    """Whether a device that is asked for part of a round's work trains a smaller model, as its ``sub_models`` are
+    (and not only fewer steps)."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"

@@ -35,6 +35,11 @@ COMMANDS = {
     "join": ("join:join", "Become a member: make a key here, and get a certificate for it."),
     "fog": ("member:fog", "A node between the cloud and devices."),
     "device": ("member:device", "A node with data."),
+    "backup": (
+        "backup:backup",
+        "Write the folder of a cloud, a fog or a device into a file. The node must be stopped.",
+    ),
+    "restore": ("backup:restore", "Make the folder of a cloud, a fog or a device from a backup."),
     "privacy": ("privacy:privacy", "Noise for a promise, and what a device's data has given away."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
     "algorithms": (

@@ -139,7 +139,7 @@ def examine(
     effect = asked.effect
     if not isinstance(effect, Examine):
         raise ValueError(f"A device is not asked {type(effect).__name__}.")
-    stages = links.judges if effect.kind == "evaluate" else NONE  # With a query goes an empty model.
+    stages = NONE if effect.kind == "query" else links.judges  # With a query goes an empty model.
     down, local = read_model(asked.reads[effect.model], stages=stages), read_state(asked.reads.get(STATE))
     question, made = Question(effect.kind, effect.round, effect.query), [effect.update]
 

@@ -37,12 +37,15 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/Stop": ApiCall("stop jobs", OPERATOR, DEVELOPER, audited="job.stopped"),
     "Operator/Result": ApiCall("fetch a job's result", OPERATOR, DEVELOPER),
     "Operator/AuditLog": ApiCall("fetch the cloud's audit log", OPERATOR | AUDITOR),
+    "Operator/ForgetJobs": ApiCall("forget jobs", OPERATOR, audited="job.forgotten"),
     # Nodes.
     "Operator/Nodes": ApiCall("list nodes", READERS),
     "Operator/Follow": ApiCall("follow jobs and nodes", READERS),
     "Operator/Notices": ApiCall("read what happened to the cloud", READERS),
     "Operator/Token": ApiCall("make tokens", OPERATOR, audited="token.made"),
     "Operator/Revoke": ApiCall("revoke nodes", OPERATOR, audited="node.revoked"),
+    "Operator/ForgetNode": ApiCall("forget nodes that are revoked", OPERATOR, audited="node.forgotten"),
+    "Operator/Move": ApiCall("tell nodes of the cloud's next address", OPERATOR, audited="cloud.moves"),
     # Models.
     "Operator/Models": ApiCall("list models", READERS),
     "Operator/Export": ApiCall("export versions", PEOPLE),

@@ -286,14 +286,17 @@ def asks_beside(job: Job) -> bool:
     return job.evaluation.on_devices or bool(job.queries)
 
 
-def asks(job: Job, kind: str, query: str) -> bool:
+def asks(job: Job, kind: str, query: str, measures: bool) -> bool:
     """Whether devices are asked that beside the training.
 
     Args:
         job: the job.
-        kind: ``evaluate`` or ``query``.
+        kind: ``evaluate``, ``query`` or ``measure``.
         query: of that kind: which.
+        measures: whether the method has running statistics measured.
     """
+    if kind == "measure":
+        return measures
     return query in job.queries if kind == "query" else job.evaluation.on_devices
 
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from fogline.algorithms import Algorithm, hooks
+from fogline.algorithms.sub_models import Part
 from fogline.data import FederatedData
 from fogline.jobs.errors import JobError, shown
 from fogline.jobs.job import Job, Local
@@ -196,8 +197,22 @@ def _all(client: int) -> float:
     return 1.0
 
 
-def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable[[int], float] = _all) -> Planner:
-    """How much each device trains in each of its rounds. ``share``: of the model, by client."""
+def planner(
+    job: Job,
+    data: FederatedData,
+    algorithm: Algorithm,
+    share: Callable[[int], float] = _all,
+    part: Part | None = None,
+) -> Planner:
+    """How much each device trains in each of its rounds.
+
+    Args:
+        job: says how much a round is.
+        data: says how many examples each device has.
+        algorithm: the method, which may change that.
+        share: of the model, by client.
+        part: what a device does that is asked for part of it; None: fewer steps.
+    """
     local = local_training(job)
     work, rounds, batch_size = job.local.work, job.rounds, local.batch_size
     samples: list[int] = data.sizes().tolist()
@@ -216,7 +231,9 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable
 
     def plan(client: int, round_index: int, attempt: int, effort: float = 1.0) -> LocalPlan:
         seed = _mixed_in(states[client], attempt) >> 1
-        held = samples[client]
+        held, own = samples[client], share(client)
+        if part is not None and effort < 1.0:
+            own, effort = part(effort, own)
         if work is None and effort == 1.0:
             steps, examples = whole(held)
         else:
@@ -224,7 +241,7 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable
             steps = local.step_count(held, effort * drawn)
             examples = examples_of(local, held, steps)
         rate, common_seed = of_round(round_index)
-        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size, share(client))
+        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size, own)
 
     if not overrides(algorithm, "work"):
         return plan

@@ -26,7 +26,9 @@ from fogline.network.cloud.requests import (
     AnyModel,
     AuditPage,
     FleetNews,
+    Forgetting,
     Linked,
+    Moving,
     Name,
     NewReleaseKeys,
     NewToken,
@@ -116,6 +118,18 @@ class Client:
                     add(page.head, page.lines)
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
+
+    async def forget_jobs(self, name: str = "", older: float | None = None) -> str:
+        """Forget a job that is over, or all that were submitted so many seconds ago."""
+        return (await self._ask("ForgetJobs", Forgetting(name, older), Text)).text
+
+    async def forget_node(self, name: str) -> str:
+        """Forget a node that was revoked."""
+        return (await self._ask("ForgetNode", Name(name), Text)).text
+
+    async def move(self, address: str) -> str:
+        """Tell the nodes below the cloud where it will be reached."""
+        return (await self._ask("Move", Moving(address), Text)).text
 
     async def notices(self) -> list[LogLine]:
         """What happened to the cloud that an operator must know, the newest last."""

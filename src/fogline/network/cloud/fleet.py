@@ -89,6 +89,26 @@ class FleetMonitor:
         late, away = self._fogs(name, up=True), self._fogs(name, up=False)
         return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
 
+    def forget(self, name: str) -> str:
+        """Know nothing more of a node that was revoked; a sentence on what is kept.
+
+        Raises:
+            LookupError: there is none of that name.
+            ValueError: it is a member still, or connected.
+        """
+        known = self._job_store.nodes.get(name)
+        if known is None:
+            raise LookupError(f"no node named '{name}' has been connected")
+        if known.up or not self._is_over(name):
+            raise ValueError(
+                f"{name} is a member, and would be back by itself; revoke it first: fogline nodes revoke {name}"
+            )
+        self._job_store.forget_node(name)
+        return (
+            f"{name} is forgotten. That it was revoked is kept, so that it stays cut off, and so is what the audit log "
+            "says of it."
+        )
+
     def recalled(self) -> None:
         """There are newer lists of revoked nodes: whoever used an identity that is on them is cut off."""
         for known in list(self._job_store.nodes.values()):

@@ -108,6 +108,16 @@ class JobStore:
         self._records[record.job] = record
         await self._wake()
 
+    async def forget(self, job: str) -> None:
+        """Know nothing more of a job.
+
+        Raises:
+            StorageError: it cannot be deleted; then it is known as before.
+        """
+        await asyncio.to_thread(self._database.forget, f"job/{job}")
+        await asyncio.to_thread(self._database.delete, JOBS, job)
+        self._records.pop(job, None)
+
     async def put(self, record: Record) -> None:
         """What has become of a job."""
         self.mark(record)
@@ -128,6 +138,15 @@ class JobStore:
         self.nodes[known.name] = known
         self._tasks.spawn(self._keep(NODES, known.name, encode(known)))
         self._tasks.spawn(self._wake())
+
+    def forget_node(self, name: str) -> None:
+        """Know nothing more of a node.
+
+        Raises:
+            StorageError: it cannot be deleted; then it is known as before.
+        """
+        self._database.delete(NODES, name)
+        del self.nodes[name]
 
     def noted(self, name: str, holds: str) -> None:
         """Which lists of revoked nodes a node has."""

@@ -20,10 +20,21 @@ from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.fleet_news import follow
 from fogline.network.cloud.records import LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
-from fogline.network.cloud.requests import AuditPage, Name, NewToken, NumberedLine, Stopping, Submit, Text
+from fogline.network.cloud.requests import (
+    AuditPage,
+    Forgetting,
+    Moving,
+    Name,
+    NewToken,
+    NumberedLine,
+    Stopping,
+    Submit,
+    Text,
+)
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.auditing import AuditTrail
+from fogline.network.node.services.parents import ParentService
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.processes.messages import Decoder, decoder, encode
@@ -115,6 +126,9 @@ class OperatorApi:
             "Notices": (Name, self._notices),
             "Revoke": (Name, self._revoke),
             "Token": (NewToken, self._token),
+            "ForgetJobs": (Forgetting, self._forget_jobs),
+            "ForgetNode": (Name, self._forget_node),
+            "Move": (Moving, self._move),
         }
         return {
             **answering(self._downlink, self._scheduler.node.audit, answers),
@@ -154,6 +168,17 @@ class OperatorApi:
 
     async def _token(self, asked: NewToken, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))
+
+    async def _forget_jobs(self, asked: Forgetting, _: Subject) -> Text:
+        if not asked.name and asked.older is None:
+            raise ValueError("name a job, or say how old those are that are to be forgotten")
+        return Text(await self._scheduler.forget(asked.name, asked.older))
+
+    async def _forget_node(self, asked: Name, _: Subject) -> Text:
+        return Text(self._fleet.forget(asked.name))
+
+    async def _move(self, asked: Moving, _: Subject) -> Text:
+        return Text(self._scheduler.node.service(ParentService).move(asked.address))
 
     async def _result(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         by = (await self._downlink.admit(context)).subject

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -48,6 +49,20 @@ class Record(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
+class JobProgress(NamedTuple):
+    """How a job that runs fares."""
+
+    record: Record
+    history: Sequence[Mapping[str, float]]
+    """Its rounds."""
+    moved: float
+    """Unix time at which its last round ended; before the first, at which it began."""
+    mishaps: Mapping[str, int]
+    """What went wrong, by kind."""
+    limit: float | None
+    """ε that it may give away; None: no limit is set."""
+
+
 GOOD = ("loading", "began", "budget", "privacy", "round", "published", "finished", "stopped")
 """Lines of a job's log that tell of nothing wrong."""
 MILESTONES = (
@@ -57,6 +72,7 @@ MILESTONES = (
     "failed",
     "not judged",
     "not answered",
+    "not measured",
     "not kept",
     "published",
     "not published",

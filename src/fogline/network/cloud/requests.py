@@ -40,6 +40,20 @@ class Stopping(msgspec.Struct, frozen=True):
     """What becomes of what it has learned."""
 
 
+class Forgetting(msgspec.Struct, frozen=True):
+    """Jobs that are over are to be forgotten: one by name, or all that were submitted so long ago."""
+
+    name: str = ""
+    older: Annotated[float, Meta(ge=0)] | None = None
+    """Seconds."""
+
+
+class Moving(msgspec.Struct, frozen=True):
+    """The cloud is to be reached elsewhere soon."""
+
+    address: Annotated[str, Meta(max_length=200)]
+
+
 class Text(msgspec.Struct, frozen=True):
     """An answer in one sentence."""
 

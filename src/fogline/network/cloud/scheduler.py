@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import shutil
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import msgspec
 
 from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
-from fogline.network.cloud.records import Record, Stop
+from fogline.network.cloud.records import JobProgress, Record, Stop
 from fogline.network.cloud.restores import Restores
 from fogline.network.transport.messages import Blob, JobLog
 from fogline.network.worker.client import LONGEST
@@ -20,7 +21,13 @@ from fogline.processes.tasks import Tasks
 from fogline.registry import rollout_events as rollouts
 
 log = logging.getLogger("fogline.network")
+SHOWN = 10
+"""Jobs that a sentence names."""
 TOO_EARLY = "stopped before it began"
+
+
+def _age(record: Record) -> float:
+    return time.time() - record.submitted
 
 
 class JobScheduler:
@@ -118,6 +125,10 @@ class JobScheduler:
         why = "the cloud loads it" if job_run is None else job_run.readiness
         return msgspec.structs.replace(record, why=why)
 
+    def progress(self) -> list[JobProgress]:
+        """How the jobs that run fare."""
+        return [job_run.progress for job_run in self._job_runs.values()]
+
     def result(self, job: str) -> Path:
         """The folder of a job's run.
 
@@ -128,6 +139,37 @@ class JobScheduler:
         if not folder.is_dir():
             raise LookupError(f"job {job} has no result yet: it is {self.job_store.record(job).state}")
         return folder
+
+    async def forget(self, name: str, older: float | None) -> str:
+        """Know nothing more of a job that is over, or of all that were submitted so many seconds ago; a sentence.
+
+        Versions that came of them stay, and so does what the audit log says.
+
+        Raises:
+            LookupError: there is no such job.
+            ValueError: it is not over.
+            StorageError, OSError: it cannot be deleted.
+        """
+        if name:
+            found = [self.job_store.record(name)]
+        else:
+            found = [record for record in self.job_store.records() if record.ended and _age(record) >= (older or 0.0)]
+        for record in found:
+            if not record.ended:
+                raise ValueError(f"job {record.job} is not over; end it first: fogline jobs stop {record.job}")
+            await self._forget(record)
+        names = ", ".join(one.job for one in found[:SHOWN]) + (" and others" if len(found) > SHOWN else "")
+        return f"Forgotten: {names}." if found else "No job that is over is as old as that."
+
+    async def _forget(self, record: Record) -> None:
+        job, node, bundle = record.job, self.node, record.bundle.digest
+        await asyncio.to_thread(self._restores.forgot, record.serial)
+        await asyncio.to_thread(shutil.rmtree, self._means.runs / job, ignore_errors=True)
+        await asyncio.to_thread(node.log_file(job).unlink, missing_ok=True)
+        await asyncio.to_thread(node.job_manager.clear, job)
+        await self.job_store.forget(job)
+        if all(other.bundle.digest != bundle for other in self.job_store.records()):
+            await asyncio.to_thread(node.value_store.discard, bundle)
 
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""

@@ -12,6 +12,7 @@ from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
+from fogline.monitoring.tracing.tracer import Tracer
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.mirror import Releases, ServingPart
@@ -93,6 +94,8 @@ class NodeContext(Protocol):
     """What the data here has given away."""
     audit: AuditTrail
     """What was decided and done here."""
+    tracer: Tracer
+    """Told of rounds."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

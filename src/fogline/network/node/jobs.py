@@ -203,7 +203,7 @@ class JobManager:
         if announcement.job in self._over:
             self._over.discard(announcement.job)
             await participation.close()
-            await asyncio.to_thread(self._clear, announcement.job)
+            await asyncio.to_thread(self.clear, announcement.job)
         elif self.closed is not None:
             await participation.close(self.closed)
         else:
@@ -328,9 +328,10 @@ class JobManager:
         self._node.say_to_all(JobEnded(participation.job))
         await participation.close()
         if self._node.cloud is None:
-            await asyncio.to_thread(self._clear, participation.job)
+            await asyncio.to_thread(self.clear, participation.job)
 
-    def _clear(self, job: str) -> None:
+    def clear(self, job: str) -> None:
+        """Delete what is kept for a job that is over."""
         for journal in (job, survey_of(job)):
             values = self._node.database.values(journal)
             self._node.database.drop(journal)

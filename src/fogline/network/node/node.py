@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import reduce
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
+from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
@@ -36,6 +38,7 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import (
     PROTOCOL,
     DownFrame,
+    JobLog,
     Leaving,
     News,
     NodeMessage,
@@ -126,6 +129,10 @@ class Node:
         """What the data here has given away."""
         self.audit = AuditTrail(self.name, database)
         """What was decided and done here."""
+        self.tracer: Tracer = NO_TRACER
+        """Told of rounds."""
+        self.mishaps: Counter[str] = Counter()
+        """What this node had to tell of its jobs, by kind."""
         self._instance = secrets.token_hex(8)
         self._services: dict[type[Service[Any, Any]], Service[Any, Any]] = {kind: kind(self) for kind in SERVICES}
         self._by_frame = {
@@ -281,6 +288,8 @@ class Node:
 
     def tell(self, news: News) -> None:
         """Something that the cloud is to hear: at the root it is here, elsewhere above."""
+        if isinstance(news, JobLog) and news.node == self.name:
+            self.mishaps[news.what] += news.amount
         if self.cloud is not None:
             self.cloud.hear(news)
         elif self.uplink is not None:

@@ -28,7 +28,12 @@ from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-PROTOCOL = 4
+PROTOCOL = 5
+"""The version that this Fogline speaks,"""
+OLDEST = 4
+"""and the oldest that it takes from a child: one before, so that parents can be upgraded first, and children later."""
+MOVES = 5
+"""From this version on a child understands :class:`Moved`."""
 SERVICE = "fogline.v1.Node"
 ENROLMENT_SERVICE = "fogline.v1.Enrolment"
 OPERATOR_SERVICE = "fogline.v1.Operator"
@@ -351,6 +356,12 @@ class Parents(DownFrame, frozen=True):
     """Sent to children: which other parents they may go to."""
 
     parent_addresses: tuple[ParentAddress, ...]
+
+
+class Moved(DownFrame, frozen=True):
+    """The parent will be reached elsewhere soon, or is already."""
+
+    address: Text
 
 
 class ReleaseNotice(DownFrame, frozen=True):

@@ -9,7 +9,7 @@ from rich.markup import escape
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
-from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
+from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, duration
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.records import Record, Stop
 
@@ -35,6 +35,27 @@ def list_jobs(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> No
         item = {name: getattr(record, name) for name in TOLD}
         listing.add(item, record.job, record.state, rounds, str(record.priority), by, when, why)
     present([listing], json)
+
+
+def forget(job: str = "", /, *, older: str = "", operator: OperatorOptions = OPERATOR) -> None:
+    """Delete all that the cloud keeps of jobs that are over: result, log and code. Versions that came of them stay, and
+    so does what the audit log says.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it.
+    older
+        In place of a job: all that are over and were submitted so long ago: --older 90d.
+    """
+    if bool(job) == bool(older):
+        raise UsageError("Name a job, or say with --older how old those are that are to be forgotten")
+    seconds = duration("--older", older) if older else None
+
+    async def ask(client: Client) -> str:
+        return await client.forget_jobs(job, seconds)
+
+    print(asked(operator.folder, ask))
 
 
 def stop(
