@@ -144,6 +144,10 @@ class CloudBoard:
         for record in news.jobs:
             show_record(self.hub, record, refusal(self._person, "Operator/Stop", record.by) is None)
             self._follow_log(client, record, tasks)
+        for job in news.forgotten_jobs:
+            for kind in ("run", "job"):
+                self.hub.forget(f"{kind}/{job}")
+            self._forget_log(job)
         if news.models != self._models and _may(self._person, "Models"):
             self._models = news.models
             for report in await client.models():
@@ -155,9 +159,12 @@ class CloudBoard:
             return
         self._followed.append(record.job)
         for job in (record.job, *([self._followed.popleft()] if len(self._followed) > LOGS else [])):
-            self.hub.forget_all(f"rows/{job}/")
-            self.hub.forget_all(f"log/{job}/")
+            self._forget_log(job)
         tasks.spawn(self._show_log(client, record.job))
+
+    def _forget_log(self, job: str) -> None:
+        self.hub.forget_all(f"rows/{job}/")
+        self.hub.forget_all(f"log/{job}/")
 
     async def _show_log(self, client: Client, job: str) -> None:
         with suppress(OperatorApiError):  # The connection is lost: who follows the cloud says so.

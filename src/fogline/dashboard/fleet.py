@@ -58,6 +58,9 @@ class FleetView:
             self._hub.tell(f"member/{node.name}", member)
         for activity in news.activity:
             self._activity[activity.node, activity.job] = activity
+        for name in news.forgotten_nodes:
+            self._nodes.pop(name, None)
+            self._hub.forget(f"member/{name}")
         for key in news.ended:
             self._activity.pop(key, None)
         self.show()

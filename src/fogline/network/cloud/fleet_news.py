@@ -29,16 +29,18 @@ async def follow(store: JobStore) -> AsyncIterator[FleetNews]:
     told_activity = dict[tuple[str, str], RoundActivity]()
     models = -1
     while True:
-        jobs = _news(told_jobs, {record.job: record for record in store.records()})
+        records = {record.job: record for record in store.records()}
+        jobs = _news(told_jobs, records)
         nodes, activity = _news(told_nodes, store.nodes), _news(told_activity, store.activity)
-        ended = tuple(key for key in told_activity if key not in store.activity)
-        for key in ended:
-            del told_activity[key]
-        if jobs or nodes or activity or ended or models != store.model_changes:
+        gone = _gone(told_activity, store.activity), _gone(told_jobs, records), _gone(told_nodes, store.nodes)
+        if jobs or nodes or activity or any(gone) or models != store.model_changes:
             models = store.model_changes
             for start in range(0, max(1, len(jobs), len(nodes), len(activity)), APIECE):
                 piece = slice(start, start + APIECE)
-                yield FleetNews(jobs[piece], nodes[piece], activity[piece], ended if start == 0 else (), models)
+                ended, forgotten_jobs, forgotten_nodes = gone if start == 0 else ((), (), ())
+                yield FleetNews(
+                    jobs[piece], nodes[piece], activity[piece], ended, forgotten_jobs, forgotten_nodes, models
+                )
             await asyncio.sleep(MOMENT)
         else:
             await store.news()
@@ -49,3 +51,11 @@ def _news(told: dict[K, V], known: Mapping[K, V]) -> tuple[V, ...]:
     fresh = {key: value for key, value in known.items() if told.get(key) is not value}
     told.update(fresh)
     return tuple(fresh.values())
+
+
+def _gone(told: dict[K, V], known: Mapping[K, V]) -> tuple[K, ...]:
+    """What was told and is not known any more; that counts as told from here on."""
+    over = tuple(key for key in told if key not in known)
+    for key in over:
+        del told[key]
+    return over

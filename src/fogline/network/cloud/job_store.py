@@ -117,6 +117,7 @@ class JobStore:
         await asyncio.to_thread(self._database.forget, f"job/{job}")
         await asyncio.to_thread(self._database.delete, JOBS, job)
         self._records.pop(job, None)
+        await self._wake()
 
     async def put(self, record: Record) -> None:
         """What has become of a job."""
@@ -147,6 +148,7 @@ class JobStore:
         """
         self._database.delete(NODES, name)
         del self.nodes[name]
+        self._tasks.spawn(self._wake())
 
     def noted(self, name: str, holds: str) -> None:
         """Which lists of revoked nodes a node has."""

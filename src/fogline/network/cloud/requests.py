@@ -81,7 +81,11 @@ class FleetNews(msgspec.Struct, frozen=True):
     nodes: tuple[NodeInfo, ...] = ()
     activity: tuple[RoundActivity, ...] = ()
     ended: tuple[tuple[str, str], ...] = ()
-    """Node and job of activity that is over."""
+    """Node and job of activity that is over,"""
+    forgotten_jobs: tuple[str, ...] = ()
+    """jobs of which nothing is known any more,"""
+    forgotten_nodes: tuple[str, ...] = ()
+    """and nodes."""
     models: int = 0
     """Another number than before: something has become of a model."""
 
