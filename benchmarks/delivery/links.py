@@ -21,7 +21,7 @@ from benchmarks.common import console
 from benchmarks.delivery.codecs import FULL, KeepingTask, trained
 from fogline.codecs.deltas import CODECS
 from fogline.governance.identity.checked import credentials
-from fogline.governance.policy.policy import Channel
+from fogline.governance.policy.terms import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Lineage, PersonalOrigin, read_card
 from fogline.jobs import Job

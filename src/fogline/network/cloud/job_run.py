@@ -34,7 +34,7 @@ from fogline.network.node.participation import JobParticipation
 from fogline.network.node.root_job import RootJob
 from fogline.network.node.survey import SurveyEndedError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
-from fogline.network.transport.messages import BROKEN, SPENT, Blob, JobAnnouncement, JobLog
+from fogline.network.transport.messages import BROKEN, SPENT, UNAPPROVED, Blob, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import (
     Conclude,
@@ -120,6 +120,8 @@ class JobRun:
         self._round_devices = RoundDevices()
         self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
         self._last: BlobRef | None = None
+        self.unapproved: set[str] = set()
+        """Nodes that wait for their owners."""
         self._beside = AskedBeside(node.value_store, judge, lambda: self._participation.survey, self._note, measures)
         self._spent: set[str] = set()
         """Devices whose data may give away nothing more for it."""
@@ -162,6 +164,13 @@ class JobRun:
             self._participation.survey.give_up("the job was stopped")
         return self._record
 
+    def owners_spoke(self, record: Record) -> None:
+        """Tell the nodes what owners said of it; who still waits tells that again."""
+        self._record = msgspec.structs.replace(self._record, approvals=record.approvals)
+        self.unapproved.clear()
+        announcement = msgspec.structs.replace(self._participation.announcement, approvals=record.approvals)
+        self._means.node.job_manager.renew(self._participation, announcement)
+
     @property
     def readiness(self) -> str:
         """How many devices have loaded it, for people."""
@@ -178,6 +187,8 @@ class JobRun:
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
+        if told.what == UNAPPROVED:
+            self.unapproved.add(told.child or told.node)
         if told.what == SPENT:
             self._spent.add(told.node)
         if self._spent and self._is_spent():
@@ -381,6 +392,9 @@ async def prepare(means: Means, record: Record) -> JobRun:
         needs=asked.needs.told(),
         priority=record.priority,
         wait=record.wait,
+        nodes=record.nodes,
+        approvals=record.approvals,
+        fleet_policy=node.admission.fleet_policy.held,
     )
     code = await asyncio.to_thread(
         node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)

@@ -11,7 +11,7 @@ import msgspec
 
 from fogline import logs
 from fogline.network.cloud.records import JobState, LogLine, NodeInfo, Record
-from fogline.network.transport.messages import RoundActivity
+from fogline.network.transport.messages import Blob, RoundActivity
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import Database, StorageError
@@ -97,6 +97,11 @@ class JobStore:
         if len(found) != 1:
             raise LookupError(f"there is no job '{job}'" if not found else f"several jobs begin with '{job}'")
         return found[0]
+
+    def bundle(self, digest: str) -> Blob | None:
+        """The bundle of a job that is not over, for owners who are to approve it."""
+        records = self.records("waiting", "queued", "running")
+        return next((record.bundle for record in records if record.bundle.digest == digest), None)
 
     async def add(self, record: Record) -> None:
         """A new job.

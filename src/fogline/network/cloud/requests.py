@@ -32,6 +32,21 @@ class Name(msgspec.Struct, frozen=True):
     """Whether to go on until the job is over."""
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """An owner's word on a job."""
+
+    name: str
+    """The job."""
+    envelope: bytes
+    """What the owner signed: see :mod:`fogline.governance.approvals.approval`."""
+
+
+class NewFleetPolicy(msgspec.Struct, frozen=True):
+    """A policy for the whole fleet, as an operator signed it."""
+
+    data: bytes
+
+
 class Stopping(msgspec.Struct, frozen=True):
     """A request to end a job."""
 
@@ -143,3 +158,5 @@ class NewToken(msgspec.Struct, frozen=True):
     uses: int = 1
     ttl: float = 3600.0
     names: str | None = None
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes to which the role is limited, of a person."""

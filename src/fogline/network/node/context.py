@@ -20,7 +20,7 @@ from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.spending import Spending
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
-from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
+from fogline.network.transport.messages import NOTHING, Blob, DownFrame, News, Push
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Database
@@ -60,6 +60,10 @@ class Cloud(Protocol):
 
     def wants(self, subject: Subject, push: Push) -> str | None:
         """Why a bundle is not wanted; None if it is."""
+        ...
+
+    def bundle(self, digest: str) -> Blob | None:
+        """The bundle of a job that is not over; None where it is none's."""
         ...
 
     def has_ended(self, job: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fogline.governance.identity.credentials import Credentials
+from fogline.governance.roles import NODES, SUBMITTERS
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
 from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
@@ -236,6 +237,12 @@ class Node:
             return self.cloud.wants(subject, push)
         return self.service(JobService).wants(subject, push)
 
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        """Why somebody may not have a blob: who only looks gets the code of jobs that are not over."""
+        if subject.role in SUBMITTERS | NODES or (self.cloud is not None and self.cloud.bundle(digest) is not None):
+            return None
+        return f"{subject.name} may fetch the code of jobs that are not over, and no other files"
+
     async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
         """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children, and again
         if it is ``doubted`` and damaged here.
@@ -250,6 +257,8 @@ class Node:
             with suppress(CorruptBlobError, MissingBlobError):  # A damaged one is deleted.
                 await asyncio.to_thread(self.value_store.blobs.verify, digest)
         blob = self.service(JobService).model(digest)
+        if blob is None and self.cloud is not None:
+            blob = self.cloud.bundle(digest)
         if blob is None:
             return await releases.obtain(digest)
         if small := self.value_store.small(digest):

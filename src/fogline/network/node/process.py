@@ -21,7 +21,8 @@ from fogline.governance.errors import TrustError
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.machine import local_offers
-from fogline.governance.policy.policy import Policy, read_policy
+from fogline.governance.policy.policy import read_policy
+from fogline.governance.policy.terms import Policy
 from fogline.monitoring.metrics.exposition import Measured
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
@@ -212,7 +213,7 @@ def opened(
     value_store = place.open_value_store(database)
     device = identity.subject.role == "device"
     admission = AdmissionControl(
-        identity.root, place.policy, offers, place.folder / "code", database, device, authority
+        identity.root, place.policy, offers, place.folder / "code", database, device, authority, identity.subject.name
     )
     return (
         database,

@@ -121,6 +121,9 @@ class Downlink:
     async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """A child asks for a blob."""
         asked = await _decoded(FETCH, request, context)
+        withheld = self._below.withheld((await self.admit(context)).subject, asked.digest)
+        if withheld is not None:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, withheld)
         obtaining = asyncio.ensure_future(self._below.obtain(asked.digest, asked.doubted))
         try:
             while not (await asyncio.wait((obtaining,), timeout=PATIENCE))[0]:

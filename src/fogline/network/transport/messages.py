@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from fogline.governance.identity.statements import LARGEST as LARGEST_STATEMENT
 from fogline.governance.policy.offers import Needs, Offers
-from fogline.governance.policy.policy import Channel
+from fogline.governance.policy.terms import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
@@ -49,6 +49,8 @@ SMALL = 32 << 10
 """Bytes up to which a value travels with the message that names it, and lies in the journal."""
 BROKEN = "broken"
 """What an aggregator tells of itself where code of a job is wrong: that ends the job."""
+UNAPPROVED = "unapproved"
+"""What is told of a node that waits for the owners of its site before it takes part in a job."""
 SPENT = "spent"
 """What a device tells of itself that has left a job because its data may give away nothing more for it."""
 
@@ -116,6 +118,12 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """Tier of the node that reads this."""
     surveys: bool = False
     """Whether devices are asked beside the training: to judge models, or queries."""
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes that it is for; none at all: all."""
+    approvals: tuple[bytes, ...] = ()
+    """What owners signed of it: every site verifies that by itself."""
+    fleet_policy: bytes = b""
+    """The policy of the whole fleet, as an operator signed it; empty: there is none."""
 
 
 class UpFrame(msgspec.Struct, frozen=True, tag=True):
@@ -162,6 +170,8 @@ class LeftJob(UpFrame, frozen=True):
 
     job: Name
     why: str
+    unapproved: bool = False
+    """Whether it waits for the owners of its site, and will take part when they have approved."""
 
 
 class Difference(msgspec.Struct, frozen=True, gc=False):
@@ -256,6 +266,8 @@ class AuditKnown(DownFrame, frozen=True):
     """So many records of the child's audit log are known to the parent; the child shows the rest."""
 
     size: Bytes
+    head: bytes = b""
+    """The newest head that the child signed: from it the child knows whether it went back to a backup."""
 
 
 class AuditShown(UpFrame, DownFrame, frozen=True):

@@ -65,7 +65,8 @@ def submit(
 
     async def ask(client: Client) -> Record:
         record = await client.submit(text, bundle, priority, planned)
-        print(f"Job {record.job} is in the queue.", flush=True)
+        waits = f"is {record.why}" if record.state == "waiting" else "is in the queue"
+        print(f"Job {record.job} {waits}.", flush=True)
         return await follow(client, record, checked) if wait else record
 
     record = asked(operator.folder, ask)

@@ -50,7 +50,7 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
 
     def arrived(self, session: Session) -> None:
         kept = self._kept(session.name)
-        session.send(AuditKnown(0 if kept is None else kept.size))
+        session.send(AuditKnown(0, b"") if kept is None else AuditKnown(kept.size, self._head_of(session.name)))
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         self._parent_has = None
@@ -67,10 +67,34 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
     def from_parent(self, parent: str, frame: AuditKnown | AuditShown) -> None:
         if isinstance(frame, AuditKnown):
             self._parent_has = frame.size
+            self._tasks.spawn(self._look_back(frame.head))
             self._tasks.spawn(self._show_parent())
             return
         self._parent_has = frame.knows
         self._tasks.spawn(self._take(parent, frame))
+
+    async def _look_back(self, data: bytes) -> None:
+        """The parent holds a head of the log here. If the log does not reach so far, this node went back to a backup,
+        and what it counted is not all that was."""
+        head, log_here = claimed_head(data), self.node.audit.log
+        if head is None or head.node != self.node.name or head.size <= log_here.head().size:
+            return
+        try:
+            read_audit_head(data, self.node.admission.root)  # Nobody else can make it up.
+            await asyncio.to_thread(self.node.admission.went_back)
+        except (TrustError, StorageError) as error:
+            log.error("%s: what its parent shows of its audit log cannot be heeded: %s", self.node.name, error)
+            return
+        log.error(
+            "%s went back to a backup: its audit log had %d records and has %d. Under a policy that limits how many "
+            "jobs may begin (signer.uses) none begins until the owner renews it",
+            self.node.name,
+            head.size,
+            log_here.head().size,
+        )
+
+    def _head_of(self, node: str) -> bytes:
+        return self.node.database.get(KEPT, node) or b""
 
     def _grown(self) -> None:
         if self._due is None and self.node.uplink is not None:
