@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 
-class News(msgspec.Struct, frozen=True):
+class BoardNews(msgspec.Struct, frozen=True):
     """Something that a page is told, and shows."""
 
     key: str
@@ -22,7 +22,7 @@ class News(msgspec.Struct, frozen=True):
     """JSON on one line."""
 
     @classmethod
-    def of(cls, key: str, value: Any) -> News:
+    def of(cls, key: str, value: Any) -> BoardNews:
         """News of a value; numbers that are not finite become null."""
         return cls(key, msgspec.json.encode(value))
 
@@ -42,13 +42,13 @@ class Hub:
     """Keeps the newest news of each key, and tells all pages that are open."""
 
     def __init__(self) -> None:
-        self._latest: dict[str, News] = {}
+        self._latest: dict[str, BoardNews] = {}
         self._readers: set[Reader] = set()
         self.closed = False
 
     def tell(self, key: str, value: Any) -> None:
         """Something is so now; where it was so before, nobody is told."""
-        news = News.of(key, value)
+        news = BoardNews.of(key, value)
         if self._latest.get(key) != news:
             self._latest[key] = news
             self._pass_on(news)
@@ -60,7 +60,7 @@ class Hub:
     def forget(self, key: str) -> None:
         """Nothing of the kind is there any more; pages are told so with null."""
         if self._latest.pop(key, None) is not None:
-            self._pass_on(News(key, b"null"))
+            self._pass_on(BoardNews(key, b"null"))
 
     def forget_all(self, begin: str) -> None:
         """Nothing is there any more of what has keys that begin so."""
@@ -88,7 +88,7 @@ class Hub:
         finally:
             self._readers.discard(reader)
 
-    def _pass_on(self, news: News) -> None:
+    def _pass_on(self, news: BoardNews) -> None:
         for reader in self._readers:
             reader.waiting.pop(news.key, None)  # The newest last.
             reader.waiting[news.key] = news
@@ -102,6 +102,6 @@ class Reader:
         waiting: news that it has still to get, by key.
     """
 
-    def __init__(self, waiting: dict[str, News]) -> None:
+    def __init__(self, waiting: dict[str, BoardNews]) -> None:
         self.waiting = waiting
         self.there = asyncio.Event()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from fogline.dashboard.hub import Hub
-from fogline.dashboard.summary import Progress, settings_of, summary_of
+from fogline.dashboard.summary import RunProgress, settings_of, summary_of
 from fogline.jobs.errors import JobError
 from fogline.jobs.reading import parse_job
 from fogline.monitoring.record import Row
@@ -23,7 +23,7 @@ def show_record(hub: Hub, record: Record, stoppable: bool) -> None:
     except JobError as error:
         hub.tell(f"trouble/{record.job}", f"{record.job}: {error}")
         return
-    progress = Progress(record.state, record.why, record.done, record.by, record.submitted)
+    progress = RunProgress(record.state, record.why, record.done, record.by, record.submitted)
     headline, unit = record.headline, record.units.get(record.headline, "")
     better = record.higher_is_better
     hub.tell(f"run/{record.job}", summary_of(record.job, record.job, job, progress, headline, unit, better, stoppable))

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from fogline.dashboard.hub import Hub
-from fogline.dashboard.summary import DeviceSpread, Outcome, Progress, RunSummary, settings_of, summary_of
+from fogline.dashboard.summary import DeviceSpread, RunOutcome, RunProgress, RunSummary, settings_of, summary_of
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.monitoring.json_files import result_of, row_of
@@ -98,17 +98,17 @@ class RunReader:
         info = self.files.read_info()
         headline = str(info.get("headline") or guess_headline(self._last))
         best = bool(info.get("higher_is_better", is_better_higher(headline) if headline else True))
-        progress = Progress(info["status"], done=self._rows, started=str(info.get("started", "")))
+        progress = RunProgress(info["status"], done=self._rows, started=str(info.get("started", "")))
         label = f"{job.name} · {self.files.path.name}"
         return summary_of(self.name, label, job, progress, headline, str(info.get("unit", "")), best)
 
-    def _outcome(self, text: str) -> Outcome:
+    def _outcome(self, text: str) -> RunOutcome:
         try:
             facts, headline = result_of(text), str(json.loads(text)["headline"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JobError(f"{self.files.result_file} is damaged: it is no result") from error
         made = {name: one.value(headline) for name, one in self.files.read_baselines().items()}
-        return Outcome(
+        return RunOutcome(
             metrics=facts["metrics"],
             fogs=DeviceSpread.of(facts["fogs"]),
             devices=DeviceSpread.of(facts["devices"]),

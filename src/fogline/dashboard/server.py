@@ -19,7 +19,7 @@ HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Serving:
+class BoardServer:
     """A board that is served."""
 
     address: str
@@ -29,7 +29,7 @@ class Serving:
 
 
 @asynccontextmanager
-async def served(board: Board, port: int = 0) -> AsyncGenerator[Serving]:
+async def served(board: Board, port: int = 0) -> AsyncGenerator[BoardServer]:
     """Serve a board on this machine's loopback address.
 
     Others cannot reach it. Who wants to look from another machine brings the port there with ``ssh -L``.
@@ -65,7 +65,7 @@ async def served(board: Board, port: int = 0) -> AsyncGenerator[Serving]:
         serving = asyncio.create_task(server.serve([listener]))
         following = asyncio.create_task(board.follow())
         try:
-            yield Serving(f"http://{host}/#{key}", following)
+            yield BoardServer(f"http://{host}/#{key}", following)
         finally:
             board.hub.close()
             following.cancel()

@@ -11,7 +11,7 @@ from fogline.jobs import Job
 from fogline.monitoring.record import Spread
 
 
-class Progress(msgspec.Struct, frozen=True):
+class RunProgress(msgspec.Struct, frozen=True):
     """How a run stands."""
 
     status: str
@@ -39,7 +39,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     headline: str
     unit: str
     higher_is_better: bool
-    progress: Progress
+    progress: RunProgress
     target: float | None = None
     stoppable: bool = False
     """Whether who looks may stop it."""
@@ -61,7 +61,7 @@ class DeviceSpread(msgspec.Struct, frozen=True):
         return None if spread is None else cls(spread.mean, spread.worst_decile, spread.values, spread.bins)
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RunOutcome(msgspec.Struct, frozen=True):
     """What came of a finished run."""
 
     metrics: Mapping[str, float]
@@ -77,7 +77,7 @@ def summary_of(
     name: str,
     label: str,
     job: Job,
-    progress: Progress,
+    progress: RunProgress,
     headline: str,
     unit: str,
     higher_is_better: bool,

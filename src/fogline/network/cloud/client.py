@@ -25,7 +25,6 @@ from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Rec
 from fogline.network.cloud.requests import (
     AnyModel,
     AuditPage,
-    Decision,
     FleetNews,
     Forgetting,
     Linked,
@@ -36,6 +35,7 @@ from fogline.network.cloud.requests import (
     NewToken,
     NumberedLine,
     OfflineMetadataMessage,
+    OwnerDecision,
     SetRetrainRule,
     Stopping,
     Submit,
@@ -103,7 +103,7 @@ class Client:
 
     async def decide(self, job: str, envelope: bytes) -> ApprovalReport:
         """Hand in what an owner signed: how the job stands now."""
-        return await self._ask("Decide", Decision(job, envelope), ApprovalReport)
+        return await self._ask("Decide", OwnerDecision(job, envelope), ApprovalReport)
 
     async def publish_policy(self, data: bytes) -> str:
         """Give the fleet a policy, signed by an operator."""

@@ -23,13 +23,13 @@ from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Rec
 from fogline.network.cloud.registrar import Registrar
 from fogline.network.cloud.requests import (
     AuditPage,
-    Decision,
     Forgetting,
     Moving,
     Name,
     NewFleetPolicy,
     NewToken,
     NumberedLine,
+    OwnerDecision,
     Stopping,
     Submit,
     Text,
@@ -139,7 +139,7 @@ class OperatorApi:
             "Stop": (Stopping, self._stop),
             "Approvals": (Name, self._approvals),
             "Approval": (Name, self._approval),
-            "Decide": (Decision, self._decide),
+            "Decide": (OwnerDecision, self._decide),
             "PublishPolicy": (NewFleetPolicy, self._publish_policy),
             "Nodes": (Name, self._nodes),
             "Notices": (Name, self._notices),
@@ -179,7 +179,7 @@ class OperatorApi:
     async def _approval(self, asked: Name, _: Subject) -> ApprovalReport:
         return await self._desk.show(asked.name)
 
-    async def _decide(self, asked: Decision, by: Subject) -> ApprovalReport:
+    async def _decide(self, asked: OwnerDecision, by: Subject) -> ApprovalReport:
         return await self._desk.decide(asked.name, asked.envelope, by)
 
     async def _publish_policy(self, asked: NewFleetPolicy, _: Subject) -> Text:

@@ -32,7 +32,7 @@ class Name(msgspec.Struct, frozen=True):
     """Whether to go on until the job is over."""
 
 
-class Decision(msgspec.Struct, frozen=True):
+class OwnerDecision(msgspec.Struct, frozen=True):
     """An owner's word on a job."""
 
     name: str
