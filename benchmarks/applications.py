@@ -29,8 +29,8 @@ from rich.table import Table
 from benchmarks.accuracy.runs import digest
 from benchmarks.common import ROOT, SCRATCH, console, median, report
 from fogline.jobs import JobError
+from fogline.jobs.files.reading import read_job
 from fogline.jobs.loading import load_task
-from fogline.jobs.reading import read_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.human import axis_label, is_share
 from fogline.monitoring.plots import metric_figure, png

@@ -32,7 +32,7 @@ from fogline.data import Examples, FederatedData, Partition, from_arrays
 from fogline.jobs import Job, Method, Tier, Tree
 from fogline.nodes.effects import Move
 from fogline.params import Entry, Params, Spec
-from fogline.simulation.scenario import Sizes
+from fogline.simulation.fleet.scenario import Sizes
 from fogline.simulation.setup import hello_of, setting_of, simulator_of
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import LazyValue, Training

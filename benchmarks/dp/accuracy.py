@@ -23,7 +23,7 @@ from benchmarks.common import SCRATCH, console, read_json, write_json
 from benchmarks.personal import statistics
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.jobs import Job
-from fogline.jobs.protection import events_of
+from fogline.jobs.protection.protection import events_of
 from fogline.privacy.accounting.accountants import least_noise
 from fogline.simulation.run import run
 from fogline.training.torch.models import mlp

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from benchmarks.engines.grammar import Case
 from fogline.algorithms.device import prepare
-from fogline.training import ClientJob, LocalResult, LocalTraining, autotune
+from fogline.training import ClientJob, LocalResult, LocalTraining
+from fogline.training.choice.autotune import autotune
 
 ROUNDS = 2
 TOLERANCE = 2e-3

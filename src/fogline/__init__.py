@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fogline.monitoring.result import Result
     from fogline.monitoring.run_files import load_run
     from fogline.simulation.callbacks import STOP
-    from fogline.simulation.query import query
     from fogline.simulation.run import simulate
+    from fogline.simulation.surveys.query import query
     from fogline.training.sklearn import SklearnTask
     from fogline.training.torch import TorchTask as Task
     from fogline.training.torch.adapters import Bottleneck, Lora, adapt
@@ -44,7 +44,7 @@ _HOMES = {
     "adapt": "fogline.training.torch.adapters",
     "load": "fogline.data",
     "load_run": "fogline.monitoring.run_files",
-    "query": "fogline.simulation.query",
+    "query": "fogline.simulation.surveys.query",
     "simulate": "fogline.simulation.run",
 }
 

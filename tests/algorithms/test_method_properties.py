@@ -13,7 +13,7 @@ from quadratics import Quadratics, Run
 from fogline.algorithms import METHODS, Algorithm, FedAvg, FedProx, find, make
 from fogline.algorithms.methods.pfedme import PFedMe
 from fogline.jobs import Method
-from fogline.jobs.naming import method_of
+from fogline.jobs.files.naming import method_of
 from fogline.params import Entry, Spec
 
 P = Quadratics.make()

@@ -20,12 +20,12 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms import make
 from fogline.algorithms.base import AggregatorContext
 from fogline.compute.aggregator import GroupsOnFiles
-from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.files import read_group, write
 from fogline.compute.groups import Groups
-from fogline.compute.privacy_part import part_of, units_of
+from fogline.compute.privacy.contributions import ContributionError, Contributions
+from fogline.compute.privacy.privacy_part import part_of, units_of
 from fogline.jobs import Job, Privacy, Tier, Tree
-from fogline.jobs.protection import Protection, protection_of
+from fogline.jobs.protection.protection import Protection, protection_of
 from fogline.nodes.effects import FoldInput, Move
 from fogline.params import Entry, Params, Spec, Vector
 from fogline.privacy.noise.gaussian import rounded_gaussian
@@ -113,7 +113,7 @@ def test_the_adversary_finds_a_clip_that_was_skipped(monkeypatch: pytest.MonkeyP
     def no_fault(_: Contributions, update: Update) -> None:
         """The aggregator would refuse all of them."""
 
-    monkeypatch.setattr("fogline.compute.contributions.bounded_on_grid", as_it_is)
+    monkeypatch.setattr("fogline.compute.privacy.contributions.bounded_on_grid", as_it_is)
     monkeypatch.setattr(Contributions, "fault", no_fault)
     assert told_apart() > 100.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fogline.network.cloud.fleet_news import APIECE, follow
+from fogline.network.cloud.api.fleet_news import APIECE, follow
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import NodeInfo
 from fogline.storage import open_database

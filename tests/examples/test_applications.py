@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from benchmarks.applications import APPLICATIONS, FOLDER, Application
 from benchmarks.common import ROOT
 from fogline.algorithms import METHODS
-from fogline.jobs.reading import read_job
+from fogline.jobs.files.reading import read_job
 
 
 @pytest.mark.parametrize("application", APPLICATIONS, ids=[one.name for one in APPLICATIONS])

@@ -20,10 +20,10 @@ from torch import nn
 import fogline
 from fogline import Task, Tier, Tree
 from fogline.audit.registry import ATTACKS
-from fogline.compute.queries import QUERIES
+from fogline.compute.surveys.queries import QUERIES
 from fogline.data import from_arrays
 from fogline.governance.policy.keys import parse_policy
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.lab.labfile import read_lab
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 
 from fogline.cli import main
 from fogline.data.loaders.folder import find_root
-from fogline.jobs.reading import read_job
+from fogline.jobs.files.reading import read_job
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

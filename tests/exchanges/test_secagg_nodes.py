@@ -15,7 +15,7 @@ from fogline.governance.identity.identity import Identity as Own
 from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Subject
 from fogline.network.cloud.records import Record
-from fogline.network.node.exchanging import JobIdentity
+from fogline.network.node.participation.exchanging import JobIdentity
 from fogline.params import Params
 from fogline.privacy.agreement import public_key
 from fogline.privacy.identity import AgreementIdentity, proof_of, statement

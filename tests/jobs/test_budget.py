@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fogline.jobs import Job, JobError, budget
-from fogline.jobs.budget import Account, charge_of, in_words, why_fewer
-from fogline.jobs.reading import parse_job
+from fogline.jobs import Job, JobError
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.protection import budget
+from fogline.jobs.protection.budget import Account, charge_of, in_words, why_fewer
 from fogline.privacy.accounting.accountants import epsilon
 
 

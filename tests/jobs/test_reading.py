@@ -9,8 +9,8 @@ import pytest
 
 from fogline.jobs import JobNeeds, Method, Tree
 from fogline.jobs.errors import JobError, check
-from fogline.jobs.reading import parse_job, read_job
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.files.reading import parse_job, read_job
+from fogline.jobs.files.writing import job_to_toml
 from tests.jobs.example import FILE
 
 

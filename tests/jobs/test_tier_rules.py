@@ -10,9 +10,9 @@ from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import make
 from fogline.jobs import Job, JobError, Tier, Tree
 from fogline.jobs.exchanging import exchanges_of
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.rules import rules_of
-from fogline.jobs.writing import job_to_toml
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 

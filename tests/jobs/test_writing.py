@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fogline.jobs import Evaluation, Job, Local, Method, Tier, Tree
 from fogline.jobs.errors import JobError
-from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import job_to_toml, write_job
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml, write_job
 from tests.jobs.example import FILE
 
 words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fogline.jobs import Job
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.progress import Silent
 from fogline.monitoring.trackers import base
 from fogline.monitoring.trackers.base import Together, Tracker, TrackerError, tracker

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fogline.governance.signatures.signing import SigningKey
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.result import Result
 from fogline.network.cloud.client import Client, bundle_of, connect
 from fogline.network.cloud.cloud import CloudUp, cloud, create

@@ -223,7 +223,7 @@ def die() -> None:
 def _kill_at_commit(n: int, after: bool, kinds: list[str]) -> None:
     """Die at the n-th commit that writes records (of those kinds), before it, or when it is durable and nothing has
     been said yet."""
-    from fogline.network.node.driver import Driver
+    from fogline.network.node.participation.driver import Driver
 
     commit, seen = Driver._commit, 0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.result import Result
 from fogline.params import frozen_of, to_bytes
 from fogline.simulation.run import run

@@ -18,8 +18,8 @@ from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.records import Record
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
-from fogline.network.node.fleet_policy import sign_fleet_policy
 from fogline.network.node.process import NodeFolder, RunningNode
+from fogline.network.node.site.fleet_policy import sign_fleet_policy
 from fogline.network.transport.messages import ParentAddress
 from tests.network.cluster import Cluster, cluster, job, within
 from tests.network.processes import wait_for

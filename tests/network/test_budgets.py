@@ -11,8 +11,8 @@ from fogline.cli import main
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.policy.terms import Policy, PrivacyBudget, Unit
 from fogline.network.cloud.records import Record
-from fogline.network.node.admission import unprotected
 from fogline.network.node.process import NodeFolder
+from fogline.network.node.site.admission import unprotected
 from fogline.privacy.accounting.ledger import FILE, PrivacyLedger
 from tests.network.cluster import Cluster, cluster, job
 from tests.network.processes import fleet

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.result import Result
 from fogline.network.cloud.records import Record
-from fogline.network.node.arriving import log
+from fogline.network.node.participation.arriving import log
 from fogline.simulation.run import run
 from tests.network.cluster import Cluster, job
 from tests.network.processes import Fleet, fleet

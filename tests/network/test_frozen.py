@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.result import Result
 from fogline.network.cloud.records import Record
-from fogline.network.node.frozen import FROZEN
+from fogline.network.node.participation.frozen import FROZEN
 from fogline.network.transport.downlink import FETCH, Downlink
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.client import WorkerClient, WorkerError
@@ -261,9 +261,9 @@ def test_a_cloud_that_begins_anew_goes_on_with_what_its_nodes_have(
 
 
 DEATHS = {
-    "client-0": ("fogline.network.node.computing:Computation.train", True),
-    "fog": ("fogline.network.node.computing:Computation.carry_out", True),
-    "cloud": ("fogline.network.node.computing:Computation.carry_out", False),
+    "client-0": ("fogline.network.node.participation.computing:Computation.train", True),
+    "fog": ("fogline.network.node.participation.computing:Computation.carry_out", True),
+    "cloud": ("fogline.network.node.participation.computing:Computation.carry_out", False),
 }
 
 

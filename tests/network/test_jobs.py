@@ -15,11 +15,11 @@ import pytest
 from fogline.cli.commands.jobs.watch import conclude
 from fogline.cli.failures import RoundsLostError
 from fogline.jobs import Tier, Tree
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.run_files import load_run
 from fogline.network.cloud import scheduler
 from fogline.network.cloud.records import Record
-from fogline.network.node.driver import ENTRIES
+from fogline.network.node.participation.driver import ENTRIES
 from fogline.network.node.process import Listening
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.client import WorkerClient

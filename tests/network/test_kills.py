@@ -65,20 +65,20 @@ REMEMBERING = {
 """Who dies at every commit, and what of."""
 
 POINTS = {
-    "asked, not yet training": ("client-0", "fogline.network.node.computing:Computation.train", False),
-    "trained, not yet recorded": ("client-0", "fogline.network.node.computing:Computation.train", True),
+    "asked, not yet training": ("client-0", "fogline.network.node.participation.computing:Computation.train", False),
+    "trained, not yet recorded": ("client-0", "fogline.network.node.participation.computing:Computation.train", True),
     "before its update is on its way": ("client-0", "fogline.network.transport.uplink:Uplink.push", False),
     "when its update is there, before it is reported": (
         "client-0",
         "fogline.network.transport.uplink:Uplink.push",
         True,
     ),
-    "before the fog folds": ("fog", "fogline.network.node.computing:Computation.carry_out", False),
-    "when the fog has folded": ("fog", "fogline.network.node.computing:Computation.carry_out", True),
+    "before the fog folds": ("fog", "fogline.network.node.participation.computing:Computation.carry_out", False),
+    "when the fog has folded": ("fog", "fogline.network.node.participation.computing:Computation.carry_out", True),
     "before the fog's result is on its way": ("fog", "fogline.network.transport.uplink:Uplink.push", False),
     "when the fog's result is there": ("fog", "fogline.network.transport.uplink:Uplink.push", True),
-    "before the cloud folds": ("cloud", "fogline.network.node.computing:Computation.carry_out", False),
-    "when the cloud has folded": ("cloud", "fogline.network.node.computing:Computation.carry_out", True),
+    "before the cloud folds": ("cloud", "fogline.network.node.participation.computing:Computation.carry_out", False),
+    "when the cloud has folded": ("cloud", "fogline.network.node.participation.computing:Computation.carry_out", True),
 }
 
 

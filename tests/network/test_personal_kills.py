@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.params import Vector, load_arrays
 from fogline.params import load as load_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.simulation.run import run
 from tests.network.cluster import Cluster, job
 from tests.network.processes import fleet
@@ -101,7 +101,7 @@ def test_the_models_noise_is_that_of_a_few_nodes(runner: asyncio.Runner, cluster
 
 async def survives(folder: Path, victim: str, after: bool, text: str) -> np.ndarray:
     """The noise in the model of a job in which a node was killed where it computes for the second time."""
-    where = "fogline.network.node.computing:Computation.carry_out"
+    where = "fogline.network.node.participation.computing:Computation.carry_out"
     async with fleet(folder) as made:
         made.kill(victim)
         made.start(victim, call=(where, 2, after))

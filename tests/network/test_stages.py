@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fogline.jobs import Job
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.network.node.node import Node
 from fogline.network.transport.messages import ParentAddress
 from fogline.simulation.run import run

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.network.node.values import ValueStore
 from fogline.simulation.run import run
 from fogline.storage import BlobRef

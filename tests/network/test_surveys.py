@@ -144,11 +144,12 @@ def test_what_devices_say_of_themselves_stands_in_every_row(
         runner.run(work())
 
 
+COMPUTATION = "fogline.network.node.participation.computing:Computation."
 KILLED = {
-    "a device before it judges": ("client-0", "fogline.network.node.computing:Computation.train", 2, False),
-    "a device that has judged": ("client-0", "fogline.network.node.computing:Computation.train", 2, True),
-    "a fog before it adds up": ("fog", "fogline.network.node.computing:Computation.carry_out", 2, False),
-    "a fog that has added up": ("fog", "fogline.network.node.computing:Computation.carry_out", 2, True),
+    "a device before it judges": ("client-0", COMPUTATION + "train", 2, False),
+    "a device that has judged": ("client-0", COMPUTATION + "train", 2, True),
+    "a fog before it adds up": ("fog", COMPUTATION + "carry_out", 2, False),
+    "a fog that has added up": ("fog", COMPUTATION + "carry_out", 2, True),
 }
 
 

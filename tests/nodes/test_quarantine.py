@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fogline.jobs.tree import Quarantine
+from fogline.nodes.children.reputation import Reputation
 from fogline.nodes.effects import Count
 from fogline.nodes.events import Scored, Started
 from fogline.nodes.records import Rated
-from fogline.nodes.reputation import Reputation
 from tests.nodes.driver import Driver
 
 CHILDREN = ("a", "b", "c", "d", "e")

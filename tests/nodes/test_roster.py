@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fogline.nodes.indexed_set import IndexedSet
+from fogline.nodes.children.indexed_set import IndexedSet
+from fogline.nodes.children.roster import Roster
+from fogline.nodes.children.speeds import SpeedClasses
 from fogline.nodes.messages import Hello
-from fogline.nodes.roster import Roster
-from fogline.nodes.speeds import SpeedClasses
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef"))))

@@ -9,7 +9,7 @@ import pytest
 
 from fogline.data import Examples, from_clients
 from fogline.jobs import Job, JobError
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.params import Params
 from fogline.simulation.contributions import Estimate, contributions
 from tests.toy import ToyTask, toy_data

@@ -15,7 +15,7 @@ from fogline.cli.commands.simulation import check_rounds
 from fogline.cli.failures import RoundsLostError
 from fogline.data import Examples, from_clients
 from fogline.jobs import Job
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.monitoring.mishaps import DISTINCT, Mishaps

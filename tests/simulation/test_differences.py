@@ -13,11 +13,11 @@ from benchmarks.network.synthetic import task as numbers
 from fogline import JobError, Tier, Tree
 from fogline.monitoring.folder import RunFolder
 from fogline.nodes import Device
-from fogline.simulation.counters import Traffic
-from fogline.simulation.delivery import Delivery
+from fogline.simulation.fleet.counters import Traffic
+from fogline.simulation.fleet.delivery import Delivery
+from fogline.simulation.fleet.scenario import LinkSizes, Sizes
+from fogline.simulation.fleet.seats import Seat
 from fogline.simulation.profiles import Link
-from fogline.simulation.scenario import LinkSizes, Sizes
-from fogline.simulation.seats import Seat
 from fogline.stages import pipeline
 from fogline.stages.delta import Delta
 from tests.toy import ToyTask

@@ -18,7 +18,7 @@ from fogline.algorithms.private import keeps_private
 from fogline.algorithms.registry import make
 from fogline.data import Examples, from_arrays
 from fogline.jobs import Evaluation, Job, Local, Privacy, Tier, Tree
-from fogline.jobs.example_events import example_events_of
+from fogline.jobs.protection.example_events import example_events_of
 from fogline.network.worker.job_worker import JobWorker
 from fogline.network.worker.requests import Open
 from fogline.privacy.accounting.events import Gaussian, Repeated, Sampled

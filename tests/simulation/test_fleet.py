@@ -7,9 +7,9 @@ import pytest
 from fogline.jobs import Job, Method, Tier, Tree
 from fogline.simulation import begun_training
 from fogline.simulation import run as running
+from fogline.simulation.fleet.scenario import Sizes
+from fogline.simulation.fleet.seats import Seat
 from fogline.simulation.run import run
-from fogline.simulation.scenario import Sizes
-from fogline.simulation.seats import Seat
 from fogline.simulation.simulator import Simulator
 from tests.toy import ToyTask, toy_data
 

@@ -12,8 +12,8 @@ import fogline
 from benchmarks.network.synthetic import task as numbers
 from fogline import JobError, Tier, Tree
 from fogline.jobs import Job
-from fogline.jobs.promise import promise_of
-from fogline.jobs.protection import events_of
+from fogline.jobs.protection.promise import promise_of
+from fogline.jobs.protection.protection import events_of
 from fogline.privacy.accounting.events import Concentrated, Repeated
 
 SIZE, CLIENTS, CLIP, NOISE = 4000, 8, 0.01, 1.5

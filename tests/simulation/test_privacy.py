@@ -12,10 +12,10 @@ import fogline
 from benchmarks.network.synthetic import task as numbers
 from fogline import FedAvg, JobError, Privacy, Tier, Tree
 from fogline.jobs import Job
-from fogline.jobs.promise import promise_of
-from fogline.jobs.protection import events_of, protection_of
-from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
+from fogline.jobs.protection.promise import promise_of
+from fogline.jobs.protection.protection import events_of, protection_of
 from fogline.monitoring.progress import Silent
 from fogline.privacy.accounting.events import Gaussian, Repeated
 from tests.toy import ToyTask

@@ -160,8 +160,8 @@ def test_what_needs_a_whole_model_is_refused_before_the_run(more: dict[str, Any]
 
 
 def test_a_job_file_names_what_stays() -> None:
-    from fogline.jobs.reading import parse_job
-    from fogline.jobs.writing import job_to_toml
+    from fogline.jobs.files.reading import parse_job
+    from fogline.jobs.files.writing import job_to_toml
     from fogline.simulation.run import run
 
     text = 'rounds = 2\nengine = "loop"\nprocesses = 0\n[algorithm]\nname = "fedprox"\nprivate = ["head"]\n'

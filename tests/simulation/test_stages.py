@@ -15,7 +15,7 @@ import fogline
 from benchmarks.network.synthetic import task as numbers
 from fogline import CodeError, JobError, Tier, Tree
 from fogline.algorithms import Algorithm, make
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.folder import RunFolder
 from fogline.params import State, Vector
 from fogline.stages import Extent, LinkContext, Named, Stage

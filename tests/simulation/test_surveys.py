@@ -12,8 +12,8 @@ import fogline
 from fogline import CodeError, FedAvg, JobError, Result, Tier, Tree
 from fogline.algorithms import ClientUpdate
 from fogline.algorithms.group import Down
-from fogline.compute.queries import QUERIES, QueryError
-from fogline.compute.survey import Examiner, Question, UnansweredError
+from fogline.compute.surveys.queries import QUERIES, QueryError
+from fogline.compute.surveys.survey import Examiner, Question, UnansweredError
 from fogline.data import Examples, FederatedData
 from fogline.jobs.errors import check
 from fogline.jobs.planning import planner

@@ -14,7 +14,7 @@ from fogline.audit.scene import AuditSettings, Scene
 from fogline.audit.verdict import verdict_of
 from fogline.data import FederatedData
 from fogline.jobs import Job
-from fogline.jobs.protection import DEVICES, protection_of
+from fogline.jobs.protection.protection import DEVICES, protection_of
 from fogline.training.task import Task
 
 EVERYWHERE = "everywhere"

@@ -14,7 +14,7 @@ from fogline.aggregation.weights import is_per_number
 from fogline.algorithms.group import Down
 from fogline.jobs import Job
 from fogline.jobs.planning import LocalPlan, assign
-from fogline.jobs.protection import protection_of
+from fogline.jobs.protection.protection import protection_of
 from fogline.nodes.effects import Move
 from fogline.params import Counters, Params, Vector
 from fogline.simulation.values import LazyValue, Training

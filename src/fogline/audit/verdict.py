@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fogline.audit.findings import Finding
 from fogline.audit.tap import MODEL
 from fogline.jobs import Job
-from fogline.jobs.protection import protection_of
+from fogline.jobs.protection.protection import protection_of
 
 SAYS = {
     "labels": "which labels a device has",

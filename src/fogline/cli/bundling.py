@@ -10,7 +10,7 @@ from pathlib import Path
 from fogline.governance.bundles.bundle import pack
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs import Job, JobError
-from fogline.jobs.writing import job_to_toml, rule_texts
+from fogline.jobs.files.writing import job_to_toml, rule_texts
 from fogline.plugins import read_call
 
 

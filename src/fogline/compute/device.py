@@ -11,14 +11,14 @@ import msgspec
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
-from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.effects import PERSONAL, STATE, CarriedOut, CarryOut
 from fogline.compute.files import read_model, read_state, write, write_state
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import NONE
-from fogline.compute.privacy_part import Draw, drawn_key
+from fogline.compute.privacy.contributions import ContributionError, Contributions
+from fogline.compute.privacy.privacy_part import Draw, drawn_key
 from fogline.compute.reports import write_report
-from fogline.compute.survey import Examiner, Question, UnansweredError
+from fogline.compute.surveys.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import LocalPlan, Planner
 from fogline.nodes.effects import Examine, Train
 from fogline.nodes.events import Trained

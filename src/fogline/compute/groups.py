@@ -18,7 +18,7 @@ from fogline.algorithms.sub_models import has_sub_models
 from fogline.compute.folding import Form, FormCheck, RoundFold, form_of
 from fogline.compute.links import UNSTAGED, NodeLinks
 from fogline.compute.messages import decoded
-from fogline.compute.privacy_part import NO_PART, PrivacyPart
+from fogline.compute.privacy.privacy_part import NO_PART, PrivacyPart
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.params import Spec, Vector
 from fogline.user_code.bugs import PROGRAMMING, CodeError, is_numeric

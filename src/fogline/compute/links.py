@@ -10,7 +10,7 @@ from fogline.algorithms import Algorithm
 from fogline.compute.messages import NONE
 from fogline.jobs import Job, JobError
 from fogline.jobs.planning import mix
-from fogline.jobs.protection import protection_of
+from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import AlgorithmTraits, traits_of

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.summary import RunProgress, settings_of, summary_of
 from fogline.jobs.errors import JobError
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.record import Row
 from fogline.network.cloud.records import LogLine, Record
 

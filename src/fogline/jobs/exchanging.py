@@ -12,7 +12,7 @@ from fogline.exchanges import Exchange, ExchangeError, make_exchange
 from fogline.exchanges.secagg import SecAgg
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
-from fogline.jobs.protection import protection_of
+from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
 from fogline.privacy.mechanisms.shared import SharedMechanism

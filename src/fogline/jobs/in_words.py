@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fogline.governance.bundles.manifest import Manifest
-from fogline.jobs.budget import WHOSE, Account
 from fogline.jobs.errors import JobError
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import rule_texts
 from fogline.jobs.job import Job
-from fogline.jobs.promise import promise_of
-from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import rule_texts
+from fogline.jobs.protection.budget import WHOSE, Account
+from fogline.jobs.protection.promise import promise_of
 
 Facts = tuple[tuple[str, str], ...]
 """Sentences, each with what it is about."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm
 from fogline.jobs.errors import JobError
+from fogline.jobs.files.writing import rule_texts
 from fogline.jobs.job import Job
-from fogline.jobs.protection import protection_of
+from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.tree import Tree
-from fogline.jobs.writing import rule_texts
 from fogline.user_code.bugs import attempt
 
 

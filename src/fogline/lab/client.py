@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fogline.jobs.reading import value_of
+from fogline.jobs.files.reading import value_of
 from fogline.lab.errors import LabError
 
 SECONDS = 10.0

@@ -18,9 +18,9 @@ from typing import IO, Any, Literal
 from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
+from fogline.jobs.files.naming import TaskOrigin
+from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.loading import task_folder
-from fogline.jobs.naming import TaskOrigin
-from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.json_files import facts_of, line_of, write_json
 from fogline.monitoring.machine import machine, versions
 from fogline.monitoring.result import Baseline, Result, Row

@@ -25,7 +25,7 @@ from typing import Any, cast
 from fogline import params
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
-from fogline.jobs.reading import read_job
+from fogline.jobs.files.reading import read_job
 from fogline.monitoring.json_files import baselines_of, result_of, row_of
 from fogline.monitoring.result import Baseline, Result, Row
 

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fogline.jobs.budget import in_words
+from fogline.jobs.protection.budget import in_words
 from fogline.monitoring.human import (
     human_bytes,
     human_difference,

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from fogline.nodes import records
 from fogline.nodes.asking import Asking
+from fogline.nodes.children.roster import Presence
 from fogline.nodes.effects import (
     AddUp,
     Adopt,
@@ -50,7 +51,6 @@ from fogline.nodes.outbox import RETRY
 from fogline.nodes.policies import Selection
 from fogline.nodes.quorum import REASONS, Quorum, Sift
 from fogline.nodes.role import AggregatorRole
-from fogline.nodes.roster import Presence
 
 
 class Aggregator(Asking):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import repeat
 
 from fogline.nodes import records
+from fogline.nodes.children.reputation import Reputation
+from fogline.nodes.children.roster import Presence, Roster
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Write
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.exchange_uplink import UplinkExchange
@@ -14,9 +16,7 @@ from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Key, Work
 from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Selection
-from fogline.nodes.reputation import Reputation
 from fogline.nodes.role import AggregatorRole
-from fogline.nodes.roster import Presence, Roster
 from fogline.nodes.selection import CohortSelection
 
 POLL = 60.0

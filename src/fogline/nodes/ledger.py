@@ -12,11 +12,11 @@ from operator import attrgetter
 import msgspec
 
 from fogline.nodes import records
+from fogline.nodes.children.reputation import Reputation
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.exchange import ChildExchange, RoundExchange
 from fogline.nodes.messages import Key, model_key
 from fogline.nodes.outbox import Outbox
-from fogline.nodes.reputation import Reputation
 from fogline.nodes.role import AggregatorRole
 
 

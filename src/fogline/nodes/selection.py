@@ -7,12 +7,12 @@ import random
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from fogline.nodes.children.roster import Roster, RosterView
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Candidates, Selection
 from fogline.nodes.quorum import counted
 from fogline.nodes.role import AggregatorRole
-from fogline.nodes.roster import Roster, RosterView
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule
     from fogline.algorithms import Algorithm
     from fogline.exchanges import Exchange  # Not imported: a node that has little memory needs no method.
-    from fogline.jobs.protection import Protection
+    from fogline.jobs.protection.protection import Protection
 
 
 class AlgorithmTraits(msgspec.Struct, frozen=True):

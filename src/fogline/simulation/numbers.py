@@ -8,12 +8,14 @@ from operator import attrgetter
 from typing import Any
 
 from fogline.aggregation import Folded, Partial, Update, surely_fit
+from fogline.aggregation.attribution import scores_of
+from fogline.aggregation.gathering import CombinedFold
 from fogline.algorithms.base import AggregatorContext
 from fogline.algorithms.group import GroupModel
 from fogline.compute.groups import Groups
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.nodes.ledger import AcceptedUpdate, in_order
-from fogline.simulation.adversary import Adversary, Sent
+from fogline.simulation.attacks.adversary import Adversary, Sent
 from fogline.simulation.staging import Staging
 from fogline.simulation.values import ComputedValue, Folding, ForgedValue, LazyValue, Training
 from fogline.simulation.witness import RunWitness
@@ -101,6 +103,12 @@ class Numbers:
         """Children's updates become one partial result."""
         folded = self._fold(node, effect.members, True, f"{node}, round {effect.round + 1}")
         self.updates[effect.update] = self._report(node, effect.round, folded)
+
+    @staticmethod
+    def scores(folded: LazyValue) -> list[tuple[str, float]]:
+        """How much the rule has used of each child's update in what they came to, which is computed."""
+        result = folded.result
+        return list(scores_of([result.use() if isinstance(result, CombinedFold) else {}]).items())
 
     def group_update(self, node: str, effect: GroupUpdate) -> None:
         """The group's movement becomes an update."""

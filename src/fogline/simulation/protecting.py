@@ -10,14 +10,14 @@ from fogline.aggregation.rules import Rule
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
-from fogline.compute.contributions import ContributionError, Contributions
 from fogline.compute.device import given
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks
-from fogline.compute.privacy_part import part_of, simulated_key, units_of
+from fogline.compute.privacy.contributions import ContributionError, Contributions
+from fogline.compute.privacy.privacy_part import part_of, simulated_key, units_of
 from fogline.jobs import Job, JobError
 from fogline.jobs.planning import LocalPlan
-from fogline.jobs.protection import protection_of
+from fogline.jobs.protection.protection import protection_of
 from fogline.params import Spec
 from fogline.simulation.values import Giver
 

@@ -17,10 +17,10 @@ from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.private import where_kept
 from fogline.algorithms.sub_models import measured_names
-from fogline.compute.queries import figures
 from fogline.compute.statistics import with_statistics
-from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
-from fogline.jobs.budget import Account, account_of
+from fogline.compute.surveys.queries import figures
+from fogline.compute.surveys.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
+from fogline.jobs.protection.budget import Account, account_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
@@ -30,7 +30,7 @@ from fogline.simulation.callbacks import OnRound, ends_after
 from fogline.simulation.executors import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
-from fogline.simulation.survey import Surveys
+from fogline.simulation.surveys.survey import Surveys
 from fogline.simulation.tree_watch import TreeWatch
 from fogline.simulation.values import LazyValue, Training
 from fogline.training.figures import metrics_of, sums_of

@@ -12,18 +12,18 @@ from fogline.algorithms.device import tried
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
 from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tree, check
-from fogline.jobs.budget import account_of, why_fewer, within_budget
+from fogline.jobs.files.naming import TaskOrigin, method_of, origin_of
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.job import asks_beside
 from fogline.jobs.loading import check_not_importing
 from fogline.jobs.modules import class_name
-from fogline.jobs.naming import TaskOrigin, method_of, origin_of
 from fogline.jobs.planning import planner, with_defaults
 from fogline.jobs.privacy import Privacy
-from fogline.jobs.promise import promise_of
-from fogline.jobs.reading import parse_job
+from fogline.jobs.protection.budget import account_of, why_fewer, within_budget
+from fogline.jobs.protection.promise import promise_of
 from fogline.jobs.resuming import check_changes
 from fogline.jobs.shares import Shares
-from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance
 from fogline.monitoring.mishaps import RunError
@@ -44,11 +44,12 @@ from fogline.simulation.setup import (
     simulator_of,
 )
 from fogline.simulation.sizing import probe
-from fogline.simulation.survey import Surveys
+from fogline.simulation.surveys.survey import Surveys
 from fogline.simulation.tree_watch import TreeWatch
 from fogline.simulation.turns import too_few_turns
 from fogline.simulation.witness import RunWitness
-from fogline.training import Choice, autotune
+from fogline.training import Choice
+from fogline.training.choice.autotune import autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, attempt, blame, naming_lost_gpus

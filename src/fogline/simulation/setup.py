@@ -18,16 +18,15 @@ from fogline.algorithms.device import LocalRound
 from fogline.algorithms.private import with_home
 from fogline.algorithms.sub_models import check_sub_models, part_of_effort, sub_model_of, with_sub_models
 from fogline.algorithms.trained import with_trained
-from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.policies import check_policies
-from fogline.compute.queries import check_query
+from fogline.compute.privacy.example_unit import check_examples, sealed
 from fogline.compute.statistics import check_measuring
-from fogline.compute.survey import task_to_judge
+from fogline.compute.surveys.queries import check_query
+from fogline.compute.surveys.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
-from fogline.jobs.budget import account_of, within_budget
 from fogline.jobs.exchanging import check_children, exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
@@ -39,8 +38,9 @@ from fogline.jobs.planning import (
     planner,
     with_defaults,
 )
-from fogline.jobs.protection import protection_of
-from fogline.jobs.protection_checks import check_privacy, check_private_model, check_units
+from fogline.jobs.protection.budget import account_of, within_budget
+from fogline.jobs.protection.checks import check_privacy, check_private_model, check_units
+from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
@@ -55,12 +55,12 @@ from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params
 from fogline.settings import Mode
-from fogline.simulation.adversary import Adversary, adversary_of
+from fogline.simulation.attacks.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
+from fogline.simulation.fleet.scenario import Scenario, Sizes
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.profiles import Fleet, Link, fleet_of, link_of
 from fogline.simulation.protecting import computes_of, giver_of
-from fogline.simulation.scenario import Scenario, Sizes
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.staging import staging_of
 from fogline.simulation.values import LazyValue, LazyValues, Trainer, Training

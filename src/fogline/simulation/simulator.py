@@ -15,8 +15,6 @@ from typing import Any
 
 import msgspec
 
-from fogline.aggregation.attribution import scores_of
-from fogline.aggregation.gathering import CombinedFold
 from fogline.nodes import Device
 from fogline.nodes.effects import (
     Adopt,
@@ -39,12 +37,12 @@ from fogline.nodes.ledger import AcceptedUpdate, Ledger, in_order
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
 from fogline.simulation.begun_training import BegunTraining
 from fogline.simulation.collecting import rarely_collected
-from fogline.simulation.counters import Traffic
-from fogline.simulation.delivery import Delivery
 from fogline.simulation.exchanging import ExchangeValues
+from fogline.simulation.fleet.counters import Traffic
+from fogline.simulation.fleet.delivery import Delivery
+from fogline.simulation.fleet.scenario import Scenario
+from fogline.simulation.fleet.seats import Seat, seats_of
 from fogline.simulation.numbers import Numbers
-from fogline.simulation.scenario import Scenario
-from fogline.simulation.seats import Seat, seats_of
 from fogline.simulation.values import LazyValue, LazyValues, Training
 
 
@@ -74,15 +72,13 @@ class Simulator:
         self.scores: dict[str, list[tuple[str, float]]] = {}
         """How much rules have used of each child's update, where there is a quarantine, by the model that came of it. A
         resumed run repeats its past from it too."""
-        self._clients = scenario.clients
-        self._homes = scenario.homes
+        self._clients, self._homes = scenario.clients, scenario.homes
         self._index = {name: i for i, name in enumerate(scenario.clients)}
         self._aggregators = dict(scenario.aggregators)
         self._fleet = fleet
         self._joules_per_byte, self._watts = fleet.joules_per_byte, fleet.watts
         self._down_seconds, self._up_seconds = fleet.down_seconds, fleet.up_seconds
-        self._links = scenario.links
-        self._plan = scenario.plan
+        self._links, self._plan, self._cost = scenario.links, scenario.plan, scenario.cost
         self._sizes = sizes
         self._updates = {tier: sizes.of(tier, sizes.update).up for tier in scenario.tiers.values()}
         """Bytes of a device's update, by the tier above it."""
@@ -90,7 +86,6 @@ class Simulator:
         downs = [sizes.of(t, 0).down for t in scenario.tiers.values()] + [p.down for p in sizes.portions.values()]
         self._receipts_first = sizes.control <= min(downs)
         """Whether a receipt is there before the request that is sent after it."""
-        self._cost = scenario.cost
         self._moved = moved
         self._prefetch = scenario.prefetch
         self._eager = frozenset(scenario.eager)
@@ -292,9 +287,7 @@ class Simulator:
         """How much the rule has used of each child's update."""
         if not self.store.replaying:
             self.store.force([folded])
-            result = folded.result
-            use = result.use() if isinstance(result, CombinedFold) else {}
-            self.scores[effect.model] = list(scores_of([use]).items())
+            self.scores[effect.model] = self.numbers.scores(folded)
         return tuple((child, score) for child, score in self.scores.get(effect.model, ()))
 
     def force(self, value: LazyValue) -> None:

@@ -18,8 +18,8 @@ from fogline.compute.whole_updates import WholeUpdates
 from fogline.jobs import JobError
 from fogline.nodes.policies import policy_of
 from fogline.params import frozen_of, to_bytes
+from fogline.simulation.fleet.scenario import LinkSizes, Portion, Sizes
 from fogline.simulation.protecting import first_given
-from fogline.simulation.scenario import LinkSizes, Portion, Sizes
 from fogline.simulation.setup import Setting
 from fogline.training.local import ClientJob
 from fogline.training.sub_models import SubModel

@@ -9,7 +9,7 @@ from fogline.algorithms.group import Down
 from fogline.compute.differences import next_model
 from fogline.compute.links import NodeLinks
 from fogline.compute.messages import model_through, update_through
-from fogline.compute.survey import judged_key
+from fogline.compute.surveys.survey import judged_key
 from fogline.jobs.planning import LocalPlan
 from fogline.params import State
 from fogline.stages import LinkContext, Pipeline

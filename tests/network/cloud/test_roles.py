@@ -20,10 +20,10 @@ from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import CALLS, called, refusal
 from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import JOINING, PEOPLE, Role, Subject
+from fogline.network.cloud.api.model_api import ModelApi
+from fogline.network.cloud.api.operator_api import OperatorApi
 from fogline.network.cloud.client import OperatorApiError, connect
 from fogline.network.cloud.folder import FACTS, OWNER_KEY, SIGNING, OperatorFacts
-from fogline.network.cloud.model_api import ModelApi
-from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join

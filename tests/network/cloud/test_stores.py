@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.network.cloud.cloud import cloud
 from fogline.network.node.process import Listening, NodeFolder
 from fogline.simulation.run import run

@@ -23,10 +23,10 @@ from fogline.governance.policy.policy import not_in_force
 from fogline.governance.policy.signed import sign_policy, signature_of
 from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Role, Subject
-from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import job_to_toml
-from fogline.network.node.admission import AdmissionControl, NotAllowedError, UnapprovedError
-from fogline.network.node.fleet_policy import FleetPolicyKeeper, sign_fleet_policy
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
+from fogline.network.node.site.admission import AdmissionControl, NotAllowedError, UnapprovedError
+from fogline.network.node.site.fleet_policy import FleetPolicyKeeper, sign_fleet_policy
 from fogline.network.transport.messages import Blob, JobAnnouncement
 from fogline.storage import open_database
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from fogline.network.node.arriving import Arrivals
+from fogline.network.node.participation.arriving import Arrivals
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, Difference
 from fogline.network.worker.client import WorkerError

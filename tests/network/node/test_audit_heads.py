@@ -17,7 +17,7 @@ from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Subject
 from fogline.network.node.node import Node
 from fogline.network.node.services.audit_heads import KEPT, AuditHeadService
-from fogline.network.node.uses import BACK
+from fogline.network.node.site.uses import BACK
 from fogline.network.transport.messages import PROTOCOL, AuditKnown, AuditShown, ForkedLog, Present, UpFrame
 from fogline.network.transport.session import Session
 from tests.network.node.test_ledgers import Above, member, node_of, said

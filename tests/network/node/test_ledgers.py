@@ -18,12 +18,12 @@ from fogline.governance.identity.identity import Identity
 from fogline.governance.identity.statements import LARGEST
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
-from fogline.jobs.reading import parse_job
-from fogline.network.node.admission import AdmissionControl
-from fogline.network.node.charging import Charging
+from fogline.jobs.files.reading import parse_job
 from fogline.network.node.context import SiteSettings
-from fogline.network.node.driver import Driver
 from fogline.network.node.node import Node
+from fogline.network.node.participation.charging import Charging
+from fogline.network.node.participation.driver import Driver
+from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import PROTOCOL, LedgerAsked, LedgerEnd, Present, UpFrame, Welcome
 from fogline.network.transport.session import Session

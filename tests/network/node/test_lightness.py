@@ -13,7 +13,7 @@ HEAVY = "{'numpy', 'torch', 'cryptography', 'safetensors', 'sqlalchemy', 'psycop
 def test_an_agent_imports_no_arrays_and_no_certificate_library() -> None:
     script = (
         "import sys, fogline.network.node.process\n"
-        "from fogline.jobs.reading import parse_job\n"
+        "from fogline.jobs.files.reading import parse_job\n"
         "parse_job('rounds = 1')\n"
         f"print(*sorted({HEAVY} & set(sys.modules)))"
     )

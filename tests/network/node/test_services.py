@@ -12,10 +12,10 @@ from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
 from fogline.network.node import node as module
-from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.node import SERVICES, Node
 from fogline.network.node.services.base import Service, another
+from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.node.values import ValueStore
 from fogline.network.transport import messages
 from fogline.network.transport.messages import DownFrame, News, Present, UpFrame

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import job_to_toml
-from fogline.network.node.signed_job import differing
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
+from fogline.network.node.site.signed_job import differing
 
 JOB = """task = "mine:task"
 [tree.cloud]

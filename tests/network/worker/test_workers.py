@@ -18,13 +18,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-import fogline.network.node.computing
+import fogline.network.node.participation.computing
 import fogline.network.worker.client
 from fogline.backoff import Backoff
 from fogline.cli.commands.up.fork_server import ForkServerProcess
 from fogline.compute.effects import CarriedOut, CarryOut, Sift, makes
-from fogline.network.node.computing import Computation
-from fogline.network.node.driver import Driver
+from fogline.network.node.participation.computing import Computation
+from fogline.network.node.participation.driver import Driver
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import NodeMessage
@@ -335,7 +335,7 @@ def test_what_was_given_up_before_its_turn_is_not_done(tmp_path: Path) -> None:
 
 
 def test_a_training_that_hangs_after_it_was_given_up_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fogline.network.node.computing, "STUCK", 0.01)
+    monkeypatch.setattr(fogline.network.node.participation.computing, "STUCK", 0.01)
 
     async def work() -> None:
         place = Place(tmp_path / "job")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fogline.jobs import JobError, Tier, Tree
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.jobs.tree import Quarantine
 from fogline.monitoring.folder import RunFolder
 from fogline.simulation.run import run

@@ -12,8 +12,8 @@ import fogline
 from fogline import CodeError
 from fogline.data import Examples, from_arrays
 from fogline.jobs import Job, JobError, Tier, Tree
-from fogline.jobs.reading import parse_job
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
 from fogline.params import Vector

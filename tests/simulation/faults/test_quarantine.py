@@ -6,7 +6,7 @@ import msgspec
 
 from fogline.jobs.tree import Quarantine
 from fogline.nodes import records
-from fogline.nodes.reputation import Reputation
+from fogline.nodes.children.reputation import Reputation
 from fogline.simulation.faults.machines import lies
 from fogline.simulation.faults.plan import draw_plan, with_quarantine
 from fogline.simulation.faults.world import World

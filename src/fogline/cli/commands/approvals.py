@@ -25,7 +25,7 @@ from fogline.governance.identity.identity import Identity
 from fogline.governance.safe_files import make_private_folder
 from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import node_name
-from fogline.network.cloud.approvals import facts_of_bundle
+from fogline.network.cloud.api.approvals import facts_of_bundle
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import OWNER_KEY
 from fogline.network.cloud.records import ApprovalReport, Word

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, CommonOptions, Flag, Json, Many
+from fogline.jobs.files.reading import read_job
 from fogline.jobs.loading import load_task
-from fogline.jobs.reading import read_job
 from fogline.monitoring.human import human_metric
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from fogline.data.site_tables.schema import read_schema, schema_of
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.policy.tables import SiteTable
 from fogline.network.node.process import NodeFolder
-from fogline.network.node.views import site_secret
+from fogline.network.node.site.views import site_secret
 from fogline.plugins import suggest
 from fogline.storage.atomic import write_file
 

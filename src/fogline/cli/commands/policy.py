@@ -16,7 +16,7 @@ from fogline.governance.policy.signed import sign_policy, signature_of
 from fogline.governance.policy.terms import Allowed, Policy
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.folder import OWNER_KEY
-from fogline.network.node.fleet_policy import sign_fleet_policy
+from fogline.network.node.site.fleet_policy import sign_fleet_policy
 
 policy = App(name="policy")
 

@@ -187,9 +187,9 @@ def _package(run: Path, weights: Path | None, scratch: Path) -> Found:
     from fogline.inference.card import Code
     from fogline.inference.exits import wanted_of
     from fogline.inference.package import PackageOptions, package
+    from fogline.jobs.files.reading import read_job
     from fogline.jobs.job import model_name
     from fogline.jobs.loading import load_task
-    from fogline.jobs.reading import read_job
     from fogline.monitoring.run_files import RunFiles, read_model
 
     kept = RunFiles(run)

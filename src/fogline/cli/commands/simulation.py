@@ -12,8 +12,8 @@ from fogline.cli.failures import Interrupted, RoundsLostError
 from fogline.cli.options import COMMON, CommonOptions, Flag, Many, Several
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError, suggest
+from fogline.jobs.files.reading import read_job
 from fogline.jobs.loading import load_task
-from fogline.jobs.reading import read_job
 from fogline.jobs.resuming import check_changes
 from fogline.monitoring.folder import FolderError, RunFolder
 from fogline.monitoring.mishaps import lost_in_words

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 from fogline.errors import InputError
 from fogline.jobs import Job
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.files.writing import job_to_toml
 from fogline.monitoring.progress import Progress, Silent
 from fogline.monitoring.result import Result, Row
 from fogline.plugins import Registry

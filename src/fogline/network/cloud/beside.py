@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fogline.network.node.survey import SurveyEndedError, SurveyPart
+from fogline.network.node.participation.survey import SurveyEndedError, SurveyPart
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import Evaluated, LayStatistics, ModelToJudge, ModelWritten, Summarise

@@ -15,9 +15,9 @@ from fogline.compute.effects import GROUP
 from fogline.governance.errors import TrustError
 from fogline.governance.subject import node_name
 from fogline.jobs import Job
-from fogline.jobs.budget import Account, in_words, why_fewer
+from fogline.jobs.files.reading import parse_job
 from fogline.jobs.job import asks_beside, model_name
-from fogline.jobs.reading import parse_job
+from fogline.jobs.protection.budget import Account, in_words, why_fewer
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps, lost_in_words
@@ -26,13 +26,13 @@ from fogline.network.cloud.beside import AskedBeside
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.cloud.records import MILESTONES, JobProgress, JobState, Record, Stop
-from fogline.network.node.admission import NotAllowedError
-from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
-from fogline.network.node.frozen import FROZEN
 from fogline.network.node.node import Node
-from fogline.network.node.participation import JobParticipation
-from fogline.network.node.root_job import RootJob
-from fogline.network.node.survey import SurveyEndedError
+from fogline.network.node.participation.aggregating import aggregator_maker, surveyor_maker
+from fogline.network.node.participation.frozen import FROZEN
+from fogline.network.node.participation.participation import JobParticipation
+from fogline.network.node.participation.root_job import RootJob
+from fogline.network.node.participation.survey import SurveyEndedError
+from fogline.network.node.site.admission import NotAllowedError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, SPENT, UNAPPROVED, Blob, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect

@@ -16,7 +16,7 @@ from fogline.governance.identity.serials import member_since, milliseconds
 from fogline.governance.identity.tokens import TokenRecord, create_token, redeem
 from fogline.governance.subject import Subject
 from fogline.network.cloud.requests import NewToken
-from fogline.network.node.admission import AdmissionControl
+from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
 from fogline.processes.messages import decoder, encode
 from fogline.storage import Database

@@ -13,9 +13,9 @@ from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
 from fogline.monitoring.tracing.tracer import Tracer
-from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.mirror import Releases, ServingPart
+from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.spending import Spending
 from fogline.network.node.status import StatusChange

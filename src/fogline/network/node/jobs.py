@@ -15,13 +15,13 @@ from fogline import logs
 from fogline.governance.policy.offers import missing
 from fogline.governance.policy.protection import keeps_reasons
 from fogline.governance.subject import fits
-from fogline.network.node.admission import NotAllowedError, UnapprovedError
-from fogline.network.node.charging import Charging
 from fogline.network.node.context import NodeContext
-from fogline.network.node.frozen import frozen_values
-from fogline.network.node.participation import JobParticipation
+from fogline.network.node.participation.charging import Charging
+from fogline.network.node.participation.frozen import frozen_values
+from fogline.network.node.participation.participation import JobParticipation
+from fogline.network.node.participation.survey import survey_of
+from fogline.network.node.site.admission import NotAllowedError, UnapprovedError
 from fogline.network.node.status import StatusChange
-from fogline.network.node.survey import survey_of
 from fogline.network.timing import AGAIN, JOIN_WINDOW
 from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
 from fogline.network.transport.session import Session
@@ -305,7 +305,7 @@ class JobManager:
         tables = self._node.admission.tables() if self._leaf else ()
         if not tables:
             return {}
-        from fogline.network.node.views import make_views  # Not above: who has no tables needs no arrays here.
+        from fogline.network.node.site.views import make_views  # Not above: who has no tables needs no arrays here.
 
         folder = self._node.admission.folder
         return await asyncio.to_thread(make_views, tables, announcement.text, folder, folder / VIEWS / announcement.job)
@@ -367,8 +367,8 @@ class JobManager:
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
         """What makes the machine that trains, and, if the job asks beside that, the one that asks."""
-        from fogline.jobs.reading import parse_job
-        from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
+        from fogline.jobs.files.reading import parse_job
+        from fogline.network.node.participation.aggregating import aggregator_maker, surveyor_maker
 
         name, job = self._node.name, parse_job(announcement.text)
         make = aggregator_maker(name, job, announcement, JOIN_WINDOW, AGAIN)

@@ -18,7 +18,6 @@ from fogline.governance.roles import NODES, SUBMITTERS
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
 from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
-from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
 from fogline.network.node.mirror import Releases, ServingPart
@@ -32,6 +31,7 @@ from fogline.network.node.services.predictions import PredictionService
 from fogline.network.node.services.presence import PresenceService
 from fogline.network.node.services.releases import ReleaseService
 from fogline.network.node.services.revocations import RevocationService
+from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.spending import Spending
 from fogline.network.node.status import StatusChange

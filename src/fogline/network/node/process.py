@@ -24,13 +24,13 @@ from fogline.governance.policy.machine import local_offers
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.policy.terms import Policy
 from fogline.monitoring.metrics.exposition import Measured
-from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.node import Node
 from fogline.network.node.schedule import keep_hours
 from fogline.network.node.services.parents import known_parents
+from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
 from fogline.network.timing import LAST_CALLS

@@ -25,7 +25,6 @@ from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.column_blocks import suits
 from fogline.compute.differences import restore
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
-from fogline.compute.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.files import read_group, read_model, write
 from fogline.compute.groups import Groups
@@ -33,10 +32,11 @@ from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.messages import Message
 from fogline.compute.model_parts import model_part
 from fogline.compute.policies import check_policies
-from fogline.compute.privacy_part import part_of, units_of
-from fogline.compute.queries import check_query, figures
+from fogline.compute.privacy.example_unit import check_examples, protects_examples, sealed
+from fogline.compute.privacy.privacy_part import part_of, units_of
 from fogline.compute.statistics import check_measuring, with_statistics
-from fogline.compute.survey import (
+from fogline.compute.surveys.queries import check_query, figures
+from fogline.compute.surveys.survey import (
     Examiner,
     changes_outputs,
     judged_key,
@@ -51,19 +51,19 @@ from fogline.inference.card import PersonalOrigin
 from fogline.inference.personal import write_part
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.budget import Account, within_budget
 from fogline.jobs.exchanging import exchanges_of
+from fogline.jobs.files.reading import parse_job
+from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.job import asks
 from fogline.jobs.judging import check_honest, check_publishing, no_version, with_judges
 from fogline.jobs.loading import load_task
 from fogline.jobs.planning import assign, check_rounds, check_task, local_training, planner, with_defaults
-from fogline.jobs.protection import protection_of
-from fogline.jobs.protection_checks import check_privacy, check_private_model
-from fogline.jobs.reading import parse_job
+from fogline.jobs.protection.budget import Account, within_budget
+from fogline.jobs.protection.checks import check_privacy, check_private_model
+from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.unequal import check_named, check_shares
-from fogline.jobs.writing import job_to_toml
 from fogline.monitoring.history import check_target
 from fogline.network.worker.requests import (
     Answer,
@@ -89,7 +89,7 @@ from fogline.nodes.events import Trained
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.params.ranges import ModelRanges
-from fogline.training import autotune
+from fogline.training.choice.autotune import autotune
 from fogline.training.example_privacy import fresh_secret
 from fogline.training.figures import metrics_of, sums_on_test
 from fogline.training.local import ClientJob

@@ -14,7 +14,7 @@ from typing import Self
 from fogline.algorithms import Algorithm
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
-from fogline.compute.survey import Question
+from fogline.compute.surveys.survey import Question
 from fogline.jobs import Job
 from fogline.params import Params, State
 from fogline.plugins import Registry

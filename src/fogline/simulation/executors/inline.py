@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import Down
-from fogline.compute.survey import Examiner, Question, answers_of
+from fogline.compute.surveys.survey import Examiner, Question, answers_of
 from fogline.params import Params, State
 from fogline.simulation.executors.base import EXECUTORS, Bench, Executor
 from fogline.simulation.executors.judging import EvaluationPart, EvaluationSums, evaluate_part

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
-from fogline.compute.survey import Question
+from fogline.compute.surveys.survey import Question
 from fogline.params import Params, State, Vector
 from fogline.simulation.executors.base import EXECUTORS, Bench, Executor
 from fogline.simulation.executors.inline import InlineExecutor

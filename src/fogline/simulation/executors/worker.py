@@ -18,7 +18,7 @@ import msgspec
 from fogline.aggregation import Update, Weight, is_per_number
 from fogline.algorithms.device import LocalRound, run_cohort
 from fogline.algorithms.group import Down
-from fogline.compute.survey import Examiner, Question, answers_of
+from fogline.compute.surveys.survey import Examiner, Question, answers_of
 from fogline.nodes.messages import Kind
 from fogline.params import Params, State
 from fogline.params.ranges import ModelRanges

@@ -14,8 +14,8 @@ from fogline.cli.commands.simulation import check_names
 from fogline.cli.failures import UsageError, say
 from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import COMMON, CommonOptions, Flag, Json, Many, Several
+from fogline.jobs.files.reading import read_job
 from fogline.jobs.loading import load_task
-from fogline.jobs.reading import read_job
 from fogline.storage.atomic import write_file
 
 if TYPE_CHECKING:

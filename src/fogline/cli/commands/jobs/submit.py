@@ -15,8 +15,8 @@ from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
 from fogline.governance.identity.checked import credentials
 from fogline.governance.roles import refusal
 from fogline.governance.signatures.signing import SigningKey
-from fogline.jobs.promise import promise_of
-from fogline.jobs.reading import read_job
+from fogline.jobs.files.reading import read_job
+from fogline.jobs.protection.promise import promise_of
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import SIGNING

@@ -13,7 +13,7 @@ from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError
 from fogline.cli.listing import print_json_line, printable
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, Several
 from fogline.jobs import Job
-from fogline.jobs.reading import parse_job
+from fogline.jobs.files.reading import parse_job
 from fogline.logs import stamp
 from fogline.monitoring.human import human_metric, human_seconds
 from fogline.monitoring.progress import Live

@@ -87,9 +87,9 @@ def facts_of(question: TaskQuestion) -> TaskFacts:
     """
     from fogline.algorithms.registry import find
     from fogline.cli.commands.simulation import check_names
+    from fogline.jobs.files.reading import parse_job
     from fogline.jobs.loading import load_task
     from fogline.jobs.planning import assign
-    from fogline.jobs.reading import parse_job
 
     job, folder = parse_job(question.text), Path(question.folder)
     parameter = question.devices is not None and takes_clients(job.task, folder)

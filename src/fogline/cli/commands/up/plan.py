@@ -10,10 +10,10 @@ from fogline.cli.commands.up.inspect_task import TaskFacts, TaskQuestion, inspec
 from fogline.cli.failures import UsageError
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
+from fogline.jobs.files.reading import read_job
+from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.job import Publish
-from fogline.jobs.promise import promise_of
-from fogline.jobs.reading import read_job
-from fogline.jobs.writing import job_to_toml
+from fogline.jobs.protection.promise import promise_of
 
 MOST = 32
 """Devices that are started without being asked for by number."""

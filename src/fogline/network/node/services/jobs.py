@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from fogline.governance.subject import Subject
 from fogline.network.node.context import NodeContext
 from fogline.network.node.jobs import JobManager
+from fogline.network.node.participation.survey import job_of
 from fogline.network.node.services.base import Service, another
-from fogline.network.node.survey import job_of
 from fogline.network.transport.messages import (
     BROKEN,
     UNAPPROVED,

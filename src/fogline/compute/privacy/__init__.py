@@ -1,0 +1,1 @@
+"""What differential privacy does to a device's contribution before it leaves."""

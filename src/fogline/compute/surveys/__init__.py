@@ -1,0 +1,1 @@
+"""What devices are asked beside the training, and how their answers add up."""

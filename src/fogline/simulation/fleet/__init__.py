@@ -1,0 +1,1 @@
+"""The simulated machines: where each sits, what reaches it, and what was counted."""

@@ -1,0 +1,1 @@
+"""Which engine trains: those that agree with the reference are timed, and the quickest is taken."""
