@@ -18,7 +18,7 @@ from fogline.params import Vector
 from fogline.simulation.executors import Bench
 from fogline.simulation.executors.processes import ProcessExecutor
 from fogline.training import Choice, ClientJob, LocalTraining
-from fogline.training.choice.autotune import autotune
+from fogline.training.autotune import autotune
 from fogline.training.shuffling import Shuffler
 from fogline.training.torch import TorchTask
 

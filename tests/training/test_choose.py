@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fogline.training import ClientJob, Engine, LocalMethod, LocalResult, LocalTraining
-from fogline.training.choice.autotune import autotune
+from fogline.training.autotune import autotune
 from fogline.training.torch import TorchTask
 from tests.training.cohorts import jobs_of, task_of
 
@@ -56,7 +56,7 @@ def engine(name: str, **settings: Any) -> type[Engine]:
 
 
 def task_with(monkeypatch: pytest.MonkeyPatch, *engines: type[Engine]) -> TorchTask:
-    monkeypatch.setattr(sys.modules["fogline.training.choice.autotune"], "time", clock)  # The face names the function.
+    monkeypatch.setattr(sys.modules["fogline.training.autotune"], "time", clock)  # The face names the function.
     task = task_of()
     found: Mapping[str, Any] = {vars(e)["name"]: e for e in engines}
     monkeypatch.setattr(task, "engines", lambda: found)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import fogline
 from fogline.training import LocalMethod, LocalTraining
-from fogline.training.choice.autotune import autotune
+from fogline.training.autotune import autotune
 from fogline.training.torch import TorchTask, models
 from tests.training.cohorts import METHODS, distance, jobs_of, spoil, task_of, three_rounds
 

@@ -1,1 +1,0 @@
-"""Which engine trains: those that agree with the reference are timed, and the quickest is taken."""
