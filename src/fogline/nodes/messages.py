@@ -16,6 +16,8 @@ Effort = Annotated[float, Meta(gt=0, le=10)]
 """Of the work that a round means, how much is asked for: 0.5 is half as many steps."""
 Kind = Literal["train", "evaluate", "query"]
 """What a parent asks for: an update of the model, how good the model is on examples held out, or sums over examples."""
+Marks = Annotated[bytes, Meta(max_length=1 << 20)]
+"""Devices, a mark of eight bytes each (:func:`fogline.nodes.ledger.mark_of`)."""
 Key = str
 """Names a value in the runtime's store: a model that goes down, an update that comes up."""
 
@@ -95,6 +97,8 @@ class Report(msgspec.Struct, frozen=True, gc=False, tag=True):
     failure: str | None = None
     training: Annotated[float, Meta(ge=0, le=sys.float_info.max)] | None = None
     """Seconds that it trained, if it says so."""
+    marks: Marks = b""
+    """Of an aggregator whose job has a minimum over the tree: the devices that are in it."""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, tag=True):
