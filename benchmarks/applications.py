@@ -8,16 +8,16 @@ seeds, the headline metric in per cent or in the target's unit:
 
 - ``federated``, ``pooled``, ``alone``: on what the example's job judges on; of ``alone`` the mean over devices;
 - ``personal``, where the example has a personal variant: the mean over devices that judge, each on examples of its own
-  that never train; and ``common``: the same of the model that these devices received;
-- ``metric``: what the numbers are; ``seconds``: of the processor, for the run with its baselines.
+  that never train; and ``common``: the same of the model that these devices received.
 
-``--pictures`` writes, of the first seed, the metric over rounds beside the baselines, as FOLDER/NAME.png.
+Runs are kept under ``.benchmarks/applications``, so that a benchmark that was ended goes on where it was; a run whose
+job, data or example has changed since is made anew. ``--pictures`` writes, of the first seed, the metric over rounds
+beside the baselines, as FOLDER/NAME.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +26,19 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from benchmarks.common import ROOT, console, median, report
+from benchmarks.accuracy.runs import digest
+from benchmarks.common import ROOT, SCRATCH, console, median, report
 from fogline.jobs import JobError
 from fogline.jobs.loading import load_task
 from fogline.jobs.reading import read_job
+from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.human import axis_label, is_share
 from fogline.monitoring.plots import metric_figure, png
 from fogline.monitoring.result import Result
 from fogline.simulation.run import run
 
 FOLDER = ROOT / "examples"
+STATE = SCRATCH / "applications"
 COLUMNS = ("federated", "pooled", "alone", "personal", "common")
 
 
@@ -58,24 +61,35 @@ APPLICATIONS = (
     Application("own_pictures"),
     Application("turbofan"),
     Application("energy", personal=("algorithm=knnper",)),
+    Application("steel_energy", personal=("algorithm=knnper",)),
     Application("failures"),
     Application("tumours"),
     Application("credit"),
+    Application("adult"),
 )
 """One line each, in the order of docs/applications.md."""
 
 
 def trained(name: str, seed: int, *more: str) -> Result:
-    """The example's job, with these changes, in this process."""
+    """The example's job, with these changes: trained in this process, or read, where that was done before."""
     job = read_job(FOLDER / f"{name}.toml", (f"seed={seed}", "processes=0", *more))
-    return run(job, load_task(job, FOLDER), progress=False)
+    task = load_task(job, FOLDER)
+    code = (FOLDER / f"{name}.py").read_text()
+    kept = RunFolder(STATE / f"{name}-{digest(task, code, job.model_dump(mode='json'))}")
+    if not kept.info.exists():
+        kept = RunFolder.create(kept.path, job)
+    elif kept.is_finished:
+        return kept.load()
+    else:
+        kept, job = RunFolder.reopen(kept.path), kept.read_job()
+    with kept:
+        return run(job, task, kept, progress=False)
 
 
 def figures(application: Application, seed: int, pictures: Path | None) -> dict[str, float]:
-    """The numbers of one seed, by column; and the seconds that the run and its baselines took."""
-    begun = time.process_time()
+    """The numbers of one seed, by column."""
     result = trained(application.name, seed, 'evaluation.baselines=["pooled", "alone"]')
-    spent, headline = time.process_time() - begun, result.headline
+    headline = result.headline
     found = {"federated": result.value()} | {name: one.value(headline) for name, one in result.baselines.items()}
     if pictures is not None:
         (pictures / f"{application.name}.png").write_bytes(png(metric_figure(result)))
@@ -86,8 +100,8 @@ def figures(application: Application, seed: int, pictures: Path | None) -> dict[
     scale = 100.0 if is_share(headline) else 1.0
     values = {name: scale * value for name, value in found.items() if value is not None}
     told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    console.print(f"{application.name}, seed {seed}: {told} {unit_of(result)}; {spent:.0f} s")
-    return {**values, "seconds": spent}
+    console.print(f"{application.name}, seed {seed}: {told} {unit_of(result)}")
+    return values
 
 
 def unit_of(result: Result) -> str:
@@ -123,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def show(result: dict[str, dict[str, Any]]) -> None:
     """The table, for people."""
-    table = Table("example", *COLUMNS, "seconds")
+    table = Table("example", *COLUMNS)
     for name, row in result.items():
-        table.add_row(name, *(f"{row[key]:.4g}" if key in row else "" for key in (*COLUMNS, "seconds")))
+        table.add_row(name, *(f"{row[key]:.4g}" if key in row else "" for key in COLUMNS))
     console.print(table)
 
 

@@ -12,6 +12,8 @@ batches of 20, the same rate for all.
 - ``over_small``, ``over_dropped``: points that a method is better, the median over the seeds.
 - ``better_than_both``: whether every method is.
 - ``share``: of the numbers that train, what a weak device has.
+
+What a run came to is kept by what decides it, so that a benchmark that was ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,17 +27,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import console, median, report
+from benchmarks.accuracy.runs import digest
+from benchmarks.common import SCRATCH, console, median, read_json, report, write_json
 from benchmarks.few_images import few_images
 from fogline import FedAvg, Task, simulate
 from fogline.algorithms import Algorithm, make
 from fogline.data import FederatedData, from_clients
-from fogline.monitoring.result import Result
 
 DEVICES, IMAGES, TESTED = 10, 200, 2000
 WEAK, QUARTER = 3 / 5, 0.25
 WIDTH = 0.4
 """Of every layer of the CNN: 22 % of its numbers."""
+STATE = SCRATCH / "heterogeneous"
+"""What runs came to."""
 
 
 def cnn() -> nn.Module:
@@ -87,20 +91,23 @@ def some_images(seed: int) -> tuple[FederatedData, FederatedData]:
     return made[0], made[1]
 
 
-def trained(task: Task, method: Algorithm, seed: int, rounds: int, rate: float, shares: bool = False) -> Result:
-    """One run."""
-    return simulate(
-        task,
-        method,
-        rounds=rounds,
-        shares={"devices": {"weak-*": QUARTER}} if shares else None,
-        local={"learning_rate": rate, "batch_size": 20, "epochs": 1},
-        evaluation={"every": rounds},
-        seed=seed,
-        engine="loop",
-        processes=0,
-        progress=False,
-    )
+def trained(task: Task, method: Algorithm, seed: int, rounds: int, rate: float, shares: bool = False) -> float:
+    """Accuracy of one run in per cent, of now or before."""
+    settings: dict[str, Any] = {
+        "rounds": rounds,
+        "shares": {"devices": {"weak-*": QUARTER}} if shares else None,
+        "local": {"learning_rate": rate, "batch_size": 20, "epochs": 1},
+        "evaluation": {"every": rounds},
+        "seed": seed,
+        "engine": "loop",
+    }
+    path = STATE / f"{digest(task, method, settings)}.json"
+    found = read_json(path)
+    if found is None:
+        result = simulate(task, method, processes=0, progress=False, **settings)
+        found = {"accuracy": 100 * result.metrics["accuracy"]}
+        write_json(path, found)
+    return float(found["accuracy"])
 
 
 def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: int, rate: float) -> dict[str, float]:
@@ -110,16 +117,16 @@ def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: i
     cutter = whole.cutter()
     small = cutter.narrow(WIDTH) if make_module is cnn else cutter.shallow(2)
     assert small.share <= QUARTER
-    plain, runs = FedAvg(), dict[str, Result]()
+    plain, found = FedAvg(), {"share": small.share}
     asked: list[tuple[str, Task, Algorithm]] = [
         ("small", cast("Task", small.task), plain),
         ("dropped", Task(make_module, strong), plain),
         *((name, whole, method) for name, method in methods.items()),
     ]
     for name, task, method in asked:
-        runs[name] = trained(task, method, seed, rounds, rate, name in methods)
-        console.print(f"seed {seed}: {name} {100 * runs[name].metrics['accuracy']:.1f} %")
-    return {"share": small.share, **{name: 100 * run.metrics["accuracy"] for name, run in runs.items()}}
+        found[name] = trained(task, method, seed, rounds, rate, name in methods)
+        console.print(f"seed {seed}: {name} {found[name]:.1f} %")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     families: dict[str, tuple[Any, dict[str, Algorithm]]] = {
         "cnn": (cnn, {
             "heterofl": make("heterofl", widths=(WIDTH,), masked=False),
-            "fjord": make("fjord", widths=(WIDTH,), distils=True),
+            "fjord": make("fjord", widths=(WIDTH,)),
         }),
         "deep": (DeepCNN, {"depthfl": make("depthfl")}),
     }  # fmt: skip

@@ -6,7 +6,7 @@ saying so.
 """
 
 import torch
-from tiles import BalancedTask
+from balanced import BalancedTask
 from torch import nn
 
 from fogline import Task, load

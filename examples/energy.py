@@ -5,11 +5,13 @@ of the year, which comes after all its training hours, in kWh; the loss is that 
 the training load. ``python examples/energy.py`` prints the forecasts to beat, which need no model.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from torch import nn
 
 from fogline import Task
-from fogline.data import Examples, from_arrays, load_raw
+from fogline.data import load_raw
 from fogline.training.torch.models import mlp
 
 DAY, DAYS = 24, 7
@@ -37,14 +39,8 @@ def model() -> nn.Module:
 def task() -> Task:
     """Needs the data set ``citylearn2022``."""
     raw = load_raw("citylearn2022", window=WEEK)
-    assert raw.owner is not None
-    assert raw.rows is not None
-    x, early = history(raw.x), np.zeros(len(raw.y), np.bool_)
-    early[raw.rows] = True
-    rows = {house: np.flatnonzero(early & (raw.owner == house)) for house in np.unique(raw.owner).tolist()}
-    late = {house: np.flatnonzero(~early & (raw.owner == house)) for house in rows}
-    test = {house: Examples(x[later], raw.y[later]) for house, later in late.items()}
-    return Task(model, from_arrays(raw.name, x, raw.y, rows, test=test, meaning=raw.meaning), loss="mse", name="energy")
+    data = replace(raw, x=history(raw.x)).split_with_own_tests()
+    return Task(model, data, loss="mse", name="energy")
 
 
 def simple_forecasts() -> dict[str, float]:

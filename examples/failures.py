@@ -6,7 +6,7 @@ fifth of the rows that never trains, because 97 % of the rows do not fail and pl
 """
 
 import torch
-from tiles import BalancedTask
+from balanced import BalancedTask
 from torch import nn
 
 from fogline import Task, load

@@ -43,6 +43,27 @@ def test_a_peer_that_did_other_work_is_refused() -> None:
     assert [line.split(":")[0] for line in refused(sides)] == ["pfl", "flower"]
 
 
+def test_a_code_in_a_tenth_of_the_bits_and_twice_the_rounds_spares_four_fifths_up() -> None:
+    from benchmarks.compression.accuracy import compared
+
+    def history(accuracies: list[float], up: float) -> list[dict[str, float]]:
+        rows = enumerate(accuracies, 1)
+        return [
+            {"round": place, "accuracy": reached, "up/cloud": up * place, "total": (100 + up) * place}
+            for place, reached in rows
+        ]
+
+    plain = history([0.5, 0.9], 100)
+    found = compared(plain, history([0.25, 0.5, 0.7, 0.9], 10), 0.9)
+    assert found["near"] == pytest.approx(5, rel=0.01)
+    assert found["near_total"] == pytest.approx(200 / 220, rel=0.01)
+    assert found["rounds"] == pytest.approx(2, rel=0.01)
+    below = compared(plain, history([0.25, 0.5, 0.885], 10), 0.9)
+    assert (below["near"], below["rounds"]) == (0, 0)
+    assert below["far"] > 0
+    assert below["points"] == pytest.approx(-1.5)
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -12,6 +12,7 @@ import fogline
 from benchmarks.common import ROOT, SCRATCH, console
 from fogline.monitoring.folder import RunFolder
 from fogline.simulation.run import run
+from fogline.training import Task
 
 STATE = SCRATCH / "accuracy"
 HEADLINE = "accuracy"
@@ -46,12 +47,12 @@ def resumable(name: str, task: fogline.Task, algorithm: str | fogline.Algorithm,
         return run(kept.read_job(), task, kept, algorithm=instance)
 
 
-def digest(task: fogline.Task, algorithm: str | fogline.Algorithm, settings: Mapping[str, Any]) -> str:
+def digest(task: Task, algorithm: str | fogline.Algorithm, settings: Mapping[str, Any]) -> str:
     """Eight characters that change with the model, the data or any setting: a changed cell reads no old run."""
     text = json.dumps([str(algorithm), settings], default=str, sort_keys=True)
     made = hashlib.sha256(text.encode())
     sample = task.data.at(0)
-    for array in (task.initial(0).vector, task.data.sizes(), sample.x, sample.y):
+    for array in (task.initial(0).vector, task.data.sizes(), sample.array, sample.y):
         made.update(array.tobytes())
     return made.hexdigest()[:8]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from benchmarks.compression.accuracy import Case
+from benchmarks.compression.accuracy import LOCAL, Case
 from fogline import FedAvg, Task, Tier, Tree, simulate
 from fogline.algorithms.base import ClientUpdate
 from fogline.params import Vector
@@ -75,7 +75,7 @@ def _case(case: Case) -> dict[str, dict[str, float]]:
         Recorded(),
         tree=Tree(cloud=Tier(cohort=DEVICES)),
         rounds=ROUNDS,
-        local={"learning_rate": case.rate, "batch_size": 20, "epochs": 1},
+        local={"learning_rate": case.rate, **LOCAL},
         processes=0,
         progress=False,
     )

@@ -4,7 +4,8 @@
 
 `codecs`: an MLP of 50,890 weights (784-64-10) is trained on non-IID MNIST, and every round's model is released in full
 and as deltas; see `benchmarks/delivery/codecs.py` for what is counted.
-`links`: the same models through a real tree, with every byte on its links; see `benchmarks/delivery/links.py`.
+`links`: the last of the same models through a real tree, with one device and with 20 below its fog, in full and with
+each codec, and every byte on its links; see `benchmarks/delivery/links.py`.
 """
 
 import argparse

@@ -57,6 +57,9 @@ class OneBlob:
     def wants(self, subject: Subject, push: Push) -> str | None:
         return None
 
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        return None
+
     async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
         return self._place
 

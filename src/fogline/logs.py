@@ -2,14 +2,20 @@
 
 ``2025-01-31 14:02:11 WARNING job=demo-1-4819 round=3 fog-0 lost cloud: it was silent``
 
+or, for programs that read logs, it is a JSON object with the same, and with the node:
+
+``{"at": "2025-01-31T13:02:11.204Z", "level": "WARNING", "node": "fog-0", "job": "demo-1-4819", "round": 3, ...}``
+
 Who works for a job says so once (:func:`about`); whatever is logged meanwhile, and in tasks that are begun meanwhile,
-bears its name.
+bears its name. So does a node (:func:`speak_for`).
 """
 
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Generator
@@ -17,6 +23,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import BinaryIO, TextIO
 
+FORMAT = "FOGLINE_LOG_FORMAT"
+"""Variable of the environment, which programs that a program starts inherit: ``json`` for JSON, else text."""
+_node: ContextVar[str] = ContextVar("node", default="")
 _job: ContextVar[str] = ContextVar("job", default="")
 _round: ContextVar[int] = ContextVar("round", default=0)
 
@@ -36,6 +45,11 @@ def begin(job: str, round_: int = 0) -> None:
     """What is logged from here on in this task, or in this program, concerns a job and a round."""
     _job.set(job)
     _round.set(round_)
+
+
+def speak_for(node: str) -> None:
+    """What is logged from here on in this task, and in tasks that it begins, is this node's."""
+    _node.set(node)
 
 
 def stamp(at: float, level: str, job: str, round_: int) -> str:
@@ -63,14 +77,33 @@ class Lines(logging.Formatter):
         return f"{stamp(record.created, record.levelname, _job.get(), _round.get())} {super().format(record)}"
 
 
+class JsonLines(logging.Formatter):
+    """Makes the lines of a log that programs read: an object each."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line, without what is not known; a traceback stands in it."""
+        whole = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname,
+            "node": _node.get(),
+            "job": _job.get(),
+            "round": _round.get(),
+            "logger": record.name,
+            "text": record.getMessage(),
+            "traceback": self.formatException(record.exc_info) if record.exc_info else "",
+        }
+        return json.dumps({key: value for key, value in whole.items() if value}, ensure_ascii=False)
+
+
 def write_logs(to: TextIO | None = None) -> None:
-    """Write this program's log: Fogline's own lines from INFO on, those of libraries from WARNING on.
+    """Write this program's log: Fogline's own lines from INFO on, those of libraries from WARNING on. The variable
+    :data:`FORMAT` of the environment says how they look.
 
     Args:
         to: where; standard error unless told.
     """
     handler = logging.StreamHandler(to or sys.stderr)
-    handler.setFormatter(Lines())
+    handler.setFormatter(JsonLines() if os.environ.get(FORMAT) == "json" else Lines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -14,7 +14,7 @@ Mode = Literal["sync", "async", "semi-async", "ring"]
 class LocalSettings(BaseModel):
     """Local training, as a job's table ``local`` and :class:`fogline.training.LocalTraining` have it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: PositiveFloat = 0.1
     batch_size: PositiveInt | None = 10

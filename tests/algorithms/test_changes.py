@@ -94,6 +94,8 @@ def test_sketches_are_added_by_fogs_and_masked_as_they_are() -> None:
             "fog sends sums of updates, and no single ones",
         ),
         ("ef21", Tree(cloud=Tier(), fog=Tier(count=2, rounds=2, uplink=[CODE])), "no rounds of a tier's own"),
+        ("ef21", Tree(cloud=Tier(uplink=[CODE], rule="median")), "adds up all changes that devices tell of"),
+        ("ef21", Tree(cloud=Tier(uplink=[CODE], cohort=3, over_selection=2.0)), "or set cloud.late to 'fold'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(algorithm: str, tree: Tree, sentence: str) -> None:

@@ -156,6 +156,76 @@ def test_hetlora_pads_with_zeros_and_weighs_by_what_was_learned(start: Started, 
     assert_near(done, mean(weights, padded))
 
 
+DECAY, PENALTY = 0.75, 1.0
+
+
+def tail(arrays: Mapping[str, Any], kept: int, rank: int) -> list[list[Any]]:
+    """The last ranks of all A, and of all B."""
+    return [
+        [
+            array[kept:rank] if which == "lora_A" else array[:, kept:rank]
+            for name, array in arrays.items()
+            if which in name
+        ]
+        for which in ("lora_A", "lora_B")
+    ]
+
+
+def product_of_norms(arrays: Mapping[str, Any], kept: int, rank: int) -> Any:
+    a, b = (sum((part**2).sum() for part in parts) for parts in tail(arrays, kept, rank))
+    return (a * b) ** 0.5
+
+
+def pruning(client: str, start: Mapping[str, np.ndarray], rank: int) -> tuple[Arrays, int]:
+    """A device's round in plain PyTorch: its factors padded with zeros, and its rank behind it."""
+    module, given, kept = model(), examples(list(SIZES).index(client), SIZES[client]), max(1, int(DECAY * rank))
+    arrays = {name: np.array(array) for name, array in start.items()}
+    for parts in tail(arrays, rank, RANK):
+        for part in parts:
+            part[...] = 0
+    module.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
+    factors = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    before = float(product_of_norms({n: p.detach() for n, p in factors.items()}, kept, rank))
+    for _ in range(STEPS):
+        loss = nn.functional.cross_entropy(
+            module(torch.as_tensor(given.array)).transpose(1, 2), torch.as_tensor(given.y)
+        )
+        if kept < rank:
+            loss = loss + PENALTY * product_of_norms(factors, kept, rank)
+        gradients = torch.autograd.grad(loss, list(factors.values()))
+        with torch.no_grad():
+            for parameter, gradient in zip(factors.values(), gradients, strict=True):
+                parameter -= RATE * gradient
+    end = {name: p.detach().numpy().copy() for name, p in factors.items()}
+    rank = kept if float(product_of_norms(end, kept, rank)) < before else rank
+    for parts in tail(end, rank, RANK):
+        for part in parts:
+            part[...] = 0
+    return end, rank
+
+
+@pytest.mark.parametrize("engine", ["loop", "stacked"])
+def test_a_device_prunes_the_last_of_its_ranks_where_they_shrink(start: Started, engine: str) -> None:
+    """Over three rounds, of which each begins with the ranks that devices had left."""
+    method, rounds = make("hetlora_pruned", decay=DECAY, penalty=PENALTY), 3
+    local = {"learning_rate": RATE, "steps": STEPS, "batch_size": None}
+    done = simulate(
+        task(), method, rounds=rounds, shares=SHARES, start=start[1], local=local, engine=engine, chunk=4, processes=0,
+        progress=False,
+    ).params.arrays()  # fmt: skip
+    arrays, ranks = {name: np.array(array) for name, array in start[0].arrays().items()}, dict(RANKS)
+    for _ in range(rounds):
+        ends, weights = dict[str, Arrays](), dict[str, float]()
+        for client in SIZES:
+            ends[client], ranks[client] = pruning(client, arrays, ranks[client])
+            pairs = [(end, ends[client][n.replace("lora_A", "lora_B")]) for n, end in ends[client].items() if "_A" in n]
+            weights[client] = float(np.sqrt(sum(np.square(b @ a).sum() for a, b in pairs)))
+        arrays |= mean(weights, ends)
+    assert ranks["b"] == 1
+    assert ranks["c"] < RANKS["c"] or ranks["d"] < RANKS["d"]
+    assert_near(done, {name: array for name, array in arrays.items() if "lora" in name and "scale" not in name})
+
+
 @pytest.mark.parametrize("name", ["fedexlora", "flora"])
 def test_what_trains_beside_adapters_is_averaged_as_ever(name: str) -> None:
     norms = ("norm.*",)
@@ -215,7 +285,7 @@ def test_what_makes_no_sense_is_refused_before_the_run(name: str, more: dict[str
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["fedit", "ffalora", "fedexlora", "flora", "hetlora"])
+@pytest.mark.parametrize("name", ["fedit", "ffalora", "fedexlora", "flora", "hetlora", "hetlora_pruned"])
 def test_a_model_without_adapters_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"cannot train this model: the model has no low-rank .*fogline.adapt"):
         with_trained(Task(lambda: nn.Linear(LENGTH, TOKENS), task().data), make(name))

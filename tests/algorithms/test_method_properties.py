@@ -19,7 +19,7 @@ from fogline.params import Entry, Spec
 P = Quadratics.make()
 LAYERED = {"fedrep", "fedrod"}
 """Methods that want layers and labels: test_personal_methods.py has them, on a star and on a tree."""
-ADAPTED = {"fedexlora", "flora", "hetlora"}
+ADAPTED = {"fedexlora", "flora", "hetlora", "hetlora_pruned"}
 """Methods that want low-rank adapters: test_low_rank.py has them, on a star and on a tree."""
 NAMES = [name for name in METHODS if name not in LAYERED | ADAPTED]
 TREES = {"star": [0, 1, 2, 3, 4, 5], "fogs": [[0, 1], [2, 3, 4, 5]], "deep": [[[0, 1], [2]], [[3, 4, 5]]]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import nn
 from fogline import JobError, Result, Task, Tier, Tree, simulate
 from fogline.aggregation import UnusableUpdateError, Update
 from fogline.algorithms import Algorithm, FedAvg, make
+from fogline.algorithms.sub_models import part_of_effort, sub_model_of, with_sub_models
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.data import FederatedData, from_clients
+from fogline.params import Params
 from fogline.params.ranges import ModelRanges
 
 RNG = np.random.default_rng(0)
@@ -54,6 +57,11 @@ TASK, DEEP = Task(mlp, DATA), Task(Heads, DATA)
 def run(method: Algorithm, task: Task = TASK, tree: Tree | None = None, rounds: int = 1, **more: Any) -> Result:
     local = {"learning_rate": 0.3, "steps": 1, "batch_size": None}
     return simulate(task, method, tree, rounds=rounds, local=local, engine="loop", processes=0, progress=False, **more)
+
+
+def test_shares_of_nobody_are_refused() -> None:
+    with pytest.raises(JobError, match=r"shares.devices names 'week-\*', and no device is called so"):
+        run(make("heterofl"), shares={"devices": {"weak-*": 0.55, "week-*": 0.3}})
 
 
 @pytest.mark.parametrize("scaler", [False, True])
@@ -183,13 +191,121 @@ class Batchnorm(nn.Sequential):
         super().__init__(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
 
 
-def test_running_statistics_are_those_of_whole_models() -> None:
+def statistics_by_hand(params: Params) -> dict[str, torch.Tensor]:
+    """Of a layer's inputs: the mean over devices of their means and unbiased variances, by their examples."""
+    weight, bias = (torch.as_tensor(params.view(f"0.{name}")) for name in ("weight", "bias"))
+    inputs = [torch.as_tensor(DATA.at(place)[0]) @ weight.T + bias for place in range(len(SIZES))]
+    shares = torch.tensor(list(SIZES.values())) / sum(SIZES.values())
+    found = {"running_mean": [x.mean(0) for x in inputs], "running_var": [x.var(0) for x in inputs]}
+    return {f"1.{name}": (torch.stack(each) * shares[:, None]).sum(0) for name, each in found.items()}
+
+
+@pytest.mark.parametrize("shares", [WEAK, {"devices": {"*": 0.55}}, {}], ids=["some weak", "all weak", "none weak"])
+@pytest.mark.parametrize("tree", [None, TREE], ids=["star", "tree"])
+def test_running_statistics_are_measured_of_the_finished_model(shares: Any, tree: Tree | None) -> None:
+    """On all devices, weak ones too, and of the model that is handed out, whatever trained it."""
+    done = run(make("heterofl", masked=False), Task(Batchnorm, DATA), tree, rounds=2, shares=shares)
+    for name, wanted in statistics_by_hand(done.params).items():
+        assert done.params.view(name) == pytest.approx(wanted.numpy(), abs=1e-6), name
+    task, test = Task(Batchnorm, DATA), DATA.test
+    assert test is not None
+    assert done.metrics == pytest.approx(task.metrics(task.evaluate(done.params, test)))
+
+
+def test_engines_agree_on_a_model_with_batch_normalisation() -> None:
+    local = {"learning_rate": 0.3, "steps": 3, "batch_size": 3}
     task = Task(Batchnorm, DATA)
-    with_weak = run(make("heterofl", masked=False), task, shares=WEAK).params.view("1.running_mean")
-    strong = from_clients("few", {n: DATA[n] for n in SIZES if n.startswith("strong")}, classes=3, test=DATA["weak-0"])
-    assert with_weak == pytest.approx(run(FedAvg(), Task(Batchnorm, strong)).params.view("1.running_mean"), abs=1e-6)
+    one, other = (
+        simulate(task, "heterofl", rounds=2, local=local, engine=engine, processes=0, progress=False, shares=WEAK)
+        for engine in ("loop", "stacked")
+    )
+    assert other.params.vector == pytest.approx(one.params.vector, rel=1e-5, abs=1e-6)
+    assert other.job.engine == "stacked"
+
+
+def test_to_measure_costs_a_model_down_and_a_forward_pass() -> None:
+    task, devices = Task(Batchnorm, DATA), {"preset": "equal", "up": 1e3, "down": 1e3}
+    often, seldom = (
+        run(make("heterofl", masked=False), task, rounds=2, devices=devices, evaluation={"every": every})
+        for every in (1, 2)
+    )
+    more = {name: often.history[-1][name] - seldom.history[-1][name] for name in ("down/cloud", "up/cloud", "joules")}
+    assert len(SIZES) * task.spec.bytes <= more["down/cloud"] < 2 * len(SIZES) * task.spec.bytes
+    assert more["up/cloud"] > len(SIZES) * 2 * 6 * 16  # Two sums of six units, each with what was lost of it.
+    assert more["joules"] > 0
+    assert np.array_equal(often.params.vector, seldom.params.vector)
+
+
+def test_a_resumed_run_measures_what_one_in_a_piece_does(tmp_path: Path) -> None:
+    task, method = Task(Batchnorm, DATA), make("heterofl", masked=False)
+    whole = run(method, task, rounds=4, shares=WEAK)
+    run(method, task, rounds=2, shares=WEAK, folder=tmp_path / "run")
+    resumed = run(method, task, rounds=4, shares=WEAK, folder=tmp_path / "run", resume=True)
+    assert np.array_equal(resumed.params.vector, whole.params.vector)
+    names = ("down/cloud", "up/cloud", "joules")
+    assert [resumed.history[-1][name] for name in names] == [whole.history[-1][name] for name in names]
+
+
+def test_where_other_methods_have_statistics_from_whole_models_one_must_have_it() -> None:
     with pytest.raises(JobError, match="no device has the whole model, and only those tell its running statistics"):
-        run(make("heterofl"), task, shares={"devices": {"*": 0.55}})
+        run(make("fjord", widths=(0.5,)), Task(Batchnorm, DATA), shares={"devices": {"*": 0.55}})
+
+
+def test_statistics_are_not_measured_where_nobody_may_see_what_a_device_sends() -> None:
+    class Alone(FedAvg):
+        static_statistics = True
+
+    with pytest.raises(
+        JobError, match=r"measure the running statistics .*'1.running_mean'.* the exchange of tree.cloud"
+    ):
+        run(Alone(), Task(Batchnorm, DATA), Tree(cloud=Tier(exchange="secagg")))
+
+
+def three_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
+
+
+LAYERS = Task(three_layers, DATA)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_part_of_a_round_s_work_is_as_many_layers_as_it_is_enough_for(share: float) -> None:
+    method = make("partial_layers")
+    task = with_sub_models(LAYERS, method)
+    part, own = part_of_effort(task, method), sub_model_of(task, method, share)
+    whole = task.cost if own is None else own.cost
+    assert part is not None
+    assert task.sub_models is not None
+    trained = list[float]()
+    for effort in (0.99, 0.7, 0.5, 0.1):
+        given, steps = part(effort, share)
+        model = sub_model_of(task, method, given)
+        assert model is not None
+        assert steps * model.cost == pytest.approx(effort * whole)
+        trained.append(model.share)
+        assert steps >= 1.0 or model is task.sub_models.nested()[-1]  # Of the last layer alone: fewer steps.
+    assert trained == sorted(trained, reverse=True)
+    assert len(set(trained)) > (own is None)  # A device with two layers has one smaller model.
+
+
+def test_who_has_time_for_part_of_a_round_trains_the_last_layers() -> None:
+    """Nobody is known in the first round, so all train the last layer only; later the quick ones train all."""
+    cost = 20 * LAYERS.cost
+    devices = {"tables": [{"speed": [cost / 10.0, cost / 10.0, cost / 100.0, cost / 100.0]}], "up": 1e3, "down": 1e5}
+    tree, local = Tree(cloud=Tier(policy="timelyfl")), {"learning_rate": 0.3, "steps": 10, "batch_size": 2}
+
+    def timely(method: str, rounds: int) -> Result:
+        more: dict[str, Any] = {"devices": devices, "local": local, "engine": "loop", "processes": 0, "progress": False}
+        return simulate(LAYERS, method, tree, rounds=rounds, **more)
+
+    start, once, often = LAYERS.initial(0), timely("partial_layers", 1).params, timely("partial_layers", 6)
+    plain, names = timely("fedavg", 6), ("0.weight", "2.weight", "4.weight")
+    moved = [not np.array_equal(once.view(name), start.view(name)) for name in names]
+    assert moved == [False, False, True]
+    assert (often.params.view("0.weight") != start.view("0.weight")).any()
+    assert often.history[-1]["up/cloud"] < 0.8 * plain.history[-1]["up/cloud"]
+    assert often.history[-1]["seconds"] == pytest.approx(plain.history[-1]["seconds"], rel=0.1)  # As much work.
+    assert all(row["updates"] == 4 for row in often.history)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -200,6 +316,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "noise for devices": (
         {"method": make("partial_layers"), "privacy": {"clip": 1.0, "noise": 1.0}},
         "a number is in some of them only",
+    ),
+    "parts of a round's work": (
+        {
+            "method": make("partial_layers"),
+            "tree": Tree(cloud=Tier(policy="timelyfl", downlink=("int8",))),
+            "shares": {},
+        },
+        "with cloud.policy = 'timelyfl' each gets its own part",
     ),
     "private layers": ({"method": make("heterofl", private=("2.*",))}, "leave private out"),
     "too small a share": ({"shares": {"devices": {"weak-*": 0.01}}}, "the smallest has 0.2"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fogline.cli import main
+from fogline.cli.commands.audit import log as commands
 from fogline.governance.audit_log.audit_log import AuditLog
 from fogline.governance.audit_log.export import ANCHORED
 from fogline.governance.identity.authority import Authority
@@ -87,6 +88,44 @@ def test_two_exports_of_one_log_must_begin_alike(here: Path, capsys: pytest.Capt
         assert "Another export says that this log had" in refused(
             capsys, "verify", f"{one}.audit", "--root", "root.pem", "--against", "forged.audit"
         )
+
+
+def test_every_file_is_read_once(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(capsys, "export", "press-7", "--to", "early.audit")
+    with NodeFolder(Path("press-7")).open_database() as database:
+        log = AuditLog("press-7", database)
+        log.add("data.used", "press-7", "motors-2", kind="train")
+        log.write()
+    said(capsys, "export", "press-7", "--to", "late.audit")
+    read: list[str] = []
+    check = commands.check_export
+    monkeypatch.setattr(commands, "check_export", lambda path, *rest: (read.append(path.name), check(path, *rest))[1])
+    said(capsys, "verify", "early.audit", "--root", "root.pem", "--against", "late.audit")
+    assert read == ["late.audit", "early.audit"]
+
+
+def test_a_hostile_log_does_nothing_to_who_reads_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has a node's key signs what he likes: a clock beyond all years, and texts that would move the cursor."""
+    with NodeFolder(Path("press-7")).open_database() as database:
+        log = AuditLog("press-7", database, lambda: 1e300)
+        log.add("job.refused", "press-7", "motors\x1b[2J", why="\x1b]0;title\x07")
+        log.write()
+    said(capsys, "export", "press-7", "--to", "log.audit")
+    said(capsys, "prove", "log.audit", "2")
+    for told in (said(capsys, "show", "log.audit"), said(capsys, "verify", "log-2.proof", "--root", "root.pem")):
+        assert "at no time" in told
+        assert r"motors\x1b[2J" in told
+        assert told.replace("\n", "").isprintable()
+
+
+def test_what_is_no_record_is_not_proved(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "export", "press-7", "--to", "log.audit")
+    path = Path("log.audit")
+    path.write_bytes(path.read_bytes().replace(b"vibration", b"vibrati\xff\xfe"))
+    assert "is no record" in refused(capsys, "prove", "log.audit", "0")
+    assert "is no record" in refused(capsys, "show", "log.audit")
 
 
 def test_one_record_is_proved(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from fogline.cli import main
 from fogline.cli.app import app
 from fogline.cli.listing import Listing, present, print_json
 
-LISTS = {"list", "algorithms", "datasets", "engines", "executors", "counters", "logs"}
+LISTS = {"list", "algorithms", "datasets", "engines", "executors", "counters", "logs", "roles"}
 
 
 def commands(group: App, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], App]]:
@@ -48,6 +48,7 @@ def test_whatever_calls_itself_a_list_is_held_to_it() -> None:
         (["datasets"], {"name", "summary", "files"}),
         (["engines"], {"backend", "engine", "summary", "installed"}),
         (["executors"], {"name", "summary"}),
+        (["roles"], {"call", "may", "who", "reach", "command"}),
         (["lab", "list"], set()),
     ],
 )

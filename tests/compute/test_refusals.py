@@ -211,3 +211,19 @@ def test_what_overflows_in_an_honest_rule_is_refused_in_simulation_and_on_nodes(
 
 def _copy(update: Update) -> Update:
     return type(update).from_arrays({name: array.copy() for name, array in update.to_arrays().items()})
+
+
+@pytest.mark.parametrize("name", ["client-1", ""])
+def test_what_a_device_sends_under_the_name_of_another_or_of_a_fog_is_refused(name: str, tmp_path: Path) -> None:
+    """Else it would write what is remembered of the other; and what bears a fog's name puts all others aside."""
+    groups = Groups(make("ca2fl"), SPEC, own_prefix=make("ca2fl").own_prefix)
+    updates = [_named(good(i), sender) for i, sender in enumerate(("client-0", "client-1", name))]
+    refused, group = on_files(groups, updates, tmp_path, blocks=False)
+    assert refused == [("client-2", f"Its vector 'update-{name}' is not under the name of client-2, who sent it.")]
+    kept = {key for key in group.to_arrays() if key.startswith("state/kept-")}  # type: ignore[attr-defined]
+    assert kept == {"state/kept-client-0", "state/kept-client-1"}
+
+
+def _named(update: Update, sender: str) -> Update:
+    vectors = {f"update-{sender}": update.vectors["delta"], "buffers": update.vectors["buffers"]}
+    return Update(vectors, dict.fromkeys(vectors, 1.0), update.counters)

@@ -15,11 +15,13 @@ from fogline.compute.aggregator import GroupsOnFiles
 from fogline.compute.effects import SENDER, Sift
 from fogline.compute.files import read_group, read_model, read_update
 from fogline.compute.groups import Groups
-from fogline.compute.links import NodeLinks
-from fogline.compute.messages import Message
+from fogline.compute.links import UNSTAGED, NodeLinks, links_of
+from fogline.compute.messages import STAGED, Message, decoded_update
+from fogline.jobs import Job, Tier, Tree
 from fogline.nodes.effects import Adopt, FoldInput, GroupUpdate, Merge, Move
 from fogline.params import map_arrays, write_arrays
-from fogline.stages import LinkContext, pipeline
+from fogline.params.pieces import Extent
+from fogline.stages import LinkContext, StageError, pipeline
 from tests.compute.asking import ask, path
 from tests.compute.test_refusals import good, members
 from tests.toy import SPEC, ToyTask
@@ -154,3 +156,18 @@ def test_rubbish_is_refused_in_a_sentence_and_the_others_count(
     assert isinstance(merged, Partial)
     assert (merged.weights, merged.count) == (wanted.weights, 3)
     assert np.abs(merged.sums["delta"] - wanted.sums["delta"]).max() <= np.abs(wanted.sums["delta"]).max() / 127 * 1.001
+
+
+@pytest.mark.parametrize("text", ["top_k(share=1e-9)", "random_k(share=1e-9)"])
+def test_a_few_bytes_that_claim_to_be_many_numbers_are_refused_before_they_are_decoded(text: str) -> None:
+    """Decoded they would be 4 TB."""
+    job = Job(tree=Tree(cloud=Tier(uplink=[text], count=1), fog=Tier(uplink=[text], count=2)))
+    (stage,) = (stages := pipeline((text,))).stages
+    arrays, _ = Message.of_update(good(0)).encoded(stages, {}, UNSTAGED.from_device(0, 0))
+    parts = stage.parts(Extent(np.dtype(np.float32), 10**12))  # type: ignore[attr-defined]
+    arrays |= {f"{STAGED}{part}/more": np.zeros(one.count, one.dtype) for part, one in parts.items()}
+    arrays |= {f"{STAGED}shape/more": np.array([10**12, 4], np.int64), "weight/more": np.ones(1)}
+    for depth, most in ((1, "16,777,216"), (0, "16,777,216,000")):
+        takes = links_of(job, make("fedavg"), depth, SPEC).takes
+        with pytest.raises(StageError, match=f"the code of 1,000,000,000,0[0-9]+ numbers, and may be of {most}"):
+            decoded_update(arrays, takes)

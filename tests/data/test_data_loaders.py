@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fogline.data import MissingDatasetError, RawData, datasets, load, load_raw
+from fogline.data import Meaning, MissingDatasetError, RawData, datasets, load, load_raw
 from fogline.data.loaders.cache import cached
 from fogline.data.loaders.folder import DatasetFolder, find_root
 
@@ -33,6 +34,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int, int, int, int, tuple[int, ...], int
     "uci_har": ({}, 21, 9, 7352, 2947, (9, 128), 6),
     "cmapss": ({}, 200, 0, 17731 + 21820, 200, (14, 30), None),
     "fate_examples": ({}, 2, 0, 227 + 228, 114, (30,), 2),
+    "adult": ({}, 15, 0, 32561, 16281, (91,), 2),
     "ai4i2020": ({}, 3, 0, 8000, 2000, (8,), 2),
     "magnetic_tile": ({}, 6, 0, 1113, 228, (1, 96, 96), 6),
     "neu_det": ({"clients": 20}, 20, 0, 1440, 360, (1, 64, 64), 6),
@@ -144,6 +146,20 @@ def test_cards_lie_at_three_parties() -> None:
     assert data.test is not None
     assert data.test.array.shape == (6000, 23)
     assert sum(int(data.at(i).y.sum()) for i in range(3)) + int(data.test.y.sum()) == 6636, "defaults, as published"
+
+
+def test_people_lie_at_their_occupations() -> None:
+    have("adult")
+    data = load("adult", root=ROOT)
+    assert data.clients[:2] == ["Adm-clerical", "Armed-Forces"]
+    assert sum(int(data.at(i).y.sum()) for i in range(15)) == 7841, "incomes above, as published"
+    assert data.test is not None
+    assert int(data.test.y.sum()) == 3846
+    assert data["Armed-Forces"].count == 9
+    kinds = np.concatenate([data.test.array[:, 5:], data["Sales"].array[:, 5:]])
+    assert set(np.unique(kinds)) == {0.0, 1.0}
+    assert (kinds.sum(axis=1) == 7).all(), "one of each of seven kinds"
+    assert "unknown" in load("adult", root=ROOT, by="workclass").clients
 
 
 def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
@@ -335,7 +351,7 @@ def test_the_root_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "options", "sentence"),
     [
         ("nist", {}, "There is no data set 'nist'; did you mean 'mnist'?"),
-        ("x", {}, "There is no data set 'x'; there are ai4i2020, "),
+        ("x", {}, "There is no data set 'x'; there are adult, "),
         ("digits", {"partition": "magic"}, "There is no partition 'magic'; there are "),
         ("digits", {"alfa": 1.0}, "'alfa' is not an option of data set 'digits'; did you mean 'alpha'?"),
         ("digits", {"partition": "iid", "alpha": 1.0}, "'alpha' is not an option of partition 'iid'; it has none"),
@@ -372,6 +388,19 @@ def test_every_partition_divides_digits() -> None:
         data = raw.split(partition, clients=12, seed=5)
         assert (len(data), int(data.sizes().sum())) == (12, 1438)
         assert data.at(11).array.dtype == np.float32
+
+
+def test_natural_clients_are_judged_on_their_own_rows_that_do_not_train() -> None:
+    x, owner = np.arange(12, dtype=np.float32)[:, None], np.array(list("aabbccaabbdd"))
+    rows, meaning = np.array([0, 1, 2, 3, 4, 5]), Meaning(None, target_unit="m")
+    raw = RawData("some", x, x[:, 0], meaning, rows=rows, owner=owner, transform=lambda x, client: x + 100 * client)
+    data = raw.split_with_own_tests()
+    assert data.test is None
+    assert [data[client].y.tolist() for client in data.clients] == [[0, 1], [2, 3], [4, 5]]
+    assert {client: own.y.tolist() for client, own in data.tests.items()} == {"a": [6, 7], "b": [8, 9]}
+    assert data.tests["b"].array.ravel().tolist() == [108, 109], "as its training inputs are"
+    with pytest.raises(ValueError, match="no natural clients"):
+        replace(raw, owner=None).split_with_own_tests()
 
 
 def test_noise_leaves_the_test_set_alone() -> None:

@@ -22,7 +22,7 @@ from fogline import Task, Tier, Tree
 from fogline.audit.registry import ATTACKS
 from fogline.compute.queries import QUERIES
 from fogline.data import from_arrays
-from fogline.governance.policy.policy import parse_policy
+from fogline.governance.policy.keys import parse_policy
 from fogline.jobs.reading import parse_job
 from fogline.lab.labfile import read_lab
 

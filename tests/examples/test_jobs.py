@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NEEDS = {
     "activity": "uci_har",
+    "adult": "adult",
     "bearings": "cwru",
     "credit": "fate_examples",
     "demo": None,
@@ -33,6 +34,7 @@ NEEDS = {
     "own_pictures": None,
     "personal": None,
     "steel": "neu_det",
+    "steel_energy": "steel_energy",
     "text": "shakespeare",
     "tiles": "magnetic_tile",
     "tumours": "fate_examples",

@@ -13,17 +13,11 @@ from hypothesis import strategies as st
 from fogline.governance.bundles.manifest import FORMAT, Manifest
 from fogline.governance.errors import SitePolicyError
 from fogline.governance.policy.hours import DailyWindow
+from fogline.governance.policy.keys import parse_policy
 from fogline.governance.policy.machine import local_offers, on_mains
 from fogline.governance.policy.offers import Needs, Offers, missing
-from fogline.governance.policy.policy import (
-    Policy,
-    PrivacyBudget,
-    allowed_now,
-    decide,
-    opens_at,
-    parse_policy,
-    read_policy,
-)
+from fogline.governance.policy.policy import allowed_now, decide, opens_at, read_policy
+from fogline.governance.policy.terms import Policy, PrivacyBudget
 from fogline.governance.signatures.signing import SigningKey
 from tests.governance.conftest import JOB
 from tests.patience import PATIENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -48,6 +49,26 @@ def test_needs_on_the_wire_are_those_of_the_job() -> None:
     assert asked.told() == Needs(2 * 10**9, 3, ("torch",), ("audio",))
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "right"),
+    [
+        ("rounds", True, "rounds is true; it must be a number, and not true or false"),
+        ("tree.tiers.cloud.cohort", True, "cloud.cohort is true; it must be a count of at least 1, or a share"),
+        ("tree.tiers.cloud.deadline", math.inf, "cloud.deadline is inf; it must be a duration above 0"),
+        ("tree.tiers.cloud.over_selection", math.inf, "cloud.over_selection is inf; it must be a number of at least 1"),
+        ("local.learning_rate", math.inf, "local.learning_rate is inf; it must be a finite number"),
+        ("evaluation.target", math.nan, "evaluation.target is nan; it must be a finite number"),
+    ],
+)
+def test_what_is_no_number_that_a_run_could_have_is_refused(path: str, value: object, right: str) -> None:
+    raw: Any = value
+    for key in reversed(path.split(".")):
+        raw = {key: raw}
+    with pytest.raises(JobError) as error:
+        check(raw)
+    assert right in str(error.value)
+
+
 def test_engines_see_the_local_table_without_what_devices_differ_in() -> None:
     assert set(Local.model_fields) - set(LocalTraining.model_fields) == {"work"}
     assert local_training(Job(local=Local(epochs=3, work=(0.5, 1.0)))) == LocalTraining(epochs=3)
@@ -70,6 +91,9 @@ def refused(method: str, parameters: dict[str, Any] | None = None, **job: Any) -
         ("fedavg", {"buffer": 2}, "cloud.buffer is 2, which is of mode 'async', and the mode is 'sync'"),
         ("fedbuff", {"buffer": 2, "mode": "semi-async"}, "cloud.buffer is 2"),
         ("fedavg", {"speed_classes": 2}, "cloud.speed_classes is 2, which is of mode 'semi-async'"),
+        ("fedbuff", {"over_selection": 1.5}, "cloud.over_selection is 1.5, but the mode is 'async'"),
+        ("fedbuff", {"over_selection": "auto"}, "cloud.over_selection is 'auto', but the mode is 'async'"),
+        ("fedavg", {"over_selection": 1.5, "mode": "ring"}, "children are asked one after the other"),
         ("fedavg", {"count": 2}, "cloud.count is 2, but the root is one aggregator"),
     ],
 )

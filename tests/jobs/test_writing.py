@@ -62,7 +62,11 @@ jobs = st.builds(
     tree=trees,
     seed=st.integers(0, 2**63 - 1),
     devices=st.dictionaries(words, free, max_size=2),
-    evaluation=st.builds(Evaluation, target=st.none() | floats, patience=st.none() | st.integers(1, 9)),
+    evaluation=st.builds(
+        Evaluation,
+        target=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        patience=st.none() | st.integers(1, 9),
+    ),
     engine=st.none() | words.filter(lambda word: word != "none"),
     processes=st.none() | st.integers(0, 9),
     checkpoint_every=st.none() | st.integers(1, 9),

@@ -67,6 +67,12 @@ class Fleet:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = warm.start("tests.network.processes:main", [str(path)], environment, log, log)
 
+    def stop(self, name: str) -> None:
+        """Have it end in good order."""
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+
     def kill(self, name: str) -> None:
         """``kill -9``."""
         process = self.running.pop(name)
@@ -193,6 +199,8 @@ def trouble(kind: str, value: Any) -> None:
         _fill_disk(Path(value))
     elif kind == "tap":
         _tap(Path(value))
+    elif kind == "protocol":
+        _speak(int(value))
     elif kind == "blobs":
         import fogline.network.node.values
 
@@ -283,6 +291,17 @@ def _tap(folder: Path) -> None:
         return take(self, draft, kind)
 
     Uplink.send, Uplink.push, ValueStore._take = sent, pushed, taken  # type: ignore[method-assign]
+
+
+def _speak(version: int) -> None:
+    """Be of an older version, which knows no frame that came later."""
+    import fogline.network.node.node as node
+    from fogline.network.transport.messages import DownFrame, Moved
+    from fogline.processes.messages import Decoder
+
+    frames = [frame for service in node.SERVICES for frame in service.down if frame is not Moved]
+    node.PROTOCOL = version
+    node.Node.down_frames = Decoder[DownFrame](node.reduce(node.or_, frames))  # type: ignore[attr-defined]
 
 
 def _jump(seconds: float) -> None:

@@ -311,3 +311,23 @@ def layered(clients: int = 4) -> Task:
         )
 
     return TorchTask(module, toy_data(clients))
+
+
+def headed(clients: int = 4) -> Task:
+    """The same data for a PyTorch module with a head at each of two depths."""
+    import torch
+    from torch import nn
+
+    from fogline.training.torch import TorchTask
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.head1 = nn.Linear(4, 8), nn.Linear(8, 3)
+            self.two, self.head2 = nn.Linear(8, 16), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = self.one(x).relu()
+            return self.head1(x), self.head2(self.two(x).relu())
+
+    return TorchTask(Heads, toy_data(clients))

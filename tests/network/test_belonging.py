@@ -28,7 +28,14 @@ from fogline.network.node.process import Listening, NodeFolder, RunningNode, mem
 from fogline.network.node.services.revocations import RevocationService
 from fogline.network.transport import grpc, uplink
 from fogline.network.transport.downlink import address_of
-from fogline.network.transport.messages import Certificate, ClonedIdentity, ParentAddress, Revoked
+from fogline.network.transport.messages import (
+    Certificate,
+    ClonedIdentity,
+    ForkedLog,
+    NodeSeen,
+    ParentAddress,
+    Revoked,
+)
 from fogline.network.transport.session import Session
 from fogline.processes.messages import encode
 from tests.network.cloud.test_restores import Site
@@ -126,6 +133,29 @@ def test_the_warning_of_a_copy_goes_with_a_revocation_that_a_child_brings_back(t
             assert warnings == {"press": "", "lathe": "two programs", "mill": "two programs"}
             node.cloud.hear(ClonedIdentity("press", "cloud", "a:1", "b:2"))  # It was on its way.
             assert job_store.nodes["press"].warning == ""
+
+    asyncio.run(work())
+
+
+def test_the_warning_of_a_copy_is_over_when_the_node_was_started_again(tmp_path: Path) -> None:
+    """What else there is to say of it is not; and a copy that is still there is told of anew."""
+
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=0) as made:
+            assert made.cloud.scheduler is not None
+            node, job_store = made.cloud.node, made.cloud.scheduler.job_store
+            assert node.cloud is not None
+            copy = ClonedIdentity("press", "cloud", "a:1", "b:2")
+            for instance, up, warned in (("i", True, True), ("i", False, True), ("i", True, True), ("j", True, False)):
+                node.cloud.hear(NodeSeen("press", "cloud", "device", up, instance=instance))
+                if not up or instance == "i":
+                    node.cloud.hear(copy)
+                assert bool(job_store.nodes["press"].warning) == warned
+            node.cloud.hear(copy)
+            assert "start press again" in job_store.nodes["press"].warning
+            node.cloud.hear(ForkedLog("press", "cloud", 1, 9))
+            node.cloud.hear(NodeSeen("press", "cloud", "device", True, instance="k"))
+            assert "the audit log of press" in job_store.nodes["press"].warning
 
     asyncio.run(work())
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fogline.cli import main
-from fogline.governance.policy.policy import Policy, PrivacyBudget, Unit, read_policy
+from fogline.governance.policy.policy import read_policy
+from fogline.governance.policy.terms import Policy, PrivacyBudget, Unit
 from fogline.network.cloud.records import Record
 from fogline.network.node.admission import unprotected
 from fogline.network.node.process import NodeFolder

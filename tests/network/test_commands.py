@@ -125,6 +125,11 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
     assert devices[1].wait() == 1
     assert "client-1 was revoked by the operator" in devices[1].said
     assert "revoked" in terminal.ok("nodes", "list")
+    assert "client-1 is forgotten" in terminal.ok("nodes", "forget", "client-1")
+    assert "client-1" not in terminal.ok("nodes", "list")
+    assert "client-0 is a member" in terminal.refused("nodes", "forget", "client-0")
+    assert terminal.ok("jobs", "forget", "--older", "1d") == "No job that is over is as old as that.\n"
+    assert "there is no job 'none'" in terminal.refused("jobs", "forget", "none")
     assert devices[0].end(signal.SIGTERM) == 0
 
 
@@ -180,6 +185,9 @@ def test_an_auditor_fetches_the_cloud_s_log_and_changes_nothing(terminal: Termin
     assert token not in terminal.ok("audit", "show", "cloud.audit", "--last", "0", "--json")
     assert "ines is an auditor; only operators may revoke nodes" in terminal.refused(
         "nodes", "revoke", "operator", "--cloud", "ines"
+    )
+    assert "ines is an auditor; only developers and operators may submit jobs" in terminal.refused(
+        "jobs", "submit", "job.toml", "--cloud", "ines"
     )
 
 

@@ -85,7 +85,7 @@ PRESENT, LEAVING = encode(c.Present(c.PROTOCOL)), encode(c.Leaving())
 LIES: dict[str, tuple[list[bytes], str]] = {
     "nothing that is a frame": ([b"\xc1"], "no frame"),
     "text that is no UTF-8": ([PRESENT, encode(c.LeftJob("job", "xx")).replace(b"xx", b"\xff\xfe")], "no frame"),
-    "another protocol": ([encode(c.Present(99))], f"version {c.PROTOCOL} of the protocol, not 99"),
+    "another protocol": ([encode(c.Present(99))], f"versions {c.OLDEST} to {c.PROTOCOL} of the protocol, not 99"),
     "an address, as if it had children": ([encode(c.Present(c.PROTOCOL, address="h:1"))], "join again as fog"),
     "itself twice": ([PRESENT, PRESENT], "presented itself twice"),
     "nothing of itself": ([encode(c.Leaving())], "must present itself"),

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from fogline.logs import Printed, about, begin, stamp, write_logs
+from fogline.logs import FORMAT, Printed, about, begin, speak_for, stamp, write_logs
 from fogline.network.cloud.records import LogLine
 
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    """What the program's log takes."""
+@contextmanager
+def log_taken() -> Iterator[io.StringIO]:
+    """What the program's log takes meanwhile."""
     root, ours = logging.getLogger(), logging.getLogger("fogline")
     before = root.handlers[:], root.level, ours.level
     to = io.StringIO()
     write_logs(to)
     yield to
     root.handlers[:], root.level, ours.level = before
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    with log_taken() as to:
+        yield to
 
 
 def test_a_line_has_date_and_level_and_where_known_job_and_round(written: io.StringIO) -> None:
@@ -98,3 +106,33 @@ def test_a_job_s_own_log_reads_the_same() -> None:
     assert LogLine(0.0, "fog-0", "failed", child="d", why="no memory").level == logging.WARNING
     assert LogLine(0.0, "cloud", "began").level == logging.INFO
     assert LogLine(0.0, "fog-0", "away", child="d", why="no memory").text == "fog-0: away d: no memory"
+
+
+def test_lines_for_programs_are_objects_with_node_job_and_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORMAT, "json")
+    log = logging.getLogger("fogline.network")
+
+    async def work(node: str) -> None:
+        speak_for(node)
+        log.info("up")
+        with about("j-1", 3):
+            try:
+                raise ValueError("ünplugged\nhere")
+            except ValueError:
+                log.exception("a sensor of %s", node)
+
+    async def both() -> None:
+        await asyncio.gather(asyncio.create_task(work("press-0")), asyncio.create_task(work("press-1")))
+        log.info("nobody's")
+
+    with log_taken() as to:
+        asyncio.run(both())
+    lines = [json.loads(line) for line in to.getvalue().splitlines()]
+    first, failed, _, second_failed, nobody = lines
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first.pop("at"))
+    assert first == {"level": "INFO", "node": "press-0", "logger": "fogline.network", "text": "up"}
+    assert (failed["level"], failed["job"], failed["round"]) == ("ERROR", "j-1", 3)
+    assert failed["text"] == "a sensor of press-0"
+    assert failed["traceback"].endswith("ValueError: ünplugged\nhere")
+    assert second_failed["node"] == "press-1"
+    assert not {"node", "job", "round", "traceback"} & nobody.keys()

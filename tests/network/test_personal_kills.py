@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from fogline.training.task import Task
 from tests import warm
 from tests.network.cluster import NEVER, job, within
 from tests.network.processes import Fleet, fleet
-from tests.network.small import adapted, layered, task
+from tests.network.small import adapted, headed, layered, task
 from tests.network.test_surveys import found
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,7 @@ DEATHS = {
 }
 """Who dies at which commit."""
 SHARES = '\n[shares.devices]\n"client-0" = 0.3\n"*" = 1.0\n'
+HALF = SHARES.replace("0.3", "0.5")
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,17 @@ class Family:
     task: str = "split"
     private: tuple[str, ...] = ()
     more: str = ""
+    parameters: str = ""
     leaves: bool = False
     """Whether the method is one that sends a device's model up, to nobody but the root."""
 
     @property
     def text(self) -> str:
+        named = f'algorithm = {{ name = "{self.method}", parameters = {{ {self.parameters} }} }}'
         described = job(
             rounds=ROUNDS, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2",
             publish="" if self.method in ("fedper", "fedamp") else NEVER,
-            more=f'exact = true\nalgorithm = "{self.method}"', task="" if self.torch else "split = true",
+            more=f"exact = true\n{named}", task="" if self.torch else "split = true",
         )  # fmt: skip
         text = described.replace("small:task", f"small:{self.task}") if self.torch else described
         return text + self.more + (f"\n[evaluation]\nevery = {ROUNDS}\n" if self.private else "")
@@ -72,7 +76,8 @@ class Family:
         return close
 
     def task_of(self) -> Task:
-        return {"layered": layered, "adapted": adapted}[self.task](2) if self.torch else task(2, split=True)
+        made = {"split": partial(task, split=True), "layered": layered, "headed": headed, "adapted": adapted}
+        return made[self.task](2)
 
 
 HOME, OWN = ("home/floats",), ("model",)
@@ -85,8 +90,12 @@ FAMILIES = [
     Family("fedala", "layered", (*OWN, "mix")),
     Family("knnper", "layered"),
     Family("heterofl", "layered", more=SHARES),
+    Family("fjord", "layered", more=SHARES),
+    Family("depthfl", "headed", more=HALF),
     Family("partial_layers", "layered", more=SHARES),
     Family("hetlora", "adapted", more=SHARES),
+    Family("hetlora_pruned", "adapted", ("rank",), SHARES, "decay = 0.75, penalty = 1.0"),
+    Family("flora", "adapted", more=SHARES),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fogline.jobs.reading import parse_job
@@ -21,6 +22,26 @@ SHARES = """
 "client-1" = 0.3
 "*" = 1.0
 """
+
+
+def test_who_has_time_for_part_of_a_round_trains_some_layers(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    """In the first round nobody is known, so that it is asked for the least of all, as in a simulation."""
+    more = 'algorithm = "partial_layers"'
+    text = job(rounds=1, publish="", fog='policy = "timelyfl"', more=more).replace("small:task", "small:layered")
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        described = parse_job(text).model_copy(update={"engine": "loop", "processes": 0})
+        simulated, start = run(described, layered(), progress=False).params, layered().initial(0)
+        assert same(made.model(record), simulated)
+        assert np.array_equal(simulated.view("0.weight"), start.view("0.weight"))
+        assert not np.array_equal(simulated.view("5.weight"), start.view("5.weight"))
+
+    runner.run(work())
 
 
 @pytest.mark.parametrize("method", ["heterofl"])

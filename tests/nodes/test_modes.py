@@ -32,15 +32,18 @@ def test_async_counts_staleness_and_refuses_beyond_the_cap() -> None:
     assert root.receipts == {"b": False}
 
 
-def test_async_replaces_a_child_that_is_lost_longer_than_the_deadline() -> None:
-    root = Driver("async", buffer=1, cohort=2, rounds=9).start("a", "b", "c")
+@pytest.mark.parametrize("late", ["drop", "fold"])
+def test_async_replaces_a_child_that_is_lost_longer_than_the_deadline(late: str) -> None:
+    root = Driver("async", buffer=1, cohort=2, rounds=9, late=late).start("a", "b", "c")
     root.answer("a", after=60.0)
     assert "b" in root.node.ledger.busy
     busy = next(child for child in root.node.ledger.busy if child != "b")
     root.answer(busy, after=50.0)  # The request to b is 110 seconds old.
     assert len(root.node.ledger.busy) == 2
-    late = root.answer("b", task=1)
-    assert late.counts == ["late"]
+    root.answer("b", task=1)
+    assert root.counts == (["late"] if late == "drop" else [])
+    root.answer(next(iter(root.node.ledger.busy)))
+    assert (("b", 2) in root.folded) == (late == "fold")
 
 
 def test_async_moves_at_the_deadline_with_a_quorum_and_keeps_the_young_requests() -> None:

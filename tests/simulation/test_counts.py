@@ -90,6 +90,14 @@ def test_a_round_in_which_most_devices_fail_does_not_count(mode: str, below: boo
     assert fogline.simulate(task(3, wild=1), tree=tree, rounds=2, **LOOP).history[-1]["devices"] == 3
 
 
+def test_reasons_add_up_to_how_often_devices_failed() -> None:
+    mishaps = Mishaps()
+    for why, amount in (("a", 3), ("b", 2), ("c", 2), ("d", 1), ("", 4)):
+        mishaps.count("failed", "client-0", why, amount)
+    assert "12 times devices failed (3 × a; 2 × b; 2 × c; 5 × other reasons)." in mishaps.nothing_learned(1)
+    assert mishaps.told("refused") == ""
+
+
 def test_an_async_round_counts_those_that_succeeded() -> None:
     tree = fogline.Tree(cloud=fogline.Tier(buffer=2, quorum=2))
     result = fogline.simulate(task(3, wild=2), "fedbuff", tree, rounds=6, **LOOP)

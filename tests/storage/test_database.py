@@ -272,3 +272,14 @@ def test_an_address_of_another_kind_is_refused(where: str) -> None:
     with pytest.raises(StorageError, match="name a file") as caught:
         open_database(where)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_topic_that_is_forgotten_begins_anew_and_others_stay(database: Database) -> None:
+    for topic in ("a", "b"):
+        database.note(topic, b"one")
+        database.note(topic, b"two")
+    database.forget("a")
+    database.forget("never there")
+    assert database.notes("a") == []
+    assert [number for number, _ in database.notes("b")] == [1, 2]
+    assert database.note("a", b"again") == 1

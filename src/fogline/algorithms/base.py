@@ -124,6 +124,9 @@ class Algorithm(LocalMethod, Parametrised):
     own_names: ClassVar[bool] = False
     """Whether each device sends under a name of its own, so that the root sees what every single one sent. A rule that
     needs all updates at once would have nothing to compare, and is refused."""
+    own_prefix: ClassVar[str] = ""
+    """How the names begin under which a device sends, if ``device.name`` is the rest of each: who is above devices
+    refuses what stands under another's. Empty: names say nothing of who sends."""
     alike: ClassVar[bool] = True
     """Whether all devices send the same names. Exchanges want that: they add up what nobody looks at."""
     movement_only: ClassVar[bool] = True
@@ -132,6 +135,12 @@ class Algorithm(LocalMethod, Parametrised):
     adds_changes: ClassVar[bool] = False
     """Whether it adds up what devices send, which must be changes since their last messages: then a stage that makes
     these stands on their uplink."""
+    static_statistics: ClassVar[bool] = False
+    """Whether running statistics of batch normalisation are taken from no update, but measured by a pass over devices'
+    data where a model is judged or handed out."""
+    effort_cuts: ClassVar[bool] = False
+    """Whether a device that is asked for part of a round's work trains a smaller model, as its ``sub_models`` are
+    (and not only fewer steps)."""
     needs_public: ClassVar[bool] = False
     """Whether the data must have a public part."""
     movement: ClassVar[str] = "delta"

@@ -33,6 +33,7 @@ class CachedUpdates(Algorithm):
     columnwise: ClassVar[bool] = True
     linear: ClassVar[bool] = False
     own_names: ClassVar[bool] = True
+    own_prefix: ClassVar[str] = SENT
     alike: ClassVar[bool] = False
     movement: ClassVar[str] = f"{SENT}*"
     mode: ClassVar[Mode] = "async"
@@ -55,7 +56,7 @@ class CachedUpdates(Algorithm):
         return {name.removeprefix(KEPT): vector for name, vector in state.items() if name.startswith(KEPT)}
 
     def report(self, device: DeviceContext) -> ClientUpdate:
-        return ClientUpdate({SENT + device.client: Weighted(device.end - device.start, 1.0)}, device.local)
+        return ClientUpdate({SENT + device.name: Weighted(device.end - device.start, 1.0)}, device.local)
 
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         new = folded.means(SENT)

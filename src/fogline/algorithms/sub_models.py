@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from fogline.algorithms.base import Algorithm
@@ -53,6 +53,29 @@ def sub_model_of(task: Task, algorithm: Algorithm, share: float) -> SubModel | N
     return found
 
 
+Part = Callable[[float, float], tuple[float, float]]
+"""From an effort below 1, of a device's usual work, and its share: which share it trains, and for how many of the steps
+that the whole work means."""
+
+
+def part_of_effort(task: Task, algorithm: Algorithm) -> Part | None:
+    """How the method's devices do part of a round's work; None: by fewer steps."""
+    models = task.sub_models
+    if models is None or not algorithm.effort_cuts:
+        return None
+
+    def part(effort: float, share: float) -> tuple[float, float]:
+        own = sub_model_of(task, algorithm, share)
+        cost = effort * (task.cost if own is None else own.cost)
+        smaller = [model for model in models.nested() if own is None or model.share <= own.share]
+        if not smaller:
+            return share, effort
+        chosen = next((model for model in smaller if model.cost <= cost), smaller[-1])
+        return chosen.share, cost / chosen.cost
+
+    return part
+
+
 def by_sub_model(task: Task, jobs: Sequence[ClientJob]) -> dict[SubModel | None, list[int]]:
     """The places of jobs that train the same smaller model, or the whole one (None), together."""
     models, places = task.sub_models, dict[SubModel | None, list[int]]()
@@ -79,20 +102,29 @@ def engine_of(sub_model: SubModel, like: Engine, algorithm: Algorithm) -> Engine
     return engine
 
 
-def check_sub_models(task: Task, models: Sequence[SubModel | None]) -> None:
-    """Refuse that nobody tells of running statistics: a narrower model has other ones than the whole.
+def measured_names(algorithm: Algorithm, task: Task) -> tuple[str, ...]:
+    """The running statistics that devices measure for the method; none, where it has them from updates."""
+    if not algorithm.static_statistics:
+        return ()
+    shared = task.shared.slices
+    return tuple(name for name in task.running_statistics if name in shared)
+
+
+def check_sub_models(task: Task, algorithm: Algorithm, models: Sequence[SubModel | None]) -> None:
+    """Refuse that nobody tells of a buffer: a narrower model has other ones than the whole.
 
     Args:
         task: the whole model.
+        algorithm: the method, which may have running statistics measured.
         models: all that some device has; None: the whole.
 
     Raises:
         ValueError: one sentence.
     """
-    shared = task.shared
-    if shared.floats > shared.trainable and not any(model is None or model.tells_buffers for model in models):
-        name = next(entry.name for entry in shared.entries if entry.is_float and not entry.trainable)
+    measured = measured_names(algorithm, task)
+    buffers = [e.name for e in task.shared.entries if e.is_float and not e.trainable and e.name not in measured]
+    if buffers and not any(model is None or model.tells_buffers for model in models):
         raise ValueError(
-            f"no device has the whole model, and only those tell its running statistics ('{name}'): give one a share "
-            "of 1, or put GroupNorm in the place of BatchNorm"
+            f"no device has the whole model, and only those tell its running statistics ('{buffers[0]}'): give one a "
+            "share of 1, or put GroupNorm in the place of BatchNorm"
         )

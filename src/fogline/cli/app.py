@@ -19,6 +19,7 @@ EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline u
 COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
+    "contributions": ("contributions:contributions", "What each device is worth to a job's model."),
     "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
     "audit": ("audit.group:audit", "Attack a job's own settings, and see what leaks."),
     "up": (
@@ -27,6 +28,9 @@ COMMANDS = {
     ),
     "serve": ("serve:serve", "Answer predictions with a model, by the Open Inference Protocol V2."),
     "jobs": ("jobs.group:jobs", "Jobs on real nodes."),
+    "approvals": ("approvals:approvals", "Jobs that wait for the owners of data, and the owners' word."),
+    "policy": ("policy:policy", "What an owner lets run: look at it, sign it; and the policy of the whole fleet."),
+    "roles": ("roles:roles", "Who may do what."),
     "nodes": ("nodes:nodes", "Who is connected, in the whole tree."),
     "models": ("models.group:models", "Versions of models, and which nodes serve them."),
     "cloud": ("cloud:cloud", "The root of a tree: make one, run it."),
@@ -34,6 +38,12 @@ COMMANDS = {
     "join": ("join:join", "Become a member: make a key here, and get a certificate for it."),
     "fog": ("member:fog", "A node between the cloud and devices."),
     "device": ("member:device", "A node with data."),
+    "data": ("data:data", "What tasks see of a site's tables, and made-up data of the same form."),
+    "backup": (
+        "backup:backup",
+        "Write the folder of a cloud, a fog or a device into a file. The node must be stopped.",
+    ),
+    "restore": ("backup:restore", "Make the folder of a cloud, a fog or a device from a backup."),
     "privacy": ("privacy:privacy", "Noise for a promise, and what a device's data has given away."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
     "algorithms": (

@@ -58,8 +58,16 @@ class Listing:
             justify = "right" if column in self.numbers else "left"
             table.add_column(column, no_wrap=i == 0, style="cyan" if i == 0 else "", justify=justify)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(printable, row))
         return table
+
+
+def printable(text: str) -> str:
+    """A text from another machine, which may do nothing to a terminal: what is neither printable nor a new line or a
+    tab is shown as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def present(listings: Sequence[Listing], json: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from fogline import logs
 from fogline.cli.failures import UsageError
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
@@ -16,6 +17,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False)
 Many = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False, consume_multiple=True)]
 Debug = Annotated[bool, Parameter(negative="", show_default=False, help="Show the traceback of an error.")]
+LogFormat = Literal["text", "json"]
 Threads = Annotated[int, Parameter(validator=Number(gte=1))]
 Attached = Annotated[bool, Parameter(negative="", show=False)]
 """For programs that start this one: what changes goes to standard output as JSON lines, and the end of standard
@@ -57,9 +59,24 @@ class Predictions:
     """With --serve: use a variant in fewer bits where it is faster here."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Monitoring:
+    """What a node shows to those who watch over it."""
+
+    metrics: Annotated[str, Parameter(show_default=False)] = ""
+    """Address for /metrics (Prometheus), /healthz and /readyz; none for no such endpoint. By default on this machine
+    only, at port 7445 for a cloud, 7455 for a fog, 7465 for a device."""
+    log_format: Annotated[LogFormat, Parameter(env_var=logs.FORMAT)] = "text"
+    """What lines of the log look like: text for people, or json for programs."""
+    traces: Flag = False
+    """Send a trace of every round to an OpenTelemetry collector; OTEL_EXPORTER_OTLP_ENDPOINT says where it is."""
+
+
 COMMON = CommonOptions()
 OPERATOR = OperatorOptions()
 NO_PREDICTIONS = Predictions()
+MONITORING = Monitoring()
 
 
 def duration(option: str, text: str) -> float:

@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
+import os
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from fogline import logs
 from fogline.backoff import Backoff
 from fogline.cli.failures import UsageError, say
-from fogline.cli.options import Predictions
+from fogline.cli.options import Monitoring, Predictions
 from fogline.governance.errors import UntimelyIdentityError
-from fogline.logs import write_logs
+from fogline.governance.subject import Role
+from fogline.network.node.monitor.endpoint import monitored
+from fogline.network.node.monitor.watch import Watch
+from fogline.network.node.node import Node
 from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, until_told
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
 from fogline.registry.release import NodeKind
-from fogline.storage import StorageFullError
+from fogline.storage import Database, StorageFullError
 
+log = logging.getLogger("fogline.network")
 T = TypeVar("T")
+METRICS: dict[Role, int] = {"cloud": 7445, "fog": 7455, "device": 7465}
+"""Ports of metrics where none is named."""
 Addresses = tuple[str, str, str]
 """Where a node listens, its enrolment endpoint, and how others reach it."""
 RESTART = Backoff(first=1.0, longest=60.0)
@@ -34,7 +43,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 async def keep_up(
     make: Callable[[], AbstractAsyncContextManager[RunningNode]],
     who: str,
-    tell: Callable[[StatusChange], None],
+    watch: Watch,
+    endpoint: Endpoint | None,
     attached: bool,
     patient: bool,
 ) -> None:
@@ -43,7 +53,8 @@ async def keep_up(
     Args:
         make: makes it.
         who: it is, for people.
-        tell: told of changes.
+        watch: told of changes.
+        endpoint: where it shows its metrics; None: nowhere.
         attached: whether another program has started this one, and ends it.
         patient: wait for a disk with room and a clock that is right; who started this program may know better.
     """
@@ -51,7 +62,9 @@ async def keep_up(
         try:
             async with AsyncExitStack() as stack:
                 up = await (entered(stack, make) if patient else stack.enter_async_context(make()))
-                tell(StatusChange("ready", who=up.address, why=up.enrolment))
+                if endpoint is not None:
+                    await endpoint.open(stack, up, watch)
+                watch(StatusChange("ready", who=up.address, why=up.enrolment))
                 if not attached:
                     where = (
                         f" listens at {up.address}, its enrolment endpoint at {up.enrolment}" if up.address else " runs"
@@ -62,6 +75,44 @@ async def keep_up(
         except UntimelyIdentityError:
             if not patient:
                 raise
+
+
+class Endpoint(NamedTuple):
+    """Where a node shows its metrics."""
+
+    address: str
+    chosen: bool
+    """Whether somebody has named the address, and relies on it."""
+
+    @classmethod
+    def of(cls, monitoring: Monitoring, role: Role, attached: bool) -> Endpoint | None:
+        """What options ask for; a node that another program has started shows nothing unasked.
+
+        Raises:
+            UsageError: it is no address.
+        """
+        if monitoring.metrics == "none" or (attached and not monitoring.metrics):
+            return None
+        if monitoring.metrics:
+            parent_address_of(monitoring.metrics)
+        return cls(monitoring.metrics or f"127.0.0.1:{METRICS[role]}", bool(monitoring.metrics))
+
+    async def open(self, stack: AsyncExitStack, up: RunningNode, watch: Watch) -> None:
+        """Show them, until the stack ends. Several nodes on one machine cannot all have the usual port.
+
+        Raises:
+            OSError: nobody can listen at the address that was named.
+        """
+        host, _, port = self.address.rpartition(":")
+        try:
+            taken = await stack.enter_async_context(monitored(up, watch, (host.strip("[]"), int(port))))
+        except OSError as error:
+            why = f"nobody can listen at {self.address}: it is taken, or is no address of this machine"
+            if self.chosen:
+                raise OSError(f"The metrics cannot be shown: {why}; choose another with --metrics") from error
+            log.warning("%s shows no metrics: %s. --metrics HOST:PORT names another", up.node.name, why)
+            return
+        log.info("%s shows its metrics at http://%s/metrics", up.node.name, taken)
 
 
 async def entered(
@@ -94,11 +145,12 @@ def may_pass(error: Exception) -> bool:
     return not isinstance(error, OSError) or error.errno in FULL
 
 
-def teller(attached: bool) -> Callable[[StatusChange], None]:
+def watching(attached: bool, monitoring: Monitoring) -> Watch:
     """Who is told of changes; the log on standard error says the same, and more."""
-    write_logs()
+    os.environ[logs.FORMAT] = monitoring.log_format  # Of the processes that this one starts, too.
+    logs.write_logs()
     if not attached:
-        return lambda _: None
+        return Watch(lambda _: None)
     encode = msgspec.json.encode
 
     def tell(change: StatusChange) -> None:
@@ -106,14 +158,45 @@ def teller(attached: bool) -> Callable[[StatusChange], None]:
         with contextlib.suppress(BrokenPipeError):
             print(encode(change).decode(), flush=True)
 
-    return tell
+    return Watch(tell)
+
+
+def attach_tracer(monitoring: Monitoring) -> Attach | None:
+    """What makes a node send traces; None where it does not.
+
+    Raises:
+        UsageError: the library for it is not installed.
+    """
+    if not monitoring.traces:
+        return None
+    try:
+        from fogline.monitoring.tracing.exporting import exporting_tracer
+    except ModuleNotFoundError as error:
+        raise UsageError("--traces needs OpenTelemetry, which is not installed: pip install 'fogline[otel]'") from error
+
+    async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
+        tracer = node.tracer = exporting_tracer(node.name)
+        stack.push_async_callback(asyncio.to_thread, tracer.close)  # It may wait for the collector.
+
+    return attach
+
+
+def attaching(*parts: Attach | None) -> Attach:
+    """What gives a node several parts, as far as there are any."""
+
+    async def attach(node: Node, database: Database, stack: AsyncExitStack) -> None:
+        for part in parts:
+            if part is not None:
+                await part(node, database, stack)
+
+    return attach
 
 
 def attach_server(place: NodeFolder, tier: NodeKind, predictions: Predictions) -> Attach | None:
     """What makes a node serve; None where it does not."""
     if not predictions.serve:
         return None
-    from fogline.serving.on_node import attaching  # A node that serves nothing has no memory for it.
+    from fogline.serving.on_node import attaching as serving  # A node that serves nothing has no memory for it.
     from fogline.serving.settings import Settings
 
     parent_address_of(predictions.http)
@@ -121,7 +204,7 @@ def attach_server(place: NodeFolder, tier: NodeKind, predictions: Predictions) -
     settings = Settings(
         listen=predictions.http, grpc=grpc, tier=tier, threads=predictions.threads, variants=predictions.variants
     )
-    return attaching(place, settings)
+    return serving(place, settings)
 
 
 def listening_at(addresses: Addresses) -> Listening:

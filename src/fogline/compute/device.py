@@ -29,7 +29,7 @@ WritePersonal = Callable[[Path, Params, Params, int], bool]
 """Writes to a path what of a model, beside the common one, is the device's own after a round; whether anything is."""
 
 
-def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> ClientJob:
+def client_job(client: int, down: Down, plan: LocalPlan, local: State, node: str = "") -> ClientJob:
     """A device's round as an engine takes it.
 
     Args:
@@ -37,6 +37,7 @@ def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> Client
         down: what came from the parent.
         plan: how much it trains, and from which seeds.
         local: the vectors that the method keeps on the device.
+        node: what its parent calls it, where that is not what the data calls it.
     """
     return ClientJob(
         client,
@@ -51,6 +52,7 @@ def client_job(client: int, down: Down, plan: LocalPlan, local: State) -> Client
         plan.common_seed,
         plan.batch_size,
         share=plan.share,
+        node=node,
     )
 
 
@@ -61,6 +63,7 @@ def carry_out(
     run: Callable[[ClientJob], LocalRound],
     links: NodeLinks,
     units: Contributions | None = None,
+    node: str = "",
 ) -> CarriedOut:
     """Train from the model that a file holds, and write the update and what method and stages keep.
 
@@ -71,6 +74,7 @@ def carry_out(
         run: trains one device.
         links: the stages around it.
         units: what it gives where it is one unit of the job's differential privacy; None: it reports as it is.
+        node: the device's name.
 
     Raises:
         CodeError: a hook of the method, or the code of the task, is wrong.
@@ -82,7 +86,7 @@ def carry_out(
     down = read_model(asked.reads[effect.model], stages=links.gets)
     work = plan(client, effect.round, asked.earlier, effect.effort)
     local = read_state(asked.reads.get(STATE))
-    done = given(run(client_job(client, down, work, local)), units, down, drawn_key)
+    done = given(run(client_job(client, down, work, local, node)), units, down, drawn_key)
     if done.update is None:
         return CarriedOut(trained=Trained(effect.task, effect.update, done.samples, failure=done.failure))
     made = write_report(
@@ -135,7 +139,7 @@ def examine(
     effect = asked.effect
     if not isinstance(effect, Examine):
         raise ValueError(f"A device is not asked {type(effect).__name__}.")
-    stages = links.judges if effect.kind == "evaluate" else NONE  # With a query goes an empty model.
+    stages = NONE if effect.kind == "query" else links.judges  # With a query goes an empty model.
     down, local = read_model(asked.reads[effect.model], stages=stages), read_state(asked.reads.get(STATE))
     question, made = Question(effect.kind, effect.round, effect.query), [effect.update]
 

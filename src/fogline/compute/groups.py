@@ -35,6 +35,8 @@ class Groups:
         rule: how the updates of an aggregator's children become one.
         part: what the aggregators do for the job's differential privacy.
         links: the stages around the aggregator.
+        own_prefix: how the names begin under which its children send, if the rest of each is the child's name; empty:
+            names say nothing of who sends.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Groups:
         rule: Rule = MEAN,
         part: PrivacyPart = NO_PART,
         links: NodeLinks = UNSTAGED,
+        own_prefix: str = "",
     ) -> None:
         self.algorithm = algorithm
         self.spec = spec
         self.rule = rule
         self.part = part
         self.links = links
+        self.own_prefix = own_prefix
         self.whole = WholeUpdates(spec, algorithm.movement) if has_sub_models(algorithm) else None
         """Lays what devices of smaller models send out over the whole one; None where all train the whole."""
         self._misfit = lru_cache(64)(FormCheck(algorithm.movement, spec).misfit)
@@ -59,6 +63,13 @@ class Groups:
     def misfit(self, form: Form) -> str | None:
         """Why updates of that form do not fit the model; None if they do."""
         return self._misfit(form)
+
+    def foreign(self, form: Form, child: str) -> str | None:
+        """Which vector of an update of that form would be another child's; None if none would."""
+        prefix = self.own_prefix
+        names = (name for name in form[1::2] if prefix and name.startswith(prefix) and name != prefix + child)
+        name = next(names, None)
+        return None if name is None else f"Its vector '{name}' is not under the name of {child}, who sent it."
 
     def unfit(self, value: Update | Partial) -> str | None:
         """Why nothing of a value's form and kind can be folded here, whatever its numbers; None if it can."""
@@ -73,7 +84,9 @@ class Groups:
 
     def of(self, spec: Spec) -> Groups:
         """The same for a piece of the model."""
-        return self if spec is self.spec else Groups(self.algorithm, spec, self.rule, self.part, self.links)
+        if spec is self.spec:
+            return self
+        return Groups(self.algorithm, spec, self.rule, self.part, self.links, self.own_prefix)
 
     def begun(self, group: GroupModel) -> GroupModel:
         """The group before its first round, with what the aggregator keeps for the job's privacy."""

@@ -19,6 +19,11 @@ from fogline.stages import LinkContext, Pipeline, Stage, StageError, pipeline
 from fogline.stages.base import MANY
 from fogline.stages.delta import Delta
 
+MODELS, NUMBERS = 16, 1 << 24
+"""Of how many models a device's message may be the code, or of how many numbers where the model is small."""
+DEVICES = 1000
+"""Of how many devices a fog's may hold what they sent, each under a name of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeLinks:
@@ -85,7 +90,10 @@ def links_of(job: Job, algorithm: Algorithm, depth: int, spec: Spec) -> NodeLink
     tiers, traits = list(job.tree.tiers.values()), _traits(job, algorithm)
 
     def uplink(tier: int) -> Pipeline:
-        return pipeline(tiers[tier].uplink).fitted(spec) if 0 <= tier < len(tiers) else NONE
+        if not 0 <= tier < len(tiers):
+            return NONE
+        most = max(MODELS * spec.floats, NUMBERS) * (1 if tier == len(tiers) - 1 else DEVICES)
+        return pipeline(tiers[tier].uplink).fitted(spec).up_to(most)
 
     def downlink(tier: int) -> Pipeline:
         if not 0 <= tier < len(tiers):

@@ -153,7 +153,8 @@ class RoundMembers:
             except UnusableUpdateError as error:
                 self._refused[place] = str(error)
                 continue
-            misfit = self._groups.misfit(form) or self._fault(place)
+            child = self._members[place].child
+            misfit = self._groups.misfit(form) or self._groups.foreign(form, child) or self._fault(place)
             if misfit is None:
                 forms[place] = form
             else:

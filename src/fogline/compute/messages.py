@@ -85,6 +85,7 @@ def decoded_update(arrays: Arrays, stages: Pipeline) -> Update | Partial:
     prefix, code = _kind(rest), b""
     if plain := sorted({*_names(rest, prefix), *({"code"} & rest.keys())}):
         raise StageError(f"its '{plain[0]}' did not go through the stages of this link")
+    stages.check_claims(staged)
     if stages.code is not None and _can_be_added(staged, rest):
         vectors, code = apart(staged, stages.code)
     else:

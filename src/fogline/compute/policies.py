@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fogline.algorithms import Algorithm
 from fogline.jobs import Job, JobError
+from fogline.jobs.unequal import check_parts
 from fogline.nodes.policies import policy_of
 from fogline.training.method import overrides
 
@@ -29,6 +30,8 @@ def check_policies(job: Job, algorithm: Algorithm) -> None:
                 f"{name}.policy is '{tier.policy}', which cuts work to the time of a round, and {name} has no rounds "
                 "(its mode is 'async'); leave the policy out, or take a synchronous method"
             )
+        if algorithm.effort_cuts:
+            check_parts(job, f"{name}.policy = '{tier.policy}'")
         if overrides(algorithm, "work"):
             raise JobError(
                 f"{name}.policy is '{tier.policy}', which says how much work each device does, and so does "

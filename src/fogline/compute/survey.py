@@ -20,7 +20,9 @@ from fogline.algorithms.device import LocalRound, opened, prepare
 from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.phases import train_in_phases
 from fogline.algorithms.private import where_kept, with_weights
+from fogline.algorithms.sub_models import measured_names
 from fogline.compute.queries import answer
+from fogline.compute.statistics import measured_sums
 from fogline.data import Examples, FederatedData
 from fogline.jobs import Evaluation, Job
 from fogline.jobs.planning import local_training, mix
@@ -43,6 +45,8 @@ BETTER = "common/better"
 """Devices whose own model is at least as good on their examples as the one received."""
 FORWARD = 1 / 3
 """Work of judging an example, as a share of that of training on it."""
+DONE: Mapping[str, str] = {"evaluate": "judging the model", "measure": "measuring running statistics"}
+"""What devices do, by kind of question."""
 SURVEYED = 0x5EED
 """Sets what is drawn when a device fine-tunes apart from what is drawn when it trains."""
 
@@ -119,13 +123,17 @@ class Examiner:
         algorithm: the method.
         job: what is asked.
         engine: gives what trains, for who fine-tunes; asked with the job of a device as it came.
+        node: the one device's name that it answers for; empty: devices are called what the data calls them.
     """
 
-    def __init__(self, task: Task, algorithm: Algorithm, job: Job, engine: Callable[[ClientJob], Engine]) -> None:
+    def __init__(
+        self, task: Task, algorithm: Algorithm, job: Job, engine: Callable[[ClientJob], Engine], node: str = ""
+    ) -> None:
         self._task = task
         self._algorithm = algorithm
         self._job = job
         self._engine = engine
+        self._node = node
 
     def answer(
         self, question: Question, client: str, down: Down, local: State, keep: Keep = lambda own, common: None
@@ -143,7 +151,7 @@ class Examiner:
             UnansweredError: it has no answer, or one that is not finite.
             CodeError: the code of the task, the method or the query is wrong.
         """
-        what = f"query '{question.query}'" if question.kind == "query" else "judging the model"
+        what = f"query '{question.query}'" if question.kind == "query" else DONE[question.kind]
         sums = attempt(lambda: self._answer(question, client, down, local, keep))
         if isinstance(sums, UnansweredError):
             raise sums
@@ -167,6 +175,8 @@ class Examiner:
             if client in self._task.data.held_out:
                 raise UnansweredError(f"client '{client}' never trains, and queries are of the examples that train")
             return answer(question.query, self._task.data[client])
+        if question.kind == "measure":
+            return self._measured(question, client, down)
         try:
             examples = self._task.data.judged(client)
         except ValueError as error:
@@ -184,6 +194,17 @@ class Examiner:
         spec = self._task.spec
         keep(Params(spec, judged.start, judged.counters), Params(spec, received.start, received.counters))
         return found
+
+    def _measured(self, question: Question, client: str, down: Down) -> Sums:
+        """The running statistics of the model received, over what the device trains on."""
+        task, clients = self._task, list(self._task.data.clients)
+        if client not in clients:
+            raise UnansweredError(f"client '{client}' never trains, and running statistics are of examples that train")
+        place, names = clients.index(client), measured_names(self._algorithm, task)
+        whole = opened(task, ClientJob(place, down.vector, down.counters, 0, 0.0, 0))
+        params, examples = Params(task.spec, whole.start, whole.counters), task.data.at(place)
+        seed = mix(self._job.seed, place, question.round, SURVEYED)
+        return measured_sums(task, names, params, examples, self._job.local.batch_size, seed)
 
     def _beside(self, client: str, own: Sums, common: Sums) -> Sums:
         """What one device adds to the spread of the common model's figures."""
@@ -232,7 +253,9 @@ class Examiner:
             raise UnansweredError(f"client '{client}' never trains, and so has no model of its own")
         place = clients.index(client) if trains else 0
         seed = mix(self._job.seed, place, question.round, SURVEYED)
-        asked = ClientJob(place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round)
+        asked = ClientJob(
+            place, down.vector, down.counters, 0, 0.0, seed, local, down.received, question.round, node=self._node
+        )
         if trains and self._job.evaluation.fine_tune is not None:
             return self._fine_tuned(question, asked)
         whole = opened(task, asked)

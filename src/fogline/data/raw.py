@@ -73,6 +73,29 @@ class RawData:
             return self._made(self._partition("iid", clients, seed, options)).with_transform(noise)
         return self._made(self._partition(partition, clients, seed, options))
 
+    def split_with_own_tests(self) -> FederatedData:
+        """Natural clients, each of which has as a test set of its own what is its among ``x`` and does not train, if
+        there is any; there is no common one.
+
+        Raises:
+            ValueError: there are no natural clients.
+        """
+        owner, training = self._owner(), np.zeros(len(self.y), np.bool_)
+        training[self._training_rows()] = True
+        rows = {client: np.flatnonzero(training & (owner == client)) for client in np.unique(owner[training]).tolist()}
+        tests = dict[str, Examples]()
+        for place, client in enumerate(rows):
+            own = np.flatnonzero(~training & (owner == client))
+            if len(own):
+                x = self.x[own] if self.transform is None else self.transform(self.x[own], place)
+                tests[client] = Examples(x, self.y[own])
+        return self._made(Partition.of(rows), natural=True, tests=tests)
+
+    def _owner(self) -> npt.NDArray[np.str_]:
+        if self.owner is None:
+            raise ValueError(f"Data set '{self.name}' has no natural clients; choose another partition.")
+        return self.owner
+
     def _partition(self, name: str, clients: int, seed: int, options: dict[str, Any]) -> Partition:
         if name not in PARTITIONERS:
             raise ValueError(
@@ -90,24 +113,25 @@ class RawData:
         return rows[~np.isin(self.owner[rows], self.held_out)]
 
     def _natural(self, options: dict[str, Any]) -> FederatedData:
-        if self.owner is None:
-            raise ValueError(f"Data set '{self.name}' has no natural clients; choose another partition.")
+        owner = self._owner()
         if options:
             wrong = ", ".join(f"'{key}'" for key in options)
             raise ValueError(
                 f"Data set '{self.name}' keeps its natural clients, so {wrong} means nothing; name a partition too."
             )
         rows = np.arange(len(self.y), dtype=np.int64) if self.rows is None else self.rows
-        return self._made(by_natural_id(self.owner[rows]).rows_of(rows), natural=True)
+        return self._made(by_natural_id(owner[rows]).rows_of(rows), natural=True)
 
-    def _made(self, partition: Partition, natural: bool = False) -> FederatedData:
+    def _made(
+        self, partition: Partition, natural: bool = False, tests: Mapping[str, Examples] | None = None
+    ) -> FederatedData:
         return from_arrays(
             self.name,
             self.x,
             self.y,
             partition,
             meaning=self.meaning,
-            test=self.test,
+            test=self.test if tests is None else tests,
             groups=self.groups if natural else None,
             held_out=self.held_out if natural else (),
             transform=self.transform,

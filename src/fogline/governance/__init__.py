@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fogline.governance.identity.tokens import Token, TokenRecord, create_token, read_token, redeem
     from fogline.governance.policy.machine import local_offers
     from fogline.governance.policy.offers import Needs, Offers, missing
-    from fogline.governance.policy.policy import Decision, Policy, allowed_now, decide, opens_at, read_policy
+    from fogline.governance.policy.policy import allowed_now, decide, opens_at, read_policy
+    from fogline.governance.policy.terms import Decision, Policy
     from fogline.governance.signatures.signers import Signer
     from fogline.governance.signatures.signing import SigningKey
     from fogline.governance.subject import Role, Subject, dns_name
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Authority": "identity.authority",
     "Bundle": "bundles.bundle",
-    "Decision": "policy.policy",
+    "Decision": "policy.terms",
     "Identity": "identity.identity",
     "Manifest": "bundles.manifest",
     "Needs": "policy.offers",
     "NewKey": "identity.identity",
     "Offers": "policy.offers",
-    "Policy": "policy.policy",
+    "Policy": "policy.terms",
     "Revocations": "identity.revocation",
     "Role": "subject",
     "Signer": "signatures.signers",

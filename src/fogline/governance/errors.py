@@ -62,5 +62,9 @@ class SitePolicyError(TrustError):
     """A site's policy file that cannot be read, or says something impossible."""
 
 
+class ApprovalError(TrustError):
+    """An owner's word on a job that cannot be read or does not hold, or cannot be given."""
+
+
 class AuditLogError(TrustError):
     """An audit log, a head of one or a proof about one that cannot be believed, or a record that cannot be kept."""

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 _whole = ContextVar("whole", default=False)
 Explain = Callable[[type, ValidationError, Mapping[str, Any]], Exception]
@@ -58,6 +59,16 @@ class StrictModel(BaseModel, metaclass=SentenceErrors):
     model_config = ConfigDict(extra="forbid", frozen=True)
     called: ClassVar[str]
     """What a sentence calls it: ``a tier``."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is 1 to Python, and a mistake in a job."""
+        if isinstance(value, bool) and info.field_name is not None:
+            kinds = str(cls.model_fields[info.field_name].annotation)
+            if "bool" not in kinds and ("int" in kinds or "float" in kinds):
+                raise PydanticCustomError("number", "no truth value")
+        return value
 
     def __str__(self) -> str:
         return repr(self)

@@ -23,6 +23,7 @@ TYPES = {
     "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
+    "number": "a number, and not true or false",
     "string": "text in quotes",
     "finite": "a finite number",
     "tuple": "a list",

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import (
     BeforeValidator,
     Field,
+    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -106,7 +107,7 @@ class Evaluation(StrictModel):
     fine_tune: FineTune | None = None
     """Where devices judge: how much each trains first, from the model, with the job's local training. Nothing of that
     is sent."""
-    target: float | None = None
+    target: FiniteFloat | None = None
     """The headline metric's goal, in its unit; the rounds, time, bytes and energy to reach it are reported."""
     stop_at_target: bool = False
     patience: PositiveInt | None = None
@@ -181,7 +182,7 @@ class Publish(StrictModel):
     """Its name; empty: the job's."""
     every: NonNegativeInt = 0
     """Rounds between two versions; 0 publishes the finished model only."""
-    at_least: float | None = None
+    at_least: FiniteFloat | None = None
     """What the headline metric must reach on the test set (at most that, where lower is better)."""
     not_worse_than: NonNegativeFloat | None = None
     """How much worse than the version served it may be in that metric, in its unit; 0: not at all."""
@@ -285,14 +286,17 @@ def asks_beside(job: Job) -> bool:
     return job.evaluation.on_devices or bool(job.queries)
 
 
-def asks(job: Job, kind: str, query: str) -> bool:
+def asks(job: Job, kind: str, query: str, measures: bool) -> bool:
     """Whether devices are asked that beside the training.
 
     Args:
         job: the job.
-        kind: ``evaluate`` or ``query``.
+        kind: ``evaluate``, ``query`` or ``measure``.
         query: of that kind: which.
+        measures: whether the method has running statistics measured.
     """
+    if kind == "measure":
+        return measures
     return query in job.queries if kind == "query" else job.evaluation.on_devices
 
 

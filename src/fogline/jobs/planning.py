@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from fogline.algorithms import Algorithm, hooks
+from fogline.algorithms.sub_models import Part
 from fogline.data import FederatedData
 from fogline.jobs.errors import JobError, shown
 from fogline.jobs.job import Job, Local
@@ -135,6 +136,7 @@ def check_rounds(algorithm: Algorithm, job: Job) -> None:
     """
     for name, mode in job.tree.modes(algorithm.mode).items():
         _check_mode(name, job.tree.tiers[name], mode)
+        _check_changes(name, job.tree.tiers[name], algorithm)
     if algorithm.inner_rounds:
         return
     for name in job.tree.names[1:]:
@@ -152,10 +154,26 @@ def _check_mode(name: str, tier: Tier, mode: Mode) -> None:
             f"{name}.buffer is {tier.buffer}, which is of mode 'async', and the mode is '{mode}'; leave {name}.buffer "
             f"out, or set {name}.mode"
         )
+    if tier.over_selects and mode in ("async", "ring") and not tier.exchange:  # With one, groups are asked together.
+        takes = "a buffer's worth is waited for" if mode == "async" else "children are asked one after the other"
+        raise JobError(
+            f"{name}.over_selection is {shown(tier.over_selection)}, but the mode is '{mode}', in which {takes}, and "
+            f"nobody is asked beyond that; leave {name}.over_selection out"
+        )
     if tier.speed_classes != Tier.model_fields["speed_classes"].default and mode != "semi-async":
         raise JobError(
             f"{name}.speed_classes is {tier.speed_classes}, which is of mode 'semi-async', and the mode is '{mode}'; "
             f"leave {name}.speed_classes out, or set {name}.mode"
+        )
+
+
+def _check_changes(name: str, tier: Tier, algorithm: Algorithm) -> None:
+    """What is asked for beyond the cohort is dropped as a rule, and a device takes for told what it sent."""
+    if algorithm.adds_changes and tier.over_selects and tier.late == "drop":
+        raise JobError(
+            f"{name}.over_selection is {shown(tier.over_selection)}, so that some of what children send is dropped, "
+            f"and {type(algorithm).__name__} adds up all changes that devices tell of: these would be missing for "
+            f"good; leave {name}.over_selection out, or set {name}.late to 'fold'"
         )
 
 
@@ -179,8 +197,22 @@ def _all(client: int) -> float:
     return 1.0
 
 
-def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable[[int], float] = _all) -> Planner:
-    """How much each device trains in each of its rounds. ``share``: of the model, by client."""
+def planner(
+    job: Job,
+    data: FederatedData,
+    algorithm: Algorithm,
+    share: Callable[[int], float] = _all,
+    part: Part | None = None,
+) -> Planner:
+    """How much each device trains in each of its rounds.
+
+    Args:
+        job: says how much a round is.
+        data: says how many examples each device has.
+        algorithm: the method, which may change that.
+        share: of the model, by client.
+        part: what a device does that is asked for part of it; None: fewer steps.
+    """
     local = local_training(job)
     work, rounds, batch_size = job.local.work, job.rounds, local.batch_size
     samples: list[int] = data.sizes().tolist()
@@ -199,7 +231,9 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable
 
     def plan(client: int, round_index: int, attempt: int, effort: float = 1.0) -> LocalPlan:
         seed = _mixed_in(states[client], attempt) >> 1
-        held = samples[client]
+        held, own = samples[client], share(client)
+        if part is not None and effort < 1.0:
+            own, effort = part(effort, own)
         if work is None and effort == 1.0:
             steps, examples = whole(held)
         else:
@@ -207,7 +241,7 @@ def planner(job: Job, data: FederatedData, algorithm: Algorithm, share: Callable
             steps = local.step_count(held, effort * drawn)
             examples = examples_of(local, held, steps)
         rate, common_seed = of_round(round_index)
-        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size, share(client))
+        return LocalPlan(steps, examples, held, rate, seed, round_index, common_seed, batch_size, own)
 
     if not overrides(algorithm, "work"):
         return plan

@@ -30,6 +30,7 @@ def rules_of(job: Job, algorithm: Algorithm) -> dict[str, Rule]:
         _check_quarantine(job, name, rule)
         if rule.needs_all:
             _check_names(job, name, algorithm)
+            _check_changes(job, name, algorithm)
             _check_rounds(job, name, modes[name])
             _check_trusted(job, name, rule)
             if above is not None and not algorithm.inner_rounds:
@@ -99,6 +100,15 @@ def _check_names(job: Job, name: str, algorithm: Algorithm) -> None:
         raise JobError(
             f"{name}.rule is {rule_said(job.tree, name)}, which compares updates, and with {type(algorithm).__name__} "
             f"each device sends under a name of its own; leave {name}.rule out"
+        )
+
+
+def _check_changes(job: Job, name: str, algorithm: Algorithm) -> None:
+    """What devices have told is the sum of their changes, and a rule leaves out some of it."""
+    if algorithm.adds_changes:
+        raise JobError(
+            f"{name}.rule is {rule_said(job.tree, name)}, and {type(algorithm).__name__} adds up all changes that "
+            f"devices tell of: what the rule leaves out would be missing for good; leave {name}.rule out"
         )
 
 

@@ -61,7 +61,7 @@ def checked_rule(value: Any) -> RuleOrText:
 
 
 RING = "in ring mode every device moves the model alone"
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 # Strict, because 1.0 is a share (all of them) and 1 is a count.
 Count = Annotated[int, Field(gt=0, strict=True)]
@@ -150,7 +150,7 @@ class Tier(StrictModel):
     """Children asked per round: a count, or a share of those there are. In async mode: how many train at once.
     A share of the quorum is of a count as it stands here, however few are connected."""
     over_selection: Annotated[
-        Literal["auto"] | Annotated[float, Field(ge=1)],
+        Literal["auto"] | Annotated[float, Field(ge=1, allow_inf_nan=False)],
         Field(union_mode="left_to_right"),
         Demand("a number of at least 1, or 'auto'"),
     ] = 1.0

@@ -30,23 +30,35 @@ def check_shares(job: Job, algorithm: Algorithm) -> None:
             raise JobError(
                 f"{name}.rule compares whole updates, and with {subject} devices send parts of one; set it to 'mean'"
             )
-    if not job.shares.given:
-        return
+    if job.shares.given:
+        check_parts(job, "shares")
+
+
+def check_parts(job: Job, why: str) -> None:
+    """Refuse that devices send parts of the model where something wants that all send all of it.
+
+    Args:
+        job: the job.
+        why: devices send parts, for people.
+
+    Raises:
+        JobError: one sentence that names the key.
+    """
     for name, tier in job.tree.tiers.items():
         if tier.exchange:
             raise JobError(
-                f"tree.{name} has an exchange, which adds up what all send alike, and with shares devices send parts "
+                f"tree.{name} has an exchange, which adds up what all send alike, and with {why} devices send parts "
                 "of several sizes; leave one of the two out"
             )
         if tier.downlink:
             raise JobError(
-                f"tree.{name}.downlink makes one message for all children, and with shares each gets its own part of "
+                f"tree.{name}.downlink makes one message for all children, and with {why} each gets its own part of "
                 "the model; leave one of the two out"
             )
     if job.privacy is not None and job.privacy.unit != "example":
         raise JobError(
             f"privacy.unit is '{job.privacy.unit}', whose noise is for updates in which every number weighs the same, "
-            "and with shares a number is in some of them only; take unit = 'example', or leave shares out"
+            f"and with {why} a number is in some of them only; take unit = 'example', or leave {why} out"
         )
 
 
@@ -58,4 +70,4 @@ def check_named(task: Task, algorithm: Algorithm, shares: Shares) -> None:
     """
     models = [sub_model_of(task, algorithm, share) for share in shares.devices.values()]
     if "*" in shares.devices:  # All that there can be are named.
-        check_sub_models(task, models)
+        check_sub_models(task, algorithm, models)

@@ -50,9 +50,9 @@ class Mishaps:
         """The reasons of a kind, with how often each was given; empty if none is known."""
         tally = self.tallies.get(what, Counter[str]())
         named = Counter({why: count for why, count in tally.items() if why != OTHER}).most_common(SHOWN)
-        rest = tally.total() - sum(count for _, count in named)  # Told too, so that the counts add up.
+        rest = self.counts[what] - sum(count for _, count in named)  # Told too, so that the counts add up.
         shown = [f"{count:,} × {why[:LONGEST].rstrip('.')}" for why, count in named]
-        return "; ".join([*shown, f"{rest:,} × {OTHER}"] if rest else shown)
+        return "; ".join([*shown, f"{rest:,} × {OTHER}"] if shown and rest > 0 else shown)
 
     def nothing_learned(self, rounds: int) -> str:
         """Why a run without a round that counted has no model."""

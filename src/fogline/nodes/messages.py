@@ -14,8 +14,9 @@ Number = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 """Neither infinite nor NaN: messages come from anywhere, and what was never written by a node is refused."""
 Effort = Annotated[float, Meta(gt=0, le=10)]
 """Of the work that a round means, how much is asked for: 0.5 is half as many steps."""
-Kind = Literal["train", "evaluate", "query"]
-"""What a parent asks for: an update of the model, how good the model is on examples held out, or sums over examples."""
+Kind = Literal["train", "evaluate", "query", "measure"]
+"""What a parent asks for: an update of the model, how good the model is on examples held out, sums over examples, or
+the model's running statistics over examples."""
 Marks = Annotated[bytes, Meta(max_length=1 << 20)]
 """Devices, a mark of eight bytes each (:func:`fogline.nodes.ledger.mark_of`)."""
 Key = str

@@ -369,6 +369,10 @@ class Publisher:
         """
         return [self._model_report(name) for name in ([model] if model else self.catalogue.models())]
 
+    def drift(self) -> dict[str, dict[int, float]]:
+        """How far inputs have moved from the reference, by model and version: the largest stability index."""
+        return {model: dict(self._states.of(model).psi) for model in self.catalogue.models()}
+
     def _model_report(self, model: str) -> ModelReport:
         cards = tuple(reversed(self.catalogue.versions(model)))
         state = self._states.of(model)

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from fogline.governance.identity.checked import credentials
-from fogline.governance.policy.policy import Channel, Serve, read_policy
+from fogline.governance.policy.policy import read_policy
+from fogline.governance.policy.terms import Channel, Serve
 from fogline.inference.card import Asset
 from fogline.network.node.mirror import ReleaseMirror, Releases, ask_parent
 from fogline.network.node.node import Node

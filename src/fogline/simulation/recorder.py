@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -16,12 +16,15 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down, GroupModel
 from fogline.algorithms.private import where_kept
+from fogline.algorithms.sub_models import measured_names
 from fogline.compute.queries import figures
+from fogline.compute.statistics import with_statistics
 from fogline.compute.survey import DeviceJudgement, Question, judgement_of, model_to_judge, row_of
 from fogline.jobs.budget import Account, account_of
 from fogline.monitoring.history import Attendance, TargetMetric, reached, should_stop
 from fogline.monitoring.result import Reached, Result, Row
 from fogline.nodes.effects import Move, RoundDevices
+from fogline.nodes.messages import Kind
 from fogline.params import Params
 from fogline.simulation.callbacks import OnRound, ends_after
 from fogline.simulation.executors import Executor
@@ -77,6 +80,9 @@ class Recorder:
     _wall_before: float = 0.0
     _last_round: int = -1
     _judged_in: int = -1
+    _measured_in: int = -1
+    _statistics: Mapping[str, float] | None = None
+    """What devices measured last of the model's running statistics."""
 
     @cached_property
     def _account(self) -> Account | None:
@@ -123,7 +129,11 @@ class Recorder:
     def _repeat_survey(self, round_index: int) -> None:
         """A resumed run repeats its past: what devices were asked cost bytes and energy."""
         done, evaluation = round_index + 1, self.setting.job.evaluation
-        if self.surveys is not None and done % evaluation.every == 0:
+        if done % evaluation.every:
+            return
+        if self.measured:
+            self._survey(round_index, "measure", replaying=True)
+        if evaluation.on_devices:
             self._survey(round_index, replaying=True)
 
     @property
@@ -132,9 +142,32 @@ class Recorder:
         setting = self.setting
         if self.group is None:
             return setting.handed_out(setting.shared)
-        self.simulator.store.force([self.group])
-        group: GroupModel = self.group.result
+        group = self._with_statistics(self.group)
         return setting.handed_out(groups.evaluation_model(setting.algorithm, setting.task.shared, group))
+
+    @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """The running statistics that devices measure of a model before it is judged or handed out."""
+        return measured_names(self.setting.algorithm, self.setting.task)
+
+    def _with_statistics(self, value: LazyValue) -> GroupModel:
+        """The root's group, with the running statistics that devices have measured."""
+        self.simulator.store.force([value])
+        group: GroupModel = value.result
+        if self._statistics is None:
+            return group
+        return with_statistics(self.setting.task.shared, self.measured, group, self._statistics)
+
+    def _measure(self, round_index: int) -> None:
+        """Have devices measure the model's running statistics, where the method has them from there."""
+        if not self.measured:
+            return
+        tally = self._survey(round_index, "measure")
+        self._measured_in = round_index
+        if tally is None:
+            self.on_note(f"Round {round_index + 1}: too few devices measured the model's running statistics.")
+        else:
+            self._statistics = tally.sums
 
     def _row(self, round_index: int, devices: int) -> Row:
         traffic, job = self.simulator.traffic, self.setting.job
@@ -165,6 +198,8 @@ class Recorder:
         done = round_index + 1
         if not self.queries:
             self._ask_queries(round_index)
+        if done % evaluation.every == 0 or self._is_last(done):
+            self._measure(round_index)
         if done % evaluation.every == 0 or self._is_last(done):
             row |= self._judge_at_cloud()
             if evaluation.on_devices:
@@ -205,18 +240,17 @@ class Recorder:
             tally = self.surveys.ask(Question("query", round_index, query), nothing, self.simulator.now)
             self.queries[query] = {} if tally is None else figures(query, tally.sums)
 
-    def _survey(self, round_index: int, replaying: bool = False) -> SurveySums | None:
+    def _survey(self, round_index: int, kind: Kind = "evaluate", replaying: bool = False) -> SurveySums | None:
         assert self.surveys is not None
         setting, simulator, group = self.setting, self.simulator, self.group
         assert group is not None
         if replaying:
             down = Down(setting.shared.vector, setting.shared.counters)
         else:
-            simulator.store.force([group])
-            down = model_to_judge(setting.algorithm, setting.task.shared, group.result)
+            down = model_to_judge(setting.algorithm, setting.task.shared, self._with_statistics(group))
             staging = simulator.store.staging
             down = down if staging is None else staging.judged(round_index, down)
-        return self.surveys.ask(Question("evaluate", round_index), down, simulator.now, replaying)
+        return self.surveys.ask(Question(kind, round_index), down, simulator.now, replaying)
 
     def reached(self) -> Reached | None:
         """What it took to reach the target; None if there is none or it was not reached."""
@@ -229,6 +263,8 @@ class Recorder:
     def result(self) -> Result:
         """The run as it ended."""
         task, job = self.setting.task, self.setting.job
+        if self._measured_in != self._last_round:
+            self._measure(self._last_round)
         metrics = self._judge_at_cloud()
         if job.evaluation.on_devices and self._judged_in != self._last_round:
             self._judge_on_devices(self._last_round)  # The last rounds did not count, or were not to be judged.

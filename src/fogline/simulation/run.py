@@ -304,7 +304,7 @@ def run(
         simulator = recorder.simulator = simulator_of(
             setting, executor, sizes, recorder.trained, recorder.moved, witness
         )
-        if asks_beside(job):
+        if asks_beside(job) or recorder.measured:
             store = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)
         if folder is not None:

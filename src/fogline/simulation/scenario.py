@@ -54,6 +54,8 @@ class Sizes:
     """Of tiers whose links have stages, the whole of it by the tier's name."""
     portions: Mapping[int, Portion] = field(default_factory=dict[int, Portion])
     """Of devices that have a smaller model than the whole one, by client."""
+    parts: Mapping[float, Portion] = field(default_factory=dict[float, Portion])
+    """Of what a device trains that is asked for part of a round's work, where that is a smaller model, by its share."""
 
     def of(self, tier: str, child: int) -> LinkSizes:
         """Between a tier and its children. ``child``: bytes of what one sends where there is no stage."""

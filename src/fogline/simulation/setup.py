@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from fogline.aggregation.rules import Rule
@@ -15,12 +16,13 @@ from fogline.algorithms import group as groups
 from fogline.algorithms.checks import check_method
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.private import with_home
-from fogline.algorithms.sub_models import check_sub_models, sub_model_of, with_sub_models
+from fogline.algorithms.sub_models import check_sub_models, part_of_effort, sub_model_of, with_sub_models
 from fogline.algorithms.trained import with_trained
 from fogline.compute.example_unit import check_examples, sealed
 from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.policies import check_policies
 from fogline.compute.queries import check_query
+from fogline.compute.statistics import check_measuring
 from fogline.compute.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
@@ -164,6 +166,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     check_units(job, population_below(job.tree.parents(), homes))
     triggered = None if adversary is None else adversary.triggered(task)
     task = task if adversary is None else adversary.poisoned(task)
+    check_measuring(job, algorithm, task)
     task = with_sub_models(task, algorithm)
     shares = _shares(job, task, algorithm, fleet)
     return Setting(
@@ -179,9 +182,13 @@ def _shares(job: Job, task: Task, algorithm: Algorithm, fleet: Fleet) -> Sequenc
     """
     if not job.shares.given:
         return ()
-    clients = enumerate(task.data.clients)
-    shares = [job.shares.of(name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in clients]
-    check_sub_models(task, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
+    clients = task.data.clients
+    for pattern in job.shares.devices:
+        if not any(fnmatchcase(name, pattern) for name in clients):
+            raise JobError(f"shares.devices names '{pattern}', and no device is called so; the first is '{clients[0]}'")
+    hints = ((name, fleet.speed_hint(i), 1e6 * fleet.memory_mb(i)) for i, name in enumerate(clients))
+    shares = [job.shares.of(*hint) for hint in hints]
+    check_sub_models(task, algorithm, [sub_model_of(task, algorithm, share) for share in sorted(set(shares))])
     return shares
 
 
@@ -322,7 +329,7 @@ def simulator_of(
         homes=setting.homes,
         fleet=fleet,
         links=setting.links,
-        plan=planner(job, task.data, algorithm, setting.share),
+        plan=planner(job, task.data, algorithm, setting.share, part_of_effort(task, algorithm)),
         sizes=sizes,
         cost=task.cost,
         prefetch=any(a.role.mode == "async" for a in aggregators.values()),

@@ -86,7 +86,7 @@ class Simulator:
         self._sizes = sizes
         self._updates = {tier: sizes.of(tier, sizes.update).up for tier in scenario.tiers.values()}
         """Bytes of a device's update, by the tier above it."""
-        self._portions = sizes.portions
+        self._portions, self._parts = sizes.portions, sizes.parts
         downs = [sizes.of(t, 0).down for t in scenario.tiers.values()] + [p.down for p in sizes.portions.values()]
         self._receipts_first = sizes.control <= min(downs)
         """Whether a receipt is there before the request that is sent after it."""
@@ -471,7 +471,11 @@ class Simulator:
         client, fleet, now, numbers = seat.client, self._fleet, self.now, self.numbers
         attempt = self.attempts[client] = self.attempts.get(client, -1) + 1
         plan = self._plan(client, effect.round, attempt, effect.effort)
-        cost = portion.cost if (portion := self._portions.get(client)) else self._cost
+        portion = self._portions.get(client)
+        if self._parts and seat.parent is not None:  # It sends what it trains, which is another part each time.
+            portion = self._parts[plan.share] if effect.effort < 1.0 else portion
+            seat.report = self._updates[seat.parent.tier] if portion is None else portion.up
+        cost = self._cost if portion is None else portion.cost
         seconds = fleet.train_seconds(client, plan.examples, cost)
         if fleet.loses:
             left = math.inf if fleet.always_available else fleet.next_away(client, now) - now

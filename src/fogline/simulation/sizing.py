@@ -16,6 +16,7 @@ from fogline.compute.groups import is_bug
 from fogline.compute.messages import Message
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.jobs import JobError
+from fogline.nodes.policies import policy_of
 from fogline.params import frozen_of, to_bytes
 from fogline.simulation.protecting import first_given
 from fogline.simulation.scenario import LinkSizes, Portion, Sizes
@@ -28,12 +29,16 @@ from fogline.user_code.bugs import CodeError
 def probe(setting: Setting) -> Sizes:
     """Bytes of what travels, seen on one device's first step, as if it had the whole model."""
     task, algorithm, initial = setting.task, setting.algorithm, setting.shared
-    update = _first_update(replace(setting, shares=()), 0)
+    update = _first_update(setting, 0, 1.0)
     base = task.shared.bytes
     frozen = frozen_of(setting.initial)
     smaller = _smaller(setting)
-    portions = _portions(setting, smaller)
-    plain = Sizes(base, base, base, frozen=0 if frozen is None else len(to_bytes(frozen)), portions=portions)
+    made = _portions(setting, smaller)
+    models = ((client, setting.sub_model(client)) for client in range(len(setting.shares)))
+    portions = {client: made[model] for client, model in models if model is not None}
+    parts = {model.share: portion for model, portion in made.items()} if _cuts(setting) else {}
+    once = 0 if frozen is None else len(to_bytes(frozen))
+    plain = Sizes(base, base, base, frozen=once, portions=portions, parts=parts)
     if update is None:  # That device fails; the run will say so. Sizes are those of a plain method.
         return _of_plain_method(setting, plain)
     update = first_given(setting.job, algorithm, update)
@@ -68,12 +73,11 @@ def probe(setting: Setting) -> Sizes:
     return replace(plain, staged=_staged(setting, plain, down, update, partial))
 
 
-def _first_update(setting: Setting, client: int) -> Update | None:
-    """What a device sends after one step; None where it fails."""
+def _first_update(setting: Setting, client: int, share: float) -> Update | None:
+    """What a device with that share sends after one step; None where it fails."""
     task, algorithm, initial = setting.task, setting.algorithm, setting.shared
-    engine, share = task.build(next(iter(task.engines())), algorithm, setting.local), setting.share(client)
-    rate = setting.local.learning_rate
-    job = ClientJob(client, initial.vector, initial.counters, 1, rate, 0, share=share)
+    engine = task.build(next(iter(task.engines())), algorithm, setting.local)
+    job = ClientJob(client, initial.vector, initial.counters, 1, setting.local.learning_rate, 0, share=share)
     return run_cohort(engine, algorithm, task, [job])[0].update
 
 
@@ -83,19 +87,28 @@ def _smaller(setting: Setting) -> dict[SubModel, Update | None]:
     for client in range(len(setting.shares)):
         model = setting.sub_model(client)
         if model is not None and model not in found:
-            found[model] = _first_update(setting, client)
+            found[model] = _first_update(setting, client, setting.share(client))
+    if _cuts(setting) and (models := setting.task.sub_models) is not None:
+        for model in models.nested():
+            if model not in found:
+                found[model] = _first_update(setting, 0, model.share)
     return found
 
 
-def _portions(setting: Setting, smaller: Mapping[SubModel, Update | None]) -> dict[int, Portion]:
-    """What their smaller models cost devices, by client of those that have one."""
+def _cuts(setting: Setting) -> bool:
+    """Whether devices that are asked for part of a round's work train smaller models."""
+    tiers = setting.job.tree.tiers.values()
+    return setting.algorithm.effort_cuts and any(policy_of(tier).partial for tier in tiers)
+
+
+def _portions(setting: Setting, smaller: Mapping[SubModel, Update | None]) -> dict[SubModel, Portion]:
+    """What smaller models cost devices."""
     sends, made = setting.stages[-1].sends, dict[SubModel, Portion]()
     for model, update in smaller.items():
         # A device that fails sends nothing; the run will say so.
         up = 0 if update is None else Message.of_update(update).size(sends) if sends else update.nbytes
         made[model] = Portion(model.cost, model.received, up)
-    models = ((client, setting.sub_model(client)) for client in range(len(setting.shares)))
-    return {client: made[model] for client, model in models if model is not None}
+    return made
 
 
 def _of_plain_method(setting: Setting, plain: Sizes) -> Sizes:

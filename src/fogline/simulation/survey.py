@@ -14,6 +14,8 @@ from typing import Protocol
 
 from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.group import Down
+from fogline.algorithms.sub_models import measured_names
+from fogline.compute.statistics import bytes_of_statistics
 from fogline.compute.survey import FORWARD, Question, homes_of_held_out, judges_common
 from fogline.jobs.planning import examples_of, mix
 from fogline.nodes import Aggregator, Device
@@ -73,6 +75,8 @@ class Surveys:
         self.tiers = {node: tier for tier in tree.names for node in tree.nodes(tier)}
         self.model = sizes.of(tree.names[0], 0).down
         """Bytes of a model that is to be judged: through the root's stages, and handed on as it is."""
+        self.measured = bytes_of_statistics(setting.task.shared, measured_names(setting.algorithm, setting.task))
+        """Bytes of the statistics that a device has measured."""
         self.patience = patience(setting, sizes)
         self._locals = locals_
         sizes_of = data.sizes()
@@ -139,7 +143,8 @@ class _Survey:
             away = role.lowest and not of.fleet.always_available
             self._aggregators[name] = Aggregator(role, make_policy("uniform"), self._is_there if away else None, sift)
         plain = Hello()
-        asked = len(of.setting.homes) if self.question.kind == "query" else len(of.clients)  # Those that train first.
+        # Those that train come first; of what they train on, only they can tell.
+        asked = len(of.clients) if self.question.kind == "evaluate" else len(of.setting.homes)
         for client, home in zip(of.clients[:asked], of.homes[:asked], strict=True):
             self._aggregators[home].roster.add(client, plain)
         for name in reversed(list(parents)):
@@ -202,9 +207,11 @@ class _Survey:
         self._push(self.now + seconds, to, Received(name, message))
 
     def _size(self, message: Message, to: str) -> int:
-        if isinstance(message, Work) and self.question.kind == "evaluate":
+        if isinstance(message, Work) and self.question.kind != "query":
             return self.of.model + self.of.traffic.frozen_for(to)
-        return SUMS if isinstance(message, Report) and message.update is not None else self.of.sizes.control
+        if not isinstance(message, Report) or message.update is None:
+            return self.of.sizes.control
+        return self.of.measured if self.question.kind == "measure" else SUMS
 
     def _examine(self, name: str, effect: Examine) -> None:
         """It takes its time, unless the device drops out."""
@@ -225,7 +232,7 @@ class _Survey:
         of, evaluation = self.of, self.of.setting.job.evaluation
         samples = of.samples[client]
         forward = math.ceil(samples * FORWARD)
-        if self.question.kind == "query" or client >= len(of.setting.homes):
+        if self.question.kind != "evaluate" or client >= len(of.setting.homes):
             return forward
         if judges_common(of.setting.algorithm, evaluation):
             forward *= 2

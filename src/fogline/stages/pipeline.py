@@ -13,17 +13,23 @@ from fogline.params.pieces import Extent
 from fogline.stages.base import MANY, Layout, LinkContext, Named, Stage, StageError
 from fogline.stages.delta import Delta
 from fogline.stages.registry import make, parsed
-from fogline.stages.vector_code import VectorCode
+from fogline.stages.vector_code import VectorCode, claims
 from fogline.training.hook_calls import a
 from fogline.training.reading import read_only
 from fogline.user_code.bugs import CodeError, attempt, said, sure
 
 
 class Pipeline:
-    """Stages of one link, in the order in which a message goes through them; without any, it is false."""
+    """Stages of one link, in the order in which a message goes through them; without any, it is false.
 
-    def __init__(self, stages: Sequence[Stage] = ()) -> None:
+    Args:
+        stages: in that order.
+        most: numbers that a message may claim to be the code of; None: any. A code of few bytes may claim many.
+    """
+
+    def __init__(self, stages: Sequence[Stage] = (), most: int | None = None) -> None:
         self.stages = tuple(stages)
+        self.most = most
 
     def __bool__(self) -> bool:
         return bool(self.stages)
@@ -45,7 +51,24 @@ class Pipeline:
 
     def fitted(self, spec: Spec) -> Pipeline:
         """The same for a model of that layout."""
-        return Pipeline([sure(f"{type(stage).__name__}.fitted", partial(stage.fitted, spec)) for stage in self.stages])
+        fitted = [sure(f"{type(stage).__name__}.fitted", partial(stage.fitted, spec)) for stage in self.stages]
+        return Pipeline(fitted, self.most)
+
+    def up_to(self, most: int) -> Pipeline:
+        """The same for messages that claim no more numbers than that."""
+        return Pipeline(self.stages, most)
+
+    def check_claims(self, encoded: Named) -> None:
+        """Refuse a message that claims to be the code of more numbers than it may, before anything is decoded.
+
+        Raises:
+            StageError: one sentence.
+        """
+        if self.most is None or not any(isinstance(stage, VectorCode) for stage in self.stages):
+            return
+        numbers = claims(encoded)
+        if numbers > self.most:
+            raise StageError(f"it claims to be the code of {numbers:,} numbers, and may be of {self.most:,}")
 
     def send(self, update: Named, state: State, link: LinkContext) -> tuple[Named, State]:
         """What goes over the link, and what the sender keeps: each stage's vectors under its place, ``1/delta``.

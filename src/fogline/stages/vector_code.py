@@ -168,6 +168,16 @@ class VectorCode(Stage):
         return type(self).__name__
 
 
+def claims(encoded: Named) -> int:
+    """How many numbers a message claims to be the code of, in all its vectors.
+
+    Raises:
+        StageError: no vector has such a length.
+    """
+    shapes = ((name, array) for name, array in encoded.items() if name.startswith(f"{SHAPE}/"))
+    return sum(claimed(name.removeprefix(f"{SHAPE}/"), array).count for name, array in shapes)
+
+
 def claimed(name: str, shape: np.ndarray[Any, Any]) -> Extent:
     """Type and length that a message claims of a vector.
 

@@ -183,6 +183,17 @@ class Database:
         )
         return [(number, body) for number, body in rows]
 
+    def forget(self, topic: str) -> None:
+        """Delete all lines of a topic, which begins anew with the next one."""
+        check_name(topic)
+
+        def work(transaction: Transaction) -> None:
+            # The row that new lines wait for goes first.
+            for table in ("topics", "notes"):
+                transaction.run(f"DELETE FROM {table} WHERE topic = ?", (topic,))
+
+        self._engine.write(work)
+
 
 def _grow(transaction: Transaction, table: str, column: str, name: str, count: int) -> int:
     """The new length of a stream or topic. Others who want numbers of it wait until this transaction ends."""

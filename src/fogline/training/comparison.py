@@ -112,7 +112,7 @@ def losses(trained: LocalResult) -> Floats:
 
 def norm(numbers: Floats) -> float:
     """The Euclidean norm of a vector."""
-    return float(np.linalg.norm(numbers))
+    return float(np.linalg.norm(numbers.astype(np.float64)))  # Squares of float32 overflow from 2e19 on.
 
 
 def _few(numbers: npt.NDArray[np.int64]) -> str:

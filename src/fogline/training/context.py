@@ -188,8 +188,14 @@ class DeviceContext:
 
     @property
     def client(self) -> str:
-        """The device's name."""
+        """What the data calls the device."""
         return str(self._task.data.clients[self._job.client])
+
+    @property
+    def name(self) -> str:
+        """What the device's parent calls it: no other has that name. In a simulation :attr:`client`; on a real node its
+        own name, whatever its data is called there."""
+        return self._job.node or self.client
 
     @property
     def spec(self) -> Spec:

@@ -99,6 +99,8 @@ class ClientJob:
     """Of the model's numbers, how many the device can train at most: below 1, it has a smaller model."""
     secret: bytes | None = field(default=None, repr=False)
     """What DP-SGD's samples and noise come from, known to the device alone; None: from the seed, in a simulation."""
+    node: str = ""
+    """What the device's parent calls it, where that is not what the data calls it."""
 
 
 @dataclass(slots=True)

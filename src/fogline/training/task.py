@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.data import Examples, FederatedData
-from fogline.params import Params, Spec, Vector
+from fogline.params import Params, Spec, State, Vector
 from fogline.plugins import suggest
 from fogline.training.context import ModelFunctions
 from fogline.training.home import Home
@@ -262,6 +262,25 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         """Judge a model on examples, as sums (``count``, ``loss``, ``correct`` or ``squared_error``, …)."""
+
+    @property
+    def running_statistics(self) -> Sequence[str]:
+        """Names of the buffers of batch normalisation, which :meth:`measured` gives."""
+        return ()
+
+    def measured(self, params: Params, examples: Examples, batch_size: int | None, seed: int) -> State:
+        """The running statistics of a model, as a pass over examples gives them.
+
+        Args:
+            params: the model.
+            examples: of a device.
+            batch_size: examples that are normalised together; None: all.
+            seed: of their order.
+
+        Raises:
+            ValueError: they are too few; a sentence.
+        """
+        return {}
 
     @property
     def judges_outputs(self) -> bool:

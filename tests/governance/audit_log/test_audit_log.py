@@ -179,6 +179,8 @@ def test_a_record_is_proved_without_the_log(
         check_record(proof.replace(b"job-4", b"job-5"), authority.root_pem)
     with pytest.raises(AuditLogError, match="records 0 to 8, and no record 9"):
         prove_record(9, lines, head)
+    with pytest.raises(AuditLogError, match="has no records, so no record 0"):
+        prove_record(0, [], head)
 
 
 def test_a_head_speaks_for_its_own_log_only(database: Database, authority: Authority, join: Join) -> None:

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import msgspec
 import pytest
 
+from fogline.cli import main
+from fogline.cli.commands.roles import REACHES, who_may
 from fogline.governance.identity.identity import Identity
-from fogline.governance.roles import CALLS, refusal
-from fogline.governance.subject import Role, Subject
+from fogline.governance.roles import CALLS, called, refusal
+from fogline.governance.signatures.signing import SigningKey
+from fogline.governance.subject import JOINING, PEOPLE, Role, Subject
 from fogline.network.cloud.client import OperatorApiError, connect
+from fogline.network.cloud.folder import FACTS, OWNER_KEY, SIGNING, OperatorFacts
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.cloud.requests import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.node.process import NodeFolder
 from fogline.network.transport.grpc import dial
-from fogline.network.transport.messages import OPERATOR_SERVICE, SERVICE
+from fogline.network.transport.messages import OPERATOR_SERVICE, SERVICE, ParentAddress
 from fogline.network.transport.permissions import permitted
-from tests.network.cluster import Cluster, cluster, job, submit, within
+from tests.network.cluster import HERE, Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
 
-MEMBERS: tuple[Role, ...] = ("operator", "developer", "auditor", "fog", "device")
+MEMBERS = JOINING
 JOB = job(rounds=1, fogs=0, clients=1)
 
 
@@ -87,7 +96,7 @@ def test_every_call_refuses_every_role_that_may_not_make_it(role: Role, runner: 
                     assert (code == grpc.StatusCode.PERMISSION_DENIED) == (refused is not None), (call, code, words)
                     if refused is not None:
                         assert words == refused
-                        assert f"a-{role} is a{'n' if role[0] in 'ao' else ''} {role}; only " in words
+                        assert re.match(rf"a-{role} is an? {called(role)}; only ", words)
 
     runner.run(work())
 
@@ -129,12 +138,108 @@ def test_a_developer_stops_and_fetches_what_is_his_own(runner: asyncio.Runner, m
 
 
 def test_the_documents_have_the_same_table() -> None:
-    """One line a call: what it does, who may do it."""
-    text = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text()
+    """One line a call: what it does, who may do it, what of it somebody may who is limited to nodes, and by which
+    command."""
+    text = (Path(__file__).parents[3] / "docs" / "governance.md").read_text()
     for name, call in CALLS.items():
         if name.startswith("Operator/"):
-            roles = [f"{role}{' (own)' if role in call.own else ''}" for role in sorted(call.roles | call.own)]
-            assert f"| {call.what} | {', '.join(roles)} |" in text, name
+            command = f"`{call.command}`" if call.command else ""
+            assert f"| {call.what} | {', '.join(who_may(call))} | {REACHES[call.reach]} | {command} |" in text, name
+
+
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "jobs submit": ("job.toml",),
+    "jobs list": (),
+    "jobs logs": ("JOB",),
+    "jobs stop": ("JOB",),
+    "jobs forget": ("JOB",),
+    "nodes forget": ("client-0",),
+    "cloud move": ("127.0.0.1:7",),
+    "jobs result": ("JOB", "--to", "result"),
+    "audit export": ("--to", "cloud.audit"),
+    "approvals list": (),
+    "approvals show": ("JOB",),
+    "approvals approve": ("JOB", "--yes"),
+    "policy publish": ("policy.toml",),
+    "nodes list": (),
+    "nodes revoke": ("client-0",),
+    "token create": (),
+    "models list": (),
+    "models export": ("toy",),
+    "models import": ("job.toml",),
+    "models rollback": ("toy",),
+    "models link": ("toy", "large", "--budget", "0.3"),
+    "models retrain": ("toy", "--psi", "0.25"),
+    "models keys list": (),
+}
+"""How each command is called that asks the cloud; a new one needs a line here."""
+LOOKS_FIRST = {"models export"}
+"""Commands that look, as the role may, for what is not there; the call itself is refused in the test above."""
+
+
+def test_every_command_refuses_every_role_that_may_not_give_it(
+    runner: asyncio.Runner,
+    made: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As people give it, in one process with the cloud."""
+    assert {call.command for call in CALLS.values() if call.command} == set(ARGUMENTS)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(HERE / "small.py", tmp_path)
+    (tmp_path / "job.toml").write_text(JOB)
+    (tmp_path / "policy.toml").write_text("")
+    record = runner.run(made.submit(JOB, wait=60.0))
+    for role in PEOPLE:
+        folder = made.folder / f"a-{role}"
+        (folder / FACTS).write_bytes(msgspec.json.encode(OperatorFacts("cloud", made.cloud.address)))
+        for key in (SIGNING, OWNER_KEY):
+            SigningKey.create(folder / key, f"a-{role}")
+        for call in CALLS.values():
+            if not call.command or call.command in LOOKS_FIRST or role in call.roles | call.own:
+                continue
+            given = [record.job if one == "JOB" else one for one in ARGUMENTS[call.command]]
+            with pytest.raises(SystemExit) as ended:
+                runner.run(asyncio.to_thread(main, [*call.command.split(), *given, "--cloud", str(folder)]))
+            said = capsys.readouterr().err
+            assert ended.value.code == 2, (role, call.command, said)
+            assert re.search(rf"a-{role} is an? {called(role)}; only .* may ", said), (role, call.command, said)
+    runner.run(made.client.stop(record.job))
+    assert [node.name for node in runner.run(made.client.nodes()) if node.up] == ["client-0"]
+
+
+def test_a_role_that_is_limited_to_nodes_ends_there(runner: asyncio.Runner, made: Cluster) -> None:
+    """It makes no others either, and its jobs are offered to no other node."""
+
+    async def limited(role: Role) -> str:
+        name = f"limited-{role}"
+        token = await made.client.token(NewToken(role, nodes=("press-*",)))
+        door = ParentAddress("cloud", made.cloud.enrolment)
+        await join(door, token, name, role, NodeFolder(made.folder / name).identity)
+        return name
+
+    async def work() -> None:
+        async with _client(made, await limited("operator")) as client:
+            assert await client.nodes() == []
+            for asked in (NewToken("device"), NewToken("device", names="p*"), NewToken("operator", names="press-*")):
+                with pytest.raises(OperatorApiError, match="limited to"):
+                    await client.token(asked)
+            await client.token(NewToken("device", names="press-1*"))
+            with pytest.raises(OperatorApiError, match="may not revoke nodes beyond these, and this concerns client-0"):
+                await client.revoke("client-0")
+            with pytest.raises(OperatorApiError, match="which is of the whole fleet"):
+                await client.retrain("toy", 0.25, 60.0)
+        async with _client(made, await limited("developer")) as client:
+            record = await submit(client, made.folder, JOB, wait=60.0)
+            line = await made.until(record, "not offered")
+            assert (line.child, record.nodes) == ("client-0", ("press-*",))
+            assert "The job is for the nodes press-*" in line.why
+            seen = [one async for one in client.watch(record.job, follow=False)]
+            assert not [one for one in seen if one.child == "client-0"]
+            await client.stop(record.job)
+
+    runner.run(work())
 
 
 def _client(made: Cluster, name: str) -> Any:

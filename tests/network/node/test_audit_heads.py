@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from fogline.governance.audit_log.audit_log import STREAM
-from fogline.governance.audit_log.records import decode_record
+from fogline.governance.audit_log.records import Fact, decode_record
 from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.credentials import CertificateFacts
+from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Subject
 from fogline.network.node.node import Node
 from fogline.network.node.services.audit_heads import KEPT, AuditHeadService
+from fogline.network.node.uses import BACK
 from fogline.network.transport.messages import PROTOCOL, AuditKnown, AuditShown, ForkedLog, Present, UpFrame
 from fogline.network.transport.session import Session
 from tests.network.node.test_ledgers import Above, member, node_of, said
@@ -123,6 +125,36 @@ def test_a_head_whose_answer_was_lost_is_shown_again_with_the_right_proof(pair: 
     asyncio.run(work())
 
 
+def test_heads_that_come_close_together_accuse_nobody(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second was on its way before the first was answered, and is looked at when that is kept."""
+
+    async def work() -> None:
+        recorded, kept, witness = asyncio.Event(), asyncio.Event(), pair.fog.audit.witness
+
+        async def late(what: str, about: str, **facts: Fact) -> None:
+            await witness(what, about, **facts)
+            recorded.set()
+            await kept.wait()
+
+        shows = pair.device.service(AuditHeadService)._shown  # pyright: ignore[reportPrivateUsage]
+        frames: list[AuditShown] = []
+        for i in range(3):
+            await pair.device.audit.record("job.accepted", "press-7", f"job-{i}")
+            frame = await shows(min(i, 1), "fog")
+            assert frame is not None
+            frames.append(frame)
+        await pair.talk(session := session_of(), frames[0])
+        monkeypatch.setattr(pair.fog.audit, "witness", late)
+        pair.fog.from_child(session, frames[1])
+        await recorded.wait()
+        kept.set()
+        await pair.talk(session, frames[2])
+        assert "audit.forked" not in str(told(pair.fog))
+        assert told(pair.fog)[-1][0] == "audit.anchored"
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize("records", [1, 5], ids=["an old backup", "written anew"])
 def test_a_past_that_is_another_is_recorded_and_told(
     records: int, pair: Pair, tmp_path: Path, authority: Authority
@@ -184,5 +216,33 @@ def test_nobody_else_can_speak_for_a_log(pair: Pair, tmp_path: Path, authority: 
         pair.fog.from_child(liar, ForkedLog("fog", "press-7", 0, 9))
         assert liar.why == "press-8 told of press-7, which is another node"
         thief.database.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_device_that_went_back_to_a_backup_learns_it_from_its_fog(
+    forged: bool, pair: Pair, authority: Authority, tmp_path: Path
+) -> None:
+    """What counted uses of its owner's policy went back too. A fog cannot make that up."""
+
+    async def work() -> None:
+        for job in ("job-1", "job-2"):
+            await pair.device.audit.record("job.accepted", "press-7", job)
+        await pair.talk(session_of())
+        data = pair.fog.database.get(KEPT, "press-7")
+        assert data is not None
+        policy = tmp_path / "older" / "policy.toml"
+        policy.parent.mkdir()
+        policy.write_text("")
+        kept = member(authority, tmp_path / "d2", "press-7")
+        pair.device.database.close()
+        pair.device = node_of(tmp_path / "older", "press-7", "device", authority, kept)
+        pair.device.uplink = pair.up  # pyright: ignore[reportAttributeAccessIssue]
+        head = data[:-1] + bytes([data[-1] ^ 1]) if forged else data
+        pair.device.from_parent("fog", AuditKnown(4, head))
+        await settled(pair.device)
+        noted = [key for key, _ in pair.device.database.all(BACK)]
+        assert noted == ([] if forged else [read_policy(policy).digest])
 
     asyncio.run(work())

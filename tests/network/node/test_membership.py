@@ -32,10 +32,8 @@ def test_certificates_renew_themselves_through_the_fog(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
-    policy = tmp_path / "policy.toml"
-    policy.write_text('[limits]\nhours = ["22:00-06:00"]\nmains_only = true\n')
-    moments = [(23, True), (23, False), (23, True), (7, True), (23, True)]
+def kept_hours(policy: Path, moments: list[tuple[int, bool]]) -> list[str]:
+    """What a node is told under a policy, at hours of one day, on mains or not."""
     said: list[str] = []
 
     class Node:
@@ -58,9 +56,23 @@ def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
             await keep_hours(Node(), policy, hour, lambda: now[1], look=0.0)  # type: ignore[arg-type]
 
     asyncio.run(work())
+    return said
+
+
+def test_a_node_keeps_its_owners_hours(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[limits]\nhours = ["22:00-06:00"]\nmains_only = true\n')
+    said = kept_hours(policy, [(23, True), (23, False), (23, True), (7, True), (23, True)])
     assert said[1] == said[3] == "resumed"
     assert "battery" in said[0]
     assert "22:00" in said[2]
+
+
+def test_a_policy_that_has_ended_pauses_its_node(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[valid]\nuntil = 2026-11-21T12:00:00\n")
+    (said,) = kept_hours(policy, [(11, True), (12, True), (13, True)])
+    assert "held until 2026-11-21 12:00" in said
 
 
 @pytest.mark.slow
@@ -77,6 +89,21 @@ def test_a_paused_device_is_away_and_comes_back(tmp_path: Path) -> None:
             record = await made.finish(record)
             assert record.state == "finished"
             assert ("away", "client-1", "the owner's hours are closed") in made.said(record)
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+def test_a_job_that_is_offered_while_a_device_is_paused_begins_when_it_is_not(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with cluster(tmp_path, fogs=0, devices=1) as made:
+            manager = made.members["client-0"].node.job_manager
+            for _ in range(2):  # Put off twice: what is told of it is told again.
+                await manager.pause("the owner's hours are closed")
+                record = await made.submit(job(rounds=1, fogs=0, clients=1), planned=False)
+                await made.until(record, "away")
+                manager.resume()
+                assert (await made.finish(record)).state == "finished"
 
     asyncio.run(work())
 

@@ -6,7 +6,7 @@ import pytest
 
 from fogline.jobs.reading import parse_job
 from fogline.jobs.writing import job_to_toml
-from fogline.network.node.admission import differing
+from fogline.network.node.signed_job import differing
 
 JOB = """task = "mine:task"
 [tree.cloud]

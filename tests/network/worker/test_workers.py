@@ -113,7 +113,9 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
-@pytest.mark.parametrize(("kind", "query"), [("evaluate", ""), ("query", "label_counts"), ("query", "os:getcwd")])
+@pytest.mark.parametrize(
+    ("kind", "query"), [("evaluate", ""), ("query", "label_counts"), ("query", "os:getcwd"), ("measure", "")]
+)
 def test_a_device_is_not_asked_what_its_job_does_not_ask(kind: Kind, query: str, tmp_path: Path) -> None:
     async def work() -> None:
         place = Place(tmp_path / "job")

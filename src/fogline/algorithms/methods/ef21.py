@@ -23,7 +23,8 @@ class Ef21(FedAvg):
     ``v_i`` is a gradient; here it is how far local training went.)
 
     A late change counts in full. What a parent drops or refuses is missing in g for good, as its device takes it for
-    told. A fog has no rounds of its own. Memory: a model at every device and at the root.
+    told; so rules that leave some out are refused, and over-selection where late changes are not folded. A fog has no
+    rounds of its own. Memory: a model at every device and at the root.
     """
 
     columnwise: ClassVar[bool] = True

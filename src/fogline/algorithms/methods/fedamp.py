@@ -38,19 +38,21 @@ class FedAMP(OwnModels):
 
     affine: ClassVar[bool] = True
     alike: ClassVar[bool] = False
+    own_names: ClassVar[bool] = True
+    own_prefix: ClassVar[str] = OWN
 
     def broadcast(self, state: State) -> State:
         return {name: vector for name, vector in state.items() if name.startswith(CLOUD)}
 
     def begin(self, device: DeviceContext) -> Vector:
         model: Vector = device.model
-        return device.received.get(CLOUD + device.client, model)
+        return device.received.get(CLOUD + device.name, model)
 
     def adjust_gradient(self, gradient: Array, weights: Array, start: Array, local: Arrays, received: Arrays) -> Array:
         return gradient + self.lam / self.alpha * (weights - start)
 
     def report(self, device: DeviceContext) -> ClientUpdate:
-        return ClientUpdate({OWN + device.client: Weighted(device.end, 1.0)}, {MODEL: device.end})
+        return ClientUpdate({OWN + device.name: Weighted(device.end, 1.0)}, {MODEL: device.end})
 
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         own = {name: vector for name, vector in state.items() if name.startswith(OWN)}

@@ -41,6 +41,7 @@ class FedGroup(FedAvg):
 
     alike: ClassVar[bool] = False
     own_names: ClassVar[bool] = True
+    own_prefix: ClassVar[str] = OWN
     inner_rounds: ClassVar[bool] = False
     movement: ClassVar[str] = f"{OWN}*"
 
@@ -51,18 +52,18 @@ class FedGroup(FedAvg):
         return {name: vector for name, vector in state.items() if not name.startswith(CENTRE)}
 
     def begin(self, device: DeviceContext) -> Vector:
-        own = device.received.get(GROUP + device.client)
+        own = device.received.get(GROUP + device.name)
         model: Vector = device.model
         return device.received.get(FIRST, model) if own is None else _model(device, own)
 
     def judge(self, device: DeviceContext) -> Vector:
-        own = device.received.get(GROUP + device.client)
+        own = device.received.get(GROUP + device.name)
         model: Vector = device.model
         return model if own is None else _model(device, own)
 
     def report(self, device: DeviceContext) -> ClientUpdate:
         moved = Weighted(device.end - device.start, float(device.plan.samples))
-        return ClientUpdate({OWN + device.client: moved}, device.local)
+        return ClientUpdate({OWN + device.name: moved}, device.local)
 
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         new = folded.means(OWN)

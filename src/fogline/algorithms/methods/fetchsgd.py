@@ -43,7 +43,7 @@ class FetchSgd(FedAvg):
     server_rate: float = bounded(0.1, gt=0)
     size: float = bounded(0.5, gt=0, le=1)
     share: float = bounded(0.01, gt=0, le=1)
-    rows: int = bounded(5, ge=1)
+    rows: int = bounded(5, ge=1, le=100)
     seed: int = bounded(0, ge=0)
     """Of the cells: anything, the same for a whole run."""
 

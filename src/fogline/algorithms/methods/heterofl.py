@@ -27,9 +27,9 @@ class HeteroFL(FedAvg):
     Masked cross entropy: outputs of classes that a device has no example of are set to zero, and their rows in the
     last layer weigh nothing; ``masked=False`` leaves that out. For labels that are classes.
 
-    Batch normalisation is static: a smaller model normalises by its batch, and its running statistics go nowhere. The
-    paper has devices measure those of the finished model; here they are the mean of those of the devices that have
-    the whole model, of which there must be one.
+    Batch normalisation is static: models normalise by their batches, and running statistics go nowhere. Those of a
+    model that is judged or handed out come from a pass of all devices over their data, with the whole model: the mean
+    over their batches, and over devices by their examples.
 
     Scaler: in training, what a linear layer or a convolution of a smaller model gives is divided by r, so that the next
     layer gets as much as it does in the whole model, which is judged.
@@ -45,6 +45,7 @@ class HeteroFL(FedAvg):
     scaler: bool = True
 
     alike: ClassVar[bool] = False
+    static_statistics: ClassVar[bool] = True
 
     def looks_at_examples(self) -> bool:
         return self.masked

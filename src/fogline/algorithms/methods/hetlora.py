@@ -11,7 +11,7 @@ from fogline.aggregation import Folded
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Moved, Weighted
 from fogline.algorithms.low_rank import LowRankMethod, smaller_ranks
 from fogline.algorithms.registry import METHODS
-from fogline.params import State, Vector
+from fogline.params import Spec, State, Vector
 from fogline.params.low_rank import low_rank_of
 from fogline.training.context import DeviceContext
 from fogline.training.sub_models import ModelCutter, SubModel
@@ -24,7 +24,7 @@ class HetLoRA(LowRankMethod):
 
     Down go factors cut to a device's rank; what comes up is padded with zeros: ``B = sum_i p_i [B_i 0]``, and A alike.
     ``p_i`` goes by ``||B_i A_i||`` (Frobenius, over all layers), so that a device that has learned more counts more.
-    The paper's pruning of ranks that a device does not use is left out: a rank is what a device's share says.
+    A rank is what a device's share says; with the paper's pruning of ranks, the method is ``hetlora_pruned``.
 
     Args:
         ranks: of smaller models; empty: a half, a quarter, … of the model's own.
@@ -39,12 +39,9 @@ class HetLoRA(LowRankMethod):
         return smaller_ranks(model, self.ranks)
 
     def report(self, device: DeviceContext) -> ClientUpdate:
-        squares = 0.0
-        for layer in low_rank_of(device.spec):
-            a, b = (device.end[device.spec.slices[entry.name]] for entry in (layer.a, layer.b))
-            product = b.reshape(-1, layer.rank) @ a.reshape(layer.rank, -1)
-            squares += float(np.vdot(product, product))
-        return ClientUpdate({"delta": Weighted(device.end - device.start, squares**0.5)}, device.local)
+        return ClientUpdate(
+            {"delta": Weighted(device.end - device.start, learned(device.spec, device.end))}, device.local
+        )
 
     def server_update(self, model: Vector, folded: Folded, state: State, group: AggregatorContext) -> Moved:
         weights = np.asarray(folded.weights["delta"], np.float64)
@@ -52,3 +49,13 @@ class HetLoRA(LowRankMethod):
         if not total:
             return model, state
         return (folded.total("delta") + weights * model) / total, state
+
+
+def learned(spec: Spec, model: Vector) -> float:
+    """``||B A||`` of a model (P,): the Frobenius norm over all layers."""
+    squares = 0.0
+    for layer in low_rank_of(spec):
+        a, b = (model[spec.slices[entry.name]] for entry in (layer.a, layer.b))
+        product = b.reshape(-1, layer.rank) @ a.reshape(layer.rank, -1)
+        squares += float(np.vdot(product, product))
+    return squares**0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
@@ -16,13 +17,16 @@ class PartialLayers(FedAvg):
 
     A device gets the whole model and runs all of it. It trains the first layers, in the order of ``layers``, that its
     share has room for; the others stay as they came, and gradients need not go back to them. It sends what it trained,
-    and every number moves by the mean over those who trained it.
+    and every number moves by the mean over those who trained it. Asked for part of a round's work (the policy
+    ``timelyfl``), it trains as many layers as that is enough for.
 
     Args:
         layers: patterns of names, in the order in which devices take layers; empty: from the output to the input.
     """
 
     layers: tuple[str, ...] = ()
+
+    effort_cuts: ClassVar[bool] = True
 
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
         trained = model.spec.trained_names

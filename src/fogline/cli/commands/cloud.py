@@ -5,17 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import App, Parameter
 
+from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Predictions
-from fogline.cli.running import attach_server, keep_up, listening_at, teller
+from fogline.cli.options import (
+    COMMON,
+    MONITORING,
+    NO_PREDICTIONS,
+    OPERATOR,
+    Attached,
+    CommonOptions,
+    Monitoring,
+    OperatorOptions,
+    Predictions,
+)
+from fogline.cli.running import (
+    Endpoint,
+    attach_server,
+    attach_tracer,
+    attaching,
+    keep_up,
+    listening_at,
+    parent_address_of,
+    watching,
+)
 from fogline.governance.errors import TrustError
+from fogline.network.cloud.client import Client
 from fogline.network.cloud.cloud import cloud as running_cloud
 from fogline.network.cloud.cloud import create
-from fogline.network.cloud.folder import AUTHORITY
+from fogline.network.cloud.folder import AUTHORITY, FACTS
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.process import run as run_node
+from fogline.storage.atomic import write_file
 
 CLOUD = Path("fogline-cloud")
 
@@ -59,6 +82,7 @@ def run(
     blobs: str = "",
     parallel: int = 4,
     predictions: Predictions = NO_PREDICTIONS,
+    monitoring: Monitoring = MONITORING,
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -87,15 +111,48 @@ def run(
     if not (folder / AUTHORITY).is_dir():
         raise TrustError(f"There is no cloud in {folder}; make one: fogline cloud init --folder {folder}")
     listening = listening_at((listen, door, public))
-    tell = teller(attached)
+    endpoint = Endpoint.of(monitoring, "cloud", attached)
+    watch = watching(attached, monitoring)
     place = NodeFolder(folder, store, blobs)
-    attach = attach_server(place, "cloud", predictions)
+    attach = attaching(attach_server(place, "cloud", predictions), attach_tracer(monitoring))
     run_node(
         keep_up(
-            lambda: running_cloud(place, listening, parallel, on_change=tell, attach=attach),
+            lambda: running_cloud(place, listening, parallel, on_change=watch, attach=attach),
             f"The cloud in {folder}",
-            tell,
+            watch,
+            endpoint,
             attached,
             patient=False,
         )
     )
+
+
+@cloud.command
+def move(address: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+    """Tell the nodes below the cloud, which runs, where it will be reached soon: they dial that first from then on.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, as --public will say it there.
+    """
+
+    async def ask(client: Client) -> str:
+        return await client.move(address)
+
+    print(asked(operator.folder, ask))
+
+
+@cloud.command(name="set-address")
+def set_address(address: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+    """Say in an operator's folder at what address the cloud is reached by now.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT.
+    """
+    parent_address_of(address)
+    facts = msgspec.structs.replace(facts_of(operator.folder), address=address)
+    write_file(operator_folder(operator.folder) / FACTS, msgspec.json.encode(facts))
+    print(f"The cloud {facts.name} is asked at {address} from now on.")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -17,18 +17,18 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import COMMON, CommonOptions, Many
 from fogline.cli.running import parent_address_of
 from fogline.governance.errors import TokenError
+from fogline.governance.policy.terms import OWNER
 from fogline.governance.signatures.signing import Signer, SigningKey
-from fogline.governance.subject import Role
-from fogline.network.cloud.folder import FACTS, SIGNING, OperatorFacts, trusting
+from fogline.governance.subject import JOINING, PEOPLE, Role
+from fogline.jobs.errors import suggest
+from fogline.network.cloud.folder import FACTS, OWNER_KEY, SIGNING, OperatorFacts, trusting
 from fogline.network.node.enrolment import join as enrol
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import Certificate, ParentAddress
 
-SUBMITTERS = ("operator", "developer")
-"""Roles that submit jobs to the cloud, and run no node."""
-PEOPLE = (*SUBMITTERS, "auditor")
-"""Roles that run no node."""
+KEYS = {"operator": SIGNING, "developer": SIGNING, "owner": OWNER_KEY}
+"""What those sign with who sign: jobs, or approvals."""
 LONGEST = 8192
 
 
@@ -41,6 +41,7 @@ def join(
     role: str = "device",
     folder: Path | None = None,
     trust: Many = (),
+    owner: str = "",
     options: CommonOptions = COMMON,
 ) -> None:
     """Become a member: make a key here, and get a certificate for it.
@@ -54,20 +55,23 @@ def join(
     name
         Name of this node; by default the host's.
     role
-        What the token is for: fog, device, operator, developer or auditor.
+        What the token is for: fog, device, operator, developer, owner (of data) or auditor.
     folder
         Where the node lives; by default ./fogline-ROLE.
+    owner
+        Of a fog or device: who must sign its policy, as 'NAME ed25519:KEY'.
     trust
         A developer whose jobs may run here, as 'NAME ed25519:KEY': goes into the policy, if there is none yet.
     """
     door, who, what = parent_address_of(url), name or socket.gethostname().partition(".")[0], _role(role)
     signers = [Signer.parse(text) for text in trust]
+    pinned = Signer.parse(owner) if owner else None
     place = NodeFolder(folder or Path("fogline-cloud" if what in PEOPLE else f"fogline-{what}"))
     issued = asyncio.run(enrol(door, read_secret(token), who, what, place.identity))
     if what in PEOPLE:
-        _settle_person(place, who, issued, door, submits=what in SUBMITTERS)
+        _settle_person(place, who, what, issued, door)
     else:
-        _settle_node(place, Membership.of(who, what, issued), signers)
+        _settle_node(place, Membership.of(who, what, issued), signers, pinned)
 
 
 def read_secret(text: str) -> str:
@@ -90,14 +94,16 @@ def read_secret(text: str) -> str:
 
 
 def _role(text: str) -> Role:
-    for role in get_args(Role):
-        if text == role and role != "cloud":
+    for role in JOINING:
+        if text == role:
             return role
-    raise UsageError(f"'{text}' is no role that can join; there are fog, device, operator and developer")
+    raise UsageError(f"'{text}' is no role that can join{suggest(text, JOINING)}")
 
 
-def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Signer]) -> None:
+def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Signer], owner: Signer | None) -> None:
     membership.write(place.folder)
+    if owner is not None:
+        place.policy.with_name(OWNER).write_text(owner.text + "\n")
     if signers and not place.policy.exists():
         place.policy.write_text("\n".join(trusting(signer.name, signer.key) for signer in signers))
     above = membership.parents[0]
@@ -105,19 +111,28 @@ def _settle_node(place: NodeFolder, membership: Membership, signers: Sequence[Si
     if not place.policy.exists():
         print(f"It refuses every job until {place.policy} names a developer whose jobs may run:")
         print('  [[signer]]\n  name = "NAME"\n  key = "ed25519:..."')
+    if owner is not None:
+        print(
+            f"It takes only a policy that {owner.name} has signed: fogline policy sign {place.policy} --key owner.key"
+        )
     print(f"Run it: fogline {membership.role} run --folder {place.folder}")
 
 
-def _settle_person(place: NodeFolder, name: str, issued: Certificate, door: ParentAddress, submits: bool) -> None:
+def _settle_person(place: NodeFolder, name: str, role: Role, issued: Certificate, door: ParentAddress) -> None:
     above = issued.parent_address
     facts = OperatorFacts(above.name, above.address, door.address, name)
     (place.folder / FACTS).write_bytes(msgspec.json.encode(facts))
     said = f"{name} may work with the cloud {facts.name} ({facts.address}) now: fogline"
-    if not submits:
+    if role not in KEYS:
         print(f"{said} audit export --cloud {place.folder}")
         return
-    key = place.folder / SIGNING
+    key = place.folder / KEYS[role]
     signer = (SigningKey.load(key) if key.exists() else SigningKey.create(key, name)).signer
+    if role == "owner":
+        print(f"{said} approvals list --cloud {place.folder}")
+        print("Its approval counts where a policy (policy.toml of the cloud, of fogs and of devices) says:")
+        print(f'[[owner]]\nname = "{signer.name}"\nkey = "{signer.key}"')
+        return
     print(f"{said} jobs list --cloud {place.folder}")
     print("Its jobs run where a policy (policy.toml of the cloud, of fogs and of devices) says:")
     print(trusting(signer.name, signer.key).split("\n", 1)[1], end="")

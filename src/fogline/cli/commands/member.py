@@ -9,15 +9,36 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cyclopts import App
 
 from fogline.cli.failures import UsageError
-from fogline.cli.options import COMMON, NO_PREDICTIONS, Attached, CommonOptions, Many, Predictions
-from fogline.cli.running import Addresses, attach_server, keep_up, listening_at, parent_address_of, teller
+from fogline.cli.options import (
+    COMMON,
+    MONITORING,
+    NO_PREDICTIONS,
+    Attached,
+    CommonOptions,
+    Many,
+    Monitoring,
+    Predictions,
+)
+from fogline.cli.running import (
+    Addresses,
+    Endpoint,
+    attach_server,
+    attach_tracer,
+    attaching,
+    keep_up,
+    listening_at,
+    parent_address_of,
+    watching,
+)
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.subject import Role
 from fogline.network.node.membership import Membership
 from fogline.network.node.process import NodeFolder, RunningNode, member, run
+from fogline.network.node.services.parents import announce_move
 from fogline.registry.release import NodeKind
 
 FOG, DEVICE = Path("fogline-fog"), Path("fogline-device")
@@ -35,6 +56,7 @@ def run_fog(
     public: str = "",
     parent: Many = (),
     predictions: Predictions = NO_PREDICTIONS,
+    monitoring: Monitoring = MONITORING,
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -55,7 +77,7 @@ def run_fog(
     attached
         For programs that start this one.
     """
-    _run_member("fog", folder, parent, (listen, door, public), "", (), predictions, attached)
+    _run_member("fog", folder, parent, (listen, door, public), "", (), predictions, monitoring, attached)
 
 
 @device.command(name="run")
@@ -66,6 +88,7 @@ def run_device(
     set: Many = (),
     parent: Many = (),
     predictions: Predictions = NO_PREDICTIONS,
+    monitoring: Monitoring = MONITORING,
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -84,7 +107,7 @@ def run_device(
     attached
         For programs that start this one.
     """
-    _run_member("device", folder, parent, None, client, set, predictions, attached)
+    _run_member("device", folder, parent, None, client, set, predictions, monitoring, attached)
 
 
 @fog.command(name="revert")
@@ -115,6 +138,60 @@ def revert_device(model: str, /, *, folder: Path = DEVICE, options: CommonOption
     _revert(folder, model)
 
 
+@fog.command(name="move")
+def move_fog(address: str, /, *, folder: Path = FOG, options: CommonOptions = COMMON) -> None:
+    """Have the fog on this machine, which is stopped, tell the nodes below it at what address it will be reached.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT, as --public will say it there.
+    folder
+        As fogline join made it.
+    """
+    membership, place = Membership.read(folder, "fog"), NodeFolder(folder)
+    parent_address_of(address)
+    with place.occupied(), place.open_database() as database:
+        announce_move(database, membership.name, address)
+    print(f"Whoever is connected to {membership.name} from now on hears that it will be at {address}.")
+
+
+@fog.command(name="set-parent")
+def set_parent_of_fog(parent: str, /, *, folder: Path = FOG, options: CommonOptions = COMMON) -> None:
+    """Say where the parent of the fog on this machine is reached by now, or another one; it counts from its next start.
+
+    Parameters
+    ----------
+    parent
+        NAME@HOST:PORT.
+    folder
+        As fogline join made it.
+    """
+    _set_parent("fog", folder, parent)
+
+
+@device.command(name="set-parent")
+def set_parent_of_device(parent: str, /, *, folder: Path = DEVICE, options: CommonOptions = COMMON) -> None:
+    """Say where the parent of the device on this machine is reached by now, or another one; it counts from its next
+    start.
+
+    Parameters
+    ----------
+    parent
+        NAME@HOST:PORT.
+    folder
+        As fogline join made it.
+    """
+    _set_parent("device", folder, parent)
+
+
+def _set_parent(role: Role, folder: Path, parent: str) -> None:
+    membership, new = Membership.read(folder, role), parent_address_of(parent)
+    others = tuple(known for known in membership.parents if known.name != new.name)
+    msgspec.structs.replace(membership, parents=(new, *others)).write(folder)
+    print(f"{membership.name} looks for {new.name} at {new.address} from its next start on.")
+
+
 def _run_member(
     role: Role,
     folder: Path,
@@ -123,22 +200,24 @@ def _run_member(
     client: str,
     settings: Sequence[str],
     predictions: Predictions,
+    monitoring: Monitoring,
     attached: bool,
 ) -> None:
     membership = Membership.read(folder, role)
-    place, tell = NodeFolder(folder), teller(attached)
+    endpoint = Endpoint.of(monitoring, role, attached)
+    place, watch = NodeFolder(folder), watching(attached, monitoring)
     if not read_policy(place.policy).found and not attached:
         print(f"There is no {place.policy} yet, so {membership.name} refuses every job.", file=sys.stderr)
     parent_addresses = [parent_address_of(text) for text in parents] or list(membership.parents)
     listening = None if addresses is None else listening_at(addresses)
     parameters = dict(_setting(text) for text in settings)
     tier: NodeKind = "device" if role == "device" else "fog"
-    attach = attach_server(place, tier, predictions)
+    attach = attaching(attach_server(place, tier, predictions), attach_tracer(monitoring))
 
     def make() -> AbstractAsyncContextManager[RunningNode]:
-        return member(place, parent_addresses, listening, client, parameters, tell, attach)
+        return member(place, parent_addresses, listening, client, parameters, watch, attach)
 
-    run(keep_up(make, f"The {role} {membership.name}", tell, attached, patient=not attached))
+    run(keep_up(make, f"The {role} {membership.name}", watch, endpoint, attached, patient=not attached))
 
 
 def _revert(folder: Path, model: str) -> None:

@@ -101,6 +101,22 @@ def revoke(node: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
     print(asked(operator.folder, ask))
 
 
+@nodes.command
+def forget(node: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+    """Take a node off the list that was revoked. It stays cut off, and the audit log keeps what it says.
+
+    Parameters
+    ----------
+    node
+        Its name.
+    """
+
+    async def ask(client: Client) -> str:
+        return await client.forget_node(node)
+
+    print(asked(operator.folder, ask))
+
+
 def warnings(nodes: Sequence[NodeInfo], notices: Sequence[LogLine]) -> list[str]:
     """What an operator must know of the cloud and of nodes, in sentences."""
     recent = [line for line in notices if time.time() - line.at < SHOWN]

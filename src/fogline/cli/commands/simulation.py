@@ -21,6 +21,7 @@ from fogline.monitoring.progress import Live, Silent
 from fogline.monitoring.result import Result
 from fogline.monitoring.run_files import RunFiles, load_run
 from fogline.monitoring.table import next_steps, result_table
+from fogline.monitoring.trackers.base import Together, tracker
 
 if TYPE_CHECKING:
     from fogline.training import Task
@@ -39,6 +40,7 @@ def simulate(
     baseline: Several = (),
     attack: str | None = None,
     malicious: str | None = None,
+    to: Several = (),
     quiet: Flag = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -68,9 +70,12 @@ def simulate(
         algorithms.
     malicious
         Short for --set attack.malicious=N: how many devices are malicious, a count or a share; by default 0.2.
+    to
+        Where else the run goes, live: tensorboard=FOLDER, mlflow=URI, or both.
     quiet
         Show no progress, only the result.
     """
+    trackers = [tracker(text) for text in to]
     named = {"seed": seed, "engine": engine, "processes": processes}
     named |= {"attack.name": attack, "attack.malicious": malicious}
     overrides = [*set, *(f"{key}={value}" for key, value in named.items() if value is not None)]
@@ -90,7 +95,7 @@ def simulate(
     kept = RunFolder.reopen(resume, changed=changed) if resume is not None else RunFolder.create(folder, wanted)
     try:
         with kept:
-            result = run(wanted, task, kept, progress=Silent() if quiet else Live())
+            result = run(wanted, task, kept, progress=Together([Silent() if quiet else Live(), *trackers]))
     except FolderError as error:
         if error.result is not None:
             print_result(error.result)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
-
 from cyclopts import App
 from rich.console import Console
 
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.options import OPERATOR, OperatorOptions, duration
+from fogline.cli.options import OPERATOR, Many, OperatorOptions, duration
 from fogline.governance.signatures.signing import SigningKey
-from fogline.governance.subject import Role
+from fogline.governance.subject import JOINING
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_seconds
 from fogline.network.cloud.client import Client
@@ -29,6 +27,7 @@ def create(
     uses: int = 1,
     ttl: str = "1h",
     names: str | None = None,
+    nodes: Many = (),
     operator: OperatorOptions = OPERATOR,
 ) -> None:
     """Make a token, and print the command that joins with it.
@@ -36,7 +35,7 @@ def create(
     Parameters
     ----------
     role
-        What joins with it: fog, device, operator, developer or auditor.
+        What joins with it: fog, device, operator, developer, owner (of data) or auditor.
     site
         Where that is.
     uses
@@ -45,12 +44,13 @@ def create(
         How long it is good for: 90s, 30min, 1h, 7d.
     names
         Only nodes with such names may join with it: --names 'press-*'.
+    nodes
+        Of a person: the role is for nodes with such names only: --nodes 'press-*'. May be given several times.
     """
-    roles = [known for known in get_args(Role) if known != "cloud"]
-    if role not in roles:
-        raise UsageError(f"'{role}' is no role that can join{suggest(role, roles)}")
+    if role not in JOINING:
+        raise UsageError(f"'{role}' is no role that can join{suggest(role, JOINING)}")
     life = duration("--ttl", ttl)
-    wanted = NewToken(cast("Role", role), site, uses, life, names)
+    wanted = NewToken(role, site, uses, life, names, nodes)
 
     async def ask(client: Client) -> str:
         return await client.token(wanted)

@@ -33,24 +33,31 @@ def shakespeare(
         text = file.read()
     vocabulary = sorted(set(text))
     code = {character: i for i, character in enumerate(vocabulary)}
-    train: list[Array] = []
-    test: list[Array] = []
+    runs: list[Array] = []
+    early: list[Array] = []
     owner: list[str] = []
     for role, speeches in sorted(_roles(text).items()):
         if len(speeches) < min_speeches:
             continue
         codes = np.array([code[character] for character in "\n".join(speeches)], np.int64)
         end = len(codes) * 4 // 5
-        own = _cut(codes[:end], length)
-        train.append(own)
-        owner += [role] * len(own)
-        test.append(_cut(codes[end:], length))
+        parts = _cut(codes[:end], length), _cut(codes[end:], length)
+        runs += parts
+        early.append(np.repeat([True, False], [len(part) for part in parts]))
+        owner += [role] * sum(map(len, parts))
     if not owner:
         raise ValueError(f"No role has {min_speeches} speeches and {length + 1} characters.")
-    x, y = _next(np.concatenate(train), target)
-    meaning = Meaning(len(vocabulary), tuple(vocabulary))
-    test_examples = Examples(*_next(np.concatenate(test), target))
-    return RawData("shakespeare", x, y, meaning, test=test_examples, owner=np.array(owner))
+    x, y = _next(np.concatenate(runs), target)
+    training = np.concatenate(early)
+    return RawData(
+        "shakespeare",
+        x,
+        y,
+        Meaning(len(vocabulary), tuple(vocabulary)),
+        test=Examples(x[~training], y[~training]),
+        rows=np.flatnonzero(training),
+        owner=np.array(owner),
+    )
 
 
 def _roles(text: str) -> dict[str, list[str]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 ANCHORED = "audit.anchored"
 """A record that another node's log had this head."""
+MOST = 20
+"""Sentences of a kind that are told."""
 
 
 class _FirstLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,10 +53,17 @@ class CheckedLog(msgspec.Struct, frozen=True):
     """A log that was checked."""
 
     head: AuditHead
-    problems: tuple[str, ...]
-    """Sentences on what does not hold; none if all does."""
+    damage: tuple[str, ...]
+    """Sentences on what does not hold in itself; none if all does."""
+    forks: tuple[str, ...]
+    """Sentences on where it is not the log that others have seen; none if it is."""
     anchors: tuple[Anchor, ...]
     """What it says of other logs."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All that does not hold."""
+        return (*self.damage, *self.forks)
 
 
 def export_log(path: Path, database: Database, node: Credentials) -> AuditHead:
@@ -124,13 +133,26 @@ def read_export(path: Path) -> tuple[bytes, Iterator[bytes]]:
     return first.head, lines
 
 
-def check_export(path: Path, root: bytes, witnesses: Iterable[CheckedLog] = ()) -> CheckedLog:
+def read_export_head(path: Path, root: bytes) -> AuditHead:
+    """The head of a log's file, which its node has signed; the records are not looked at.
+
+    Raises:
+        AuditLogError: the file has no head that its node has signed.
+        OSError: it cannot be read.
+    """
+    return read_audit_head(read_export(path)[0], root)
+
+
+def check_export(
+    path: Path, root: bytes, witnesses: Iterable[CheckedLog] = (), shown: AuditHead | None = None
+) -> CheckedLog:
     """Check a log from its first record to its head, and against what other logs say of it.
 
     Args:
         path: its export.
         root: the authority's certificate (PEM).
         witnesses: other logs, checked.
+        shown: a head of the same log, or of another's, as another export has it.
 
     Raises:
         AuditLogError: the file has no head that its node has signed.
@@ -138,18 +160,19 @@ def check_export(path: Path, root: bytes, witnesses: Iterable[CheckedLog] = ()) 
     """
     signed, lines = read_export(path)
     head = read_audit_head(signed, root)
-    told = sorted((one for log in witnesses for one in _told(log, head)), key=lambda one: one.size)
-    walk = _Walk(head.node, told)
+    witnesses = tuple(witnesses)
+    heads = [log.head for log in witnesses] + ([] if shown is None else [shown])
+    told = [one for log in witnesses for one in log.anchors if one.node == head.node and one.size]
+    told += [_anchor_at(one) for one in heads if one.node == head.node and 0 < one.size <= head.size]
+    walk = _Walk(head.node, sorted(told, key=lambda one: one.size))
     for line in lines:
         walk.step(line)
-    return CheckedLog(head, (*walk.problems, *walk.ending(head)), tuple(walk.anchors))
+    return CheckedLog(head, (*walk.problems, *walk.ending(head)), (*walk.forks, *walk.short()), tuple(walk.anchors))
 
 
-def _told(log: CheckedLog, head: AuditHead) -> Iterator[Anchor]:
-    """What a log says of the one with that head; an earlier export of the same log says what it was then."""
-    yield from (one for one in log.anchors if one.node == head.node and one.size)
-    if log.head.node == head.node and 0 < log.head.size <= head.size:
-        yield Anchor(head.node, log.head.size, log.head.root.hex(), "", log.head.size)
+def _anchor_at(head: AuditHead) -> Anchor:
+    """What a log was when another export of it was made."""
+    return Anchor(head.node, head.size, head.root.hex(), "", head.size)
 
 
 def anchor_of(record: AuditRecord, witness: str) -> Anchor | None:
@@ -166,12 +189,13 @@ class _Walk:
     def __init__(self, node: str, told: list[Anchor]) -> None:
         self._node = node
         self.problems: list[str] = []
+        self.forks: list[str] = []
         self.anchors: list[Anchor] = []
         self._tree, self._last = MerkleFrontier(), START
         self._told = told
         for one, other in pairwise(told):
             if one.size == other.size and one.root != other.root:
-                self._say(f"{_said(one)}, and {_said(other)}, with another root: it was shown in two versions.")
+                self._accuse(f"{_said(one)}, and {_said(other)}, with another root: it was shown in two versions.")
 
     def step(self, line: bytes) -> None:
         number = self._tree.size
@@ -187,7 +211,7 @@ class _Walk:
         while self._told and self._told[0].size <= self._tree.size:
             anchor = self._told.pop(0)
             if self._tree.root.hex() != anchor.root:
-                self._say(f"{_said(anchor)} with another root: what stands before that was changed since.")
+                self._accuse(f"{_said(anchor)} with another root: what stands before that was changed since.")
 
     def _look_at(self, number: int, record: AuditRecord) -> None:
         if record.number != number:
@@ -200,16 +224,21 @@ class _Walk:
 
     def ending(self, head: AuditHead) -> list[str]:
         """What does not hold once all records were seen."""
-        found = [f"{_said(anchor)}, and it has {self._tree.size} now." for anchor in self._told]
         if self._tree.size != head.size:
-            found.append(f"The head is signed over {head.size} records, and there are {self._tree.size}.")
-        elif self._tree.root != head.root:
-            found.append("The records are not those over which the head was signed.")
-        return found
+            return [f"The head is signed over {head.size} records, and there are {self._tree.size}."]
+        return ["The records are not those over which the head was signed."] if self._tree.root != head.root else []
+
+    def short(self) -> list[str]:
+        """Where others have seen more of it than there is."""
+        return [f"{_said(anchor)}, and it has {self._tree.size} now." for anchor in self._told[:MOST]]
 
     def _say(self, problem: str) -> None:
-        if len(self.problems) < 20:
+        if len(self.problems) < MOST:
             self.problems.append(problem)
+
+    def _accuse(self, fork: str) -> None:
+        if len(self.forks) < MOST:
+            self.forks.append(fork)
 
 
 def _said(anchor: Anchor) -> str:

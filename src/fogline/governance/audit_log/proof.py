@@ -31,10 +31,12 @@ def prove_record(number: int, lines: list[bytes], head: bytes) -> bytes:
         head: as its node signed it.
 
     Raises:
-        AuditLogError: there is no such record.
+        AuditLogError: there is no such record, or that line is none.
     """
     if not 0 <= number < len(lines):
-        raise AuditLogError(f"The log has records 0 to {len(lines) - 1}, and no record {number}.")
+        there = f"records 0 to {len(lines) - 1}, and" if lines else "no records, so"
+        raise AuditLogError(f"The log has {there} no record {number}.")
+    decode_record(lines[number])
     path = MerkleTree([leaf_hash(line) for line in lines]).inclusion(number)
     return msgspec.json.encode(InclusionProof(lines[number].decode(), path, head))
 

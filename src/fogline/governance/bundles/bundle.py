@@ -46,6 +46,22 @@ class Bundle:
         """Who signed it, as the bundle says; the signature under it was verified with this key."""
         return self.manifest.signer
 
+    def read(self, name: str) -> bytes:
+        """A file of the developer's; empty where there is none of that name.
+
+        Raises:
+            BundleError: the bundle was changed since it was opened, or cannot be read.
+        """
+        facts, kept = self.manifest.files.get(name), io.BytesIO()
+        if facts is None:
+            return b""
+        try:
+            with self.path.open("rb") as file:
+                _check_file(Archive(file, self.limits), name, facts, kept)
+        except OSError as error:
+            raise BundleError(f"The bundle {self.path} cannot be read: {error.strerror}.") from error
+        return kept.getvalue()
+
     def unpack(self, folder: Path) -> Path:
         """The folder ``folder/DIGEST`` with the developer's files: all of them, or it is not there.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 
@@ -38,6 +39,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signer: Signer
     created: float
     """Unix time, as the developer's clock had it."""
+
+    @property
+    def code(self) -> str:
+        """SHA-256 over the files' names and hashes, in hexadecimal: the same code in two jobs has the same one."""
+        named = [[name, facts.sha256] for name, facts in sorted(self.files.items())]
+        return hashlib.sha256(msgspec.json.encode(named)).hexdigest()
 
 
 def read_manifest(envelope: bytes) -> Manifest:

@@ -187,8 +187,10 @@ def _subject(parsed: x509.Certificate) -> Subject:
     (dns,) = names.get_values_for_type(x509.DNSName)
     (common,) = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     scheme, _, rest = uri.partition("://")
-    role, site, name = rest.split("/")
-    subject = msgspec.convert({"name": name, "role": role, "site": site}, Subject)
+    who, limited, nodes = rest.partition("?")
+    role, site, name = who.split("/")
+    patterns = nodes.split(",") if limited else []
+    subject = msgspec.convert({"name": name, "role": role, "site": site, "nodes": patterns}, Subject)
     if scheme != "fogline" or dns != subject.dns_name or common.value != name:
         raise ValueError("The names in the certificate do not agree.")
     return subject

@@ -65,6 +65,8 @@ class TokenRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: str | None = None
     """Pattern that the node's name must fit, such as ``press-*``; None lets any through."""
     redeemed: tuple[Redemption, ...] = ()
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes to which the role will be limited, of a person."""
 
 
 class _Content(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -83,6 +85,7 @@ def create_token(
     now: float,
     names: str | None = None,
     created_by: str = "",
+    nodes: tuple[str, ...] = (),
 ) -> tuple[TokenRecord, str]:
     """A new token: what the cloud keeps, and the text to hand to whoever sets the node up.
 
@@ -95,6 +98,7 @@ def create_token(
         now: Unix time.
         names: pattern that the node's name must fit (``press-*``); None lets any through.
         created_by: who asked for it, for the log.
+        nodes: patterns of the nodes to which the role is limited, of a person.
 
     Raises:
         TokenError: a value is impossible.
@@ -104,13 +108,13 @@ def create_token(
     if not ttl_s > 0:
         raise TokenError(f"The token would be good for {ttl_s} seconds; it must be more than 0.")
     try:
-        Subject("any", role, site)
+        Subject("any", role, site, nodes)
         root = parse_certificate(root_pem, "The root certificate").public_bytes(Encoding.DER)
     except ValueError as error:
         raise TokenError(str(error)) from None
     secret = secrets.token_bytes(16)
     content = _Content(secrets.token_hex(8), secret, root, now + ttl_s)
-    record = TokenRecord(content.id, _hash(secret), role, site, uses, content.expires, created_by, names)
+    record = TokenRecord(content.id, _hash(secret), role, site, uses, content.expires, created_by, names, (), nodes)
     packed = msgspec.msgpack.encode(content)
     text = base64.urlsafe_b64encode(packed + _checksum(packed)).decode().rstrip("=")
     return record, PREFIX + text

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fogline.governance.policy.offers import Offers
-from fogline.governance.policy.policy import Policy
+from fogline.governance.policy.terms import Policy
 
 FRAMEWORKS = ("jax", "keras", "lightgbm", "numpy", "pandas", "sklearn", "tensorflow", "torch", "xgboost")
 CGROUP = Path("sys/fs/cgroup")

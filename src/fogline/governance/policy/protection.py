@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from fogline.plugins import plain, read_call
 
 SecureSum = Literal["secagg", "ckks"]
 """Exchanges in which an aggregator learns the sum of its devices' updates and none of them. One of a developer's own is
 not among them, whatever it says."""
+
+DEFAULT_MINIMUM = 3
+"""Devices of a secure sum whose job names no minimum (:mod:`fogline.exchanges`)."""
 
 
 def tiers_of(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -25,6 +28,35 @@ def exchange_of_devices(job: dict[str, Any]) -> str:
     tiers = [*tiers_of(job).values()]
     exchange = tiers[-1].get("exchange") if tiers else None
     return exchange if isinstance(exchange, str) else ""
+
+
+def algorithm_of(job: str) -> str:
+    """The method that a job (TOML) names."""
+    algorithm = tomllib.loads(job).get("algorithm", {})
+    return algorithm if isinstance(algorithm, str) else str(algorithm.get("name", "fedavg"))
+
+
+def has_noise(job: str) -> bool:
+    """Whether a job (TOML) has differential privacy."""
+    return "privacy" in tomllib.loads(job)
+
+
+def fewest_in_sum(job: str) -> int:
+    """Devices that are at least in what the aggregator above them hands on, as a job (TOML) says: the quorum of its
+    last tier where that is a count, or the minimum of a secure sum."""
+    read = tomllib.loads(job)
+    tier = [*tiers_of(read).values()][-1:] or [{}]
+    quorum, exchange = tier[0].get("quorum"), exchange_of_devices(read)
+    fewest = quorum if isinstance(quorum, int) else 1
+    try:
+        call = read_call(exchange)
+    except ValueError:
+        return fewest
+    if plain(call.name) not in get_args(SecureSum):
+        return fewest
+    parameters = {**call.named, **(tier[0].get("exchange_parameters") or {})}
+    usual = 2 if call.values else DEFAULT_MINIMUM  # In brackets without names the minimum may be the lowest there is.
+    return max(fewest, int(parameters.get("minimum", usual)))
 
 
 def keeps_reasons(job: str) -> bool:

@@ -21,12 +21,16 @@ from fogline.governance.bundles.bundle import pack
 from fogline.governance.identity.identity import Identity
 from fogline.governance.signatures.signers import Signer
 from fogline.governance.signatures.signing import SigningKey
-from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
+from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Record, Stop
 from fogline.network.cloud.requests import (
     AnyModel,
     AuditPage,
+    Decision,
+    Forgetting,
     Linked,
+    Moving,
     Name,
+    NewFleetPolicy,
     NewReleaseKeys,
     NewToken,
     NumberedLine,
@@ -88,6 +92,26 @@ class Client:
         """End a job. ``how``: what becomes of what it has learned."""
         return await self._ask("Stop", Stopping(name, how), Record)
 
+    async def approvals(self) -> list[ApprovalReport]:
+        """Jobs that wait for owners, here or at nodes."""
+        return await self._ask("Approvals", Name(), list[ApprovalReport])
+
+    async def approval(self, job: str) -> ApprovalReport:
+        """What a job wants, in words, and what owners said to it."""
+        return await self._ask("Approval", Name(job), ApprovalReport)
+
+    async def decide(self, job: str, envelope: bytes) -> ApprovalReport:
+        """Hand in what an owner signed: how the job stands now."""
+        return await self._ask("Decide", Decision(job, envelope), ApprovalReport)
+
+    async def publish_policy(self, data: bytes) -> str:
+        """Give the fleet a policy, signed by an operator."""
+        return (await self._ask("PublishPolicy", NewFleetPolicy(data), Text)).text
+
+    async def fetch(self, file: Blob, path: Path) -> None:
+        """Fetch a job's bundle into a file."""
+        await self._fetch(file, path)
+
     async def nodes(self) -> list[NodeInfo]:
         """Who is or was connected."""
         return await self._ask("Nodes", Name(), list[NodeInfo])
@@ -103,6 +127,18 @@ class Client:
                     add(page.head, page.lines)
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
+
+    async def forget_jobs(self, name: str = "", older: float | None = None) -> str:
+        """Forget a job that is over, or all that were submitted so many seconds ago."""
+        return (await self._ask("ForgetJobs", Forgetting(name, older), Text)).text
+
+    async def forget_node(self, name: str) -> str:
+        """Forget a node that was revoked."""
+        return (await self._ask("ForgetNode", Name(name), Text)).text
+
+    async def move(self, address: str) -> str:
+        """Tell the nodes below the cloud where it will be reached."""
+        return (await self._ask("Move", Moving(address), Text)).text
 
     async def notices(self) -> list[LogLine]:
         """What happened to the cloud that an operator must know, the newest last."""
@@ -213,7 +249,8 @@ class Client:
                 await call.done_writing()
                 await _answer(call)
         except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
+            # A write to a call that the cloud has ended says only that it has; why, the call knows.
+            raise _refused(await call.code(), await call.details() or "") from error
         finally:
             call.cancel()
         return blob
@@ -234,19 +271,23 @@ def bundle_of(text: str, folder: Path | None, files: Sequence[Path], key: Signin
 async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
     answer = await call.read()
     if not isinstance(answer, bytes):
-        raise OperatorApiError((await call.details()) or "the cloud ended the transfer")
+        raise _refused(await call.code(), (await call.details()) or "The cloud ended the transfer.")
     return answer
 
 
 def _sentence(error: grpc.aio.AioRpcError) -> OperatorApiError:
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
+    return _refused(error.code(), error.details() or "")
+
+
+def _refused(code: grpc.StatusCode, details: str) -> OperatorApiError:
+    if code == grpc.StatusCode.UNAVAILABLE:
         return OperatorApiError(
-            f"The cloud does not answer ({_short(error)}); does it run, and can this machine reach it?"
+            f"The cloud does not answer ({_short(details)}); does it run, and can this machine reach it?"
         )
-    kind = RequestRefusedError if error.code() in WRONG else OperatorApiError
-    return kind(error.details() or str(error.code()))
+    kind = RequestRefusedError if code in WRONG else OperatorApiError
+    return kind(details or str(code))
 
 
-def _short(error: grpc.aio.AioRpcError) -> str:
+def _short(details: str) -> str:
     """The last clause of gRPC's long-winded reasons."""
-    return (error.details() or "no connection").rpartition("last error: ")[2].rpartition("UNKNOWN: ")[2]
+    return (details or "no connection").rpartition("last error: ")[2].rpartition("UNKNOWN: ")[2]

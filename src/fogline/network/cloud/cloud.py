@@ -22,6 +22,7 @@ from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, RELEASE_KEY
 from fogline.network.cloud.job_run import Means
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.listener import NewsListener
+from fogline.network.cloud.metrics import CloudMetrics
 from fogline.network.cloud.model_api import ModelApi
 from fogline.network.cloud.operator_api import OperatorApi
 from fogline.network.cloud.registrar import DAYS, Registrar
@@ -121,6 +122,7 @@ async def cloud(
         node.downlink = Downlink(value_store.blobs, node)
         scheduler, fleet, source = registered(node, place, authority, stack, parallel)
         up = CloudUp(node, identity, scheduler=scheduler, fleet=fleet)
+        up.measures.append(CloudMetrics(scheduler, source.publisher).measured)
 
         def issuer_of(parent_address: Callable[[], ParentAddress]) -> Issuer:
             fogs = node.service(ParentService).siblings

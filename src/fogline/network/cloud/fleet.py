@@ -34,12 +34,16 @@ def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[st
     )
 
 
+TWINS = "two programs use the identity of"
+"""How the warning begins that is over once a node was started again: if its copy is still there, it is told anew."""
+
+
 def twin_warning(twins: ClonedIdentity) -> str:
     """What the operator is told of two programs with one identity."""
     return (
-        f"two programs use the identity of {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
+        f"{TWINS} {twins.name}: one at {twins.here or '?'}, connected to {twins.parent}, and "
         f"one at {twins.there or '?'}. If its folder was copied, run: fogline nodes revoke {twins.name}, and let each "
-        "machine join with a token and a name of its own"
+        f"machine join with a token and a name of its own; where the copy was stopped, start {twins.name} again"
     )
 
 
@@ -84,6 +88,26 @@ class FleetMonitor:
         await self._job_store.until(lambda: not self._fogs(name, up=True), HEARD)
         late, away = self._fogs(name, up=True), self._fogs(name, up=False)
         return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
+
+    def forget(self, name: str) -> str:
+        """Know nothing more of a node that was revoked; a sentence on what is kept.
+
+        Raises:
+            LookupError: there is none of that name.
+            ValueError: it is a member still, or connected.
+        """
+        known = self._job_store.nodes.get(name)
+        if known is None:
+            raise LookupError(f"no node named '{name}' has been connected")
+        if known.up or not self._is_over(name):
+            raise ValueError(
+                f"{name} is a member, and would be back by itself; revoke it first: fogline nodes revoke {name}"
+            )
+        self._job_store.forget_node(name)
+        return (
+            f"{name} is forgotten. That it was revoked is kept, so that it stays cut off, and so is what the audit log "
+            "says of it."
+        )
 
     def recalled(self) -> None:
         """There are newer lists of revoked nodes: whoever used an identity that is on them is cut off."""
@@ -153,11 +177,18 @@ class FleetMonitor:
                 seen.address,
                 seen.instance,
                 seen.holds,
-                "" if before is None else before.warning,
+                self._still_to_be_said(seen, before),
             )
         )
         if seen.serves:
             self._tasks.spawn(asyncio.to_thread(self._publisher.seen))
+
+    def _still_to_be_said(self, seen: NodeSeen, before: NodeInfo | None) -> str:
+        """The warning of a node, without that of a copy which was there before it was started again."""
+        if before is None:
+            return ""
+        again = seen.up and seen.instance != before.instance and seen.name not in self._doubts
+        return "" if again and before.warning.startswith(TWINS) else before.warning
 
     def _look_for_twins(self, seen: NodeSeen, before: NodeInfo | None) -> None:
         """Two programs with one identity below two parents: neither parent sees both.

@@ -22,18 +22,19 @@ from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
+from fogline.network.cloud.beside import AskedBeside
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.publishing import ModelOrigin, publish
-from fogline.network.cloud.records import MILESTONES, JobState, Record, Stop
+from fogline.network.cloud.records import MILESTONES, JobProgress, JobState, Record, Stop
 from fogline.network.node.admission import NotAllowedError
 from fogline.network.node.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.frozen import FROZEN
 from fogline.network.node.node import Node
 from fogline.network.node.participation import JobParticipation
 from fogline.network.node.root_job import RootJob
-from fogline.network.node.survey import SurveyEndedError, SurveyPart
+from fogline.network.node.survey import SurveyEndedError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
-from fogline.network.transport.messages import BROKEN, SPENT, Blob, JobAnnouncement, JobLog
+from fogline.network.transport.messages import BROKEN, SPENT, UNAPPROVED, Blob, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import (
     Conclude,
@@ -41,9 +42,6 @@ from fogline.network.worker.requests import (
     Described,
     Evaluate,
     Evaluated,
-    ModelToJudge,
-    ModelWritten,
-    Summarise,
 )
 from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
@@ -80,6 +78,7 @@ class JobRun:
         judge: the worker that judges its models.
         folder: takes its results.
         note: what people should know as it begins; empty: nothing.
+        measures: whether devices measure running statistics of a model before it is judged or handed out.
 
     Raises:
         NotAllowedError: the job's tree has no cloud.
@@ -96,6 +95,7 @@ class JobRun:
         judge: WorkerClient,
         folder: RunFolder,
         note: str = "",
+        measures: bool = False,
     ) -> None:
         node = means.node
         self._participation = JobParticipation(
@@ -120,10 +120,9 @@ class JobRun:
         self._round_devices = RoundDevices()
         self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
         self._last: BlobRef | None = None
-        self._sums: tuple[str, bytes] = ("", b"")
-        """What devices found of a group's model, by its digest."""
-        self._queries: dict[str, dict[str, float]] = {}
-        """What devices answered."""
+        self.unapproved: set[str] = set()
+        """Nodes that wait for their owners."""
+        self._beside = AskedBeside(node.value_store, judge, lambda: self._participation.survey, self._note, measures)
         self._spent: set[str] = set()
         """Devices whose data may give away nothing more for it."""
         self._there = asyncio.Event()
@@ -133,6 +132,7 @@ class JobRun:
         self._failure: str | None = None
         self._lost = 0
         """Rounds that came to nothing."""
+        self._moved_at = time.time()
 
     async def recount(self) -> None:
         """Count what was told before a restart."""
@@ -164,6 +164,13 @@ class JobRun:
             self._participation.survey.give_up("the job was stopped")
         return self._record
 
+    def owners_spoke(self, record: Record) -> None:
+        """Tell the nodes what owners said of it; who still waits tells that again."""
+        self._record = msgspec.structs.replace(self._record, approvals=record.approvals)
+        self.unapproved.clear()
+        announcement = msgspec.structs.replace(self._participation.announcement, approvals=record.approvals)
+        self._means.node.job_manager.renew(self._participation, announcement)
+
     @property
     def readiness(self) -> str:
         """How many devices have loaded it, for people."""
@@ -171,9 +178,17 @@ class JobRun:
         devices = sum(node.up and node.role == "device" for node in self._means.job_store.nodes.values())
         return f"{ready} of {max(ready, devices)} devices have loaded it"
 
+    @property
+    def progress(self) -> JobProgress:
+        """How it fares."""
+        limit = None if self._job.privacy is None else self._job.privacy.epsilon
+        return JobProgress(self._record, self._history, self._moved_at, self._mishaps.counts, limit)
+
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
+        if told.what == UNAPPROVED:
+            self.unapproved.add(told.child or told.node)
         if told.what == SPENT:
             self._spent.add(told.node)
         if self._spent and self._is_spent():
@@ -247,10 +262,12 @@ class JobRun:
         if self._account is not None:
             known = await asyncio.to_thread(self._account.epsilon, done)
             row |= {} if known is None else {"epsilon": known}
+        if judges:
+            group = await self._beside.measure(group, move.round, asks=not self._record.stop)
         found = await self._found(group, move.round, judges)
         row |= found
-        if not self._queries and not self._record.stop:
-            await self._ask_queries(move.round)
+        if not self._beside.answers and not self._record.stop:
+            await self._beside.query(self._job.queries, move.round)
         self._put_away(group)
         if done <= len(self._history):
             return  # A crash came between the move and the record of it; this row is known.
@@ -270,46 +287,10 @@ class JobRun:
             at_cloud = expect(Evaluated, await self._judge.ask(Evaluate(path, judges)))
             found |= at_cloud.metrics | at_cloud.reported
             if judges and self._job.evaluation.on_devices and not self._record.stop:
-                await self._ask_devices(group, round_)
-                found |= expect(Evaluated, await self._judge.ask(Summarise(self._sums[1]))).metrics
+                found |= await self._beside.judge(group, round_)
         except (WorkerError, StorageError, SurveyEndedError) as error:
             self._note("not judged", str(error))
         return found
-
-    async def _ask_devices(self, group: BlobRef, round_: int) -> None:
-        """Have devices judge a group's model."""
-        survey, value_store = self._survey, self._means.node.value_store
-        draft = value_store.draft()
-        expect(ModelWritten, await self._judge.ask(ModelToJudge(value_store.path(group), str(draft), round_)))
-        model = await value_store.take(draft, "model")
-        self._sums = group.digest, await survey.ask("evaluate", round_, model)
-
-    async def _ask_queries(self, round_: int) -> None:
-        """What the job wants to know of devices' examples; a cloud that was restarted asks again."""
-        value_store = self._means.node.value_store
-        for query in self._job.queries:
-            try:
-                survey = self._survey
-                draft = value_store.draft()
-                expect(ModelWritten, await self._judge.ask(ModelToJudge("", str(draft))))
-                sums = await survey.ask("query", round_, await value_store.take(draft, "model"), query)
-                said = expect(Evaluated, await self._judge.ask(Summarise(sums, query))).metrics
-            except (WorkerError, StorageError, SurveyEndedError) as error:
-                self._note("not answered", f"{query}: {error}")
-                said = {}
-            self._queries[query] = said
-
-    @property
-    def _survey(self) -> SurveyPart:
-        """What asks devices.
-
-        Raises:
-            UnansweredError: it is not there for now.
-        """
-        survey = self._participation.survey
-        if survey is None:
-            raise SurveyEndedError("the cloud was being restarted")
-        return survey
 
     def _put_away(self, group: BlobRef | None) -> None:
         """This model is the newest now; the one before is not needed any more."""
@@ -320,6 +301,7 @@ class JobRun:
     async def _enter(self, row: Row, done: int) -> None:
         """A round more in the history."""
         self._history.append(row)
+        self._moved_at = time.time()
         try:
             self._folder.append(row)
         except OSError as error:
@@ -336,7 +318,9 @@ class JobRun:
             why = self._mishaps.nothing_learned(self._job.rounds)
         metrics: dict[str, float] | None = None
         if self._last is not None and stop != "discard":
-            if self._job.evaluation.on_devices and not stop and self._sums[0] != self._last.digest:
+            self._last = await self._beside.measure(self._last, self._job.rounds - 1, asks=not stop)
+            why = why or self._beside.unmeasured
+            if self._job.evaluation.on_devices and not stop and not self._beside.found_of(self._last):
                 await self._found(self._last, self._job.rounds - 1)  # The last rounds did not count.
             metrics, unwritten = await self._write(self._last)
             why = unwritten or why
@@ -358,9 +342,8 @@ class JobRun:
         mishaps = self._mishaps
         try:
             path = self._means.node.value_store.path(group)
-            judged, sums = self._sums
-            sums = sums if judged == group.digest else b""
-            counts, reasons, queries, lost = dict(mishaps.counts), mishaps.reasons, self._queries, self._lost
+            sums, queries = self._beside.found_of(group), self._beside.answers
+            counts, reasons, lost = dict(mishaps.counts), mishaps.reasons, self._lost
             asked = Conclude(folder, path, counts, reasons, wall, sums, queries, mishaps.cut_off, lost)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
@@ -409,6 +392,9 @@ async def prepare(means: Means, record: Record) -> JobRun:
         needs=asked.needs.told(),
         priority=record.priority,
         wait=record.wait,
+        nodes=record.nodes,
+        approvals=record.approvals,
+        fleet_policy=node.admission.fleet_policy.held,
     )
     code = await asyncio.to_thread(
         node.admission.admit, announcement, node.value_store.blobs.path(record.bundle.digest)
@@ -447,7 +433,7 @@ async def _described(
         traits=facts.traits,
         plan=plan_of(job, facts.plan) if record.planned else {},
         hellos=job.tree.wants_details(facts.traits.mode),
-        surveys=asks_beside(job),
+        surveys=asks_beside(job) or facts.measures,
     )
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
@@ -460,7 +446,9 @@ async def _described(
         higher_is_better=facts.higher_is_better,
         units=facts.units,
     )
-    job_run = JobRun(means, running, job, announcement, code, first, judge, folder, why_fewer(asked, job))
+    job_run = JobRun(
+        means, running, job, announcement, code, first, judge, folder, why_fewer(asked, job), facts.measures
+    )
     await job_run.recount()
     return job_run
 

@@ -11,6 +11,7 @@ import msgspec
 
 from fogline import logs
 from fogline.network.cloud.records import JobState, LogLine, NodeInfo, Record
+from fogline.network.transport.messages import Blob
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import Database, StorageError
@@ -93,6 +94,11 @@ class JobStore:
             raise LookupError(f"there is no job '{job}'" if not found else f"several jobs begin with '{job}'")
         return found[0]
 
+    def bundle(self, digest: str) -> Blob | None:
+        """The bundle of a job that is not over, for owners who are to approve it."""
+        records = self.records("waiting", "queued", "running")
+        return next((record.bundle for record in records if record.bundle.digest == digest), None)
+
     async def add(self, record: Record) -> None:
         """A new job.
 
@@ -102,6 +108,16 @@ class JobStore:
         await asyncio.to_thread(self._database.put, JOBS, record.job, encode(record))
         self._records[record.job] = record
         await self._wake()
+
+    async def forget(self, job: str) -> None:
+        """Know nothing more of a job.
+
+        Raises:
+            StorageError: it cannot be deleted; then it is known as before.
+        """
+        await asyncio.to_thread(self._database.forget, f"job/{job}")
+        await asyncio.to_thread(self._database.delete, JOBS, job)
+        self._records.pop(job, None)
 
     async def put(self, record: Record) -> None:
         """What has become of a job."""
@@ -120,6 +136,15 @@ class JobStore:
         self.nodes[known.name] = known
         self._tasks.spawn(self._keep(NODES, known.name, encode(known)))
         self._tasks.spawn(self._wake())
+
+    def forget_node(self, name: str) -> None:
+        """Know nothing more of a node.
+
+        Raises:
+            StorageError: it cannot be deleted; then it is known as before.
+        """
+        self._database.delete(NODES, name)
+        del self.nodes[name]
 
     def noted(self, name: str, holds: str) -> None:
         """Which lists of revoked nodes a node has."""

@@ -8,6 +8,7 @@ from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.restores import Restores
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.transport.messages import (
+    Blob,
     ClonedIdentity,
     ForkedLog,
     HeldRevocations,
@@ -74,6 +75,10 @@ class NewsListener:
         if refused is not None:
             return refused
         return None if push.size <= LARGEST else "that is more than a bundle or a model may have"
+
+    def bundle(self, digest: str) -> Blob | None:
+        """See :class:`fogline.network.node.context.Cloud`."""
+        return self._scheduler.job_store.bundle(digest)
 
     def has_ended(self, job: str) -> bool:
         """See :class:`fogline.network.node.context.Cloud`."""

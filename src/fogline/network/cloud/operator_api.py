@@ -14,15 +14,29 @@ import msgspec
 from fogline.governance.audit_log.heads import sign_audit_head
 from fogline.governance.errors import TrustError
 from fogline.governance.roles import CALLS, refusal
-from fogline.governance.subject import Subject
+from fogline.governance.subject import Subject, fits
+from fogline.network.cloud.approvals import ApprovalDesk
 from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
-from fogline.network.cloud.records import LogLine, NodeInfo, Record
+from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
-from fogline.network.cloud.requests import AuditPage, Name, NewToken, NumberedLine, Stopping, Submit, Text
+from fogline.network.cloud.requests import (
+    AuditPage,
+    Decision,
+    Forgetting,
+    Moving,
+    Name,
+    NewFleetPolicy,
+    NewToken,
+    NumberedLine,
+    Stopping,
+    Submit,
+    Text,
+)
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.auditing import AuditTrail
+from fogline.network.node.services.parents import ParentService
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.processes.messages import Decoder, decoder, encode
@@ -88,6 +102,17 @@ def check_own(by: Subject, call: str, record: Record) -> None:
         raise PermissionError(why)
 
 
+def check_node(by: Subject, call: str, node: str) -> None:
+    """Refuse what somebody whose role is limited to some nodes may not do to a node, or to those of a pattern.
+
+    Raises:
+        PermissionError: it is another node.
+    """
+    why = refusal(by, call, node=node)
+    if why is not None:
+        raise PermissionError(why)
+
+
 class OperatorApi:
     """The methods of the cloud beside those of every node.
 
@@ -103,6 +128,7 @@ class OperatorApi:
         self._fleet = fleet
         self._registrar = registrar
         self._downlink = downlink
+        self._desk = ApprovalDesk(scheduler)
 
     def methods(self) -> Methods:
         """The calls that operators may make, by name."""
@@ -110,10 +136,17 @@ class OperatorApi:
             "Submit": (Submit, self._submit),
             "Jobs": (Name, self._jobs),
             "Stop": (Stopping, self._stop),
+            "Approvals": (Name, self._approvals),
+            "Approval": (Name, self._approval),
+            "Decide": (Decision, self._decide),
+            "PublishPolicy": (NewFleetPolicy, self._publish_policy),
             "Nodes": (Name, self._nodes),
             "Notices": (Name, self._notices),
             "Revoke": (Name, self._revoke),
             "Token": (NewToken, self._token),
+            "ForgetJobs": (Forgetting, self._forget_jobs),
+            "ForgetNode": (Name, self._forget_node),
+            "Move": (Moving, self._move),
         }
         return {
             **answering(self._downlink, self._scheduler.node.audit, answers),
@@ -126,7 +159,7 @@ class OperatorApi:
         if not self._scheduler.node.value_store.holds(asked.bundle.digest, asked.bundle.size):
             raise LookupError("the bundle is not here; push it first")
         return await self._scheduler.submit(
-            by.name, asked.text, asked.bundle, asked.priority, asked.planned, asked.wait
+            by.name, asked.text, asked.bundle, asked.priority, asked.planned, asked.wait, by.nodes
         )
 
     async def _jobs(self, asked: Name, _: Subject) -> list[Record]:
@@ -138,20 +171,54 @@ class OperatorApi:
         check_own(by, "Operator/Stop", self._scheduler.job_store.record(asked.name))
         return await self._scheduler.stop(asked.name, asked.how or "keep")
 
-    async def _nodes(self, _: Name, __: Subject) -> list[NodeInfo]:
-        return sorted(self._scheduler.job_store.nodes.values(), key=lambda known: (known.parent, known.name))
+    async def _approvals(self, _: Name, __: Subject) -> list[ApprovalReport]:
+        return await self._desk.waiting()
+
+    async def _approval(self, asked: Name, _: Subject) -> ApprovalReport:
+        return await self._desk.show(asked.name)
+
+    async def _decide(self, asked: Decision, by: Subject) -> ApprovalReport:
+        return await self._desk.decide(asked.name, asked.envelope, by)
+
+    async def _publish_policy(self, asked: NewFleetPolicy, _: Subject) -> Text:
+        if not await asyncio.to_thread(self._scheduler.node.admission.fleet_policy.take, asked.data):
+            raise ValueError("the fleet has a policy that is as new, or newer; is this machine's clock right?")
+        return Text("The fleet has a new policy; every node takes it over with its next job.")
+
+    async def _nodes(self, _: Name, by: Subject) -> list[NodeInfo]:
+        known = [node for node in self._scheduler.job_store.nodes.values() if fits(node.name, by.nodes)]
+        return sorted(known, key=lambda node: (node.parent, node.name))
 
     async def _notices(self, _: Name, __: Subject) -> list[LogLine]:
         return await asyncio.to_thread(self._scheduler.job_store.notices)
 
-    async def _revoke(self, asked: Name, _: Subject) -> Text:
+    async def _revoke(self, asked: Name, by: Subject) -> Text:
+        check_node(by, "Operator/Revoke", asked.name)
         known = {name.lower() for name in self._scheduler.job_store.nodes}  # A restored cloud has forgotten who joined.
         if asked.name.lower() not in known and not await asyncio.to_thread(self._registrar.is_member, asked.name):
             raise LookupError(f"no node named '{asked.name}' ever joined")
         return Text(await self._fleet.revoke(asked.name))
 
     async def _token(self, asked: NewToken, by: Subject) -> Text:
+        if by.nodes:
+            check_node(by, "Operator/Token", asked.names or "*")
+            if asked.role not in ("fog", "device"):
+                raise PermissionError(
+                    f"{by.name} may make tokens for fogs and devices only: its role is limited to nodes"
+                )
         return Text(await asyncio.to_thread(self._registrar.token, asked, by.name))
+
+    async def _forget_jobs(self, asked: Forgetting, _: Subject) -> Text:
+        if not asked.name and asked.older is None:
+            raise ValueError("name a job, or say how old those are that are to be forgotten")
+        return Text(await self._scheduler.forget(asked.name, asked.older))
+
+    async def _forget_node(self, asked: Name, by: Subject) -> Text:
+        check_node(by, "Operator/ForgetNode", asked.name)
+        return Text(self._fleet.forget(asked.name))
+
+    async def _move(self, asked: Moving, _: Subject) -> Text:
+        return Text(self._scheduler.node.service(ParentService).move(asked.address))
 
     async def _result(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         by = (await self._downlink.admit(context)).subject
@@ -177,12 +244,21 @@ class OperatorApi:
                 yield encode(AuditPage(lines=lines))
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
         async with refusals(context):
             asked: Name = NAME.decode(request)
             record = self._scheduler.job_store.record(asked.name)
             if not asked.follow:
                 for number, line in await asyncio.to_thread(self._scheduler.job_store.lines, record.job, asked.after):
-                    yield encode(NumberedLine(number, line))
+                    if self._is_for(by, line):
+                        yield encode(NumberedLine(number, line))
                 return
             async for number, line in self._scheduler.job_store.watch(record.job, asked.after):
-                yield encode(NumberedLine(number, line))
+                if self._is_for(by, line):
+                    yield encode(NumberedLine(number, line))
+
+    def _is_for(self, by: Subject, line: LogLine) -> bool:
+        """Whether somebody may read a line of a log: of nodes that his role is not limited to, only what the cloud says
+        of the whole job."""
+        whose = line.child or line.node
+        return whose == self._scheduler.node.name or fits(whose, by.nodes)

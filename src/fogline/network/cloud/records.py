@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from fogline.governance.approvals.approval import Verdict
 from fogline.governance.policy.offers import Offers
-from fogline.governance.policy.policy import Channel
+from fogline.governance.policy.terms import Channel
 from fogline.network.transport.messages import NOTHING, Blob
 
-JobState = Literal["queued", "running", "finished", "failed", "stopped"]
+JobState = Literal["waiting", "queued", "running", "finished", "failed", "stopped"]
+"""``waiting``: for the approval of owners, by the cloud's own policy."""
 Stop = Literal["", "keep", "publish", "discard"]
 """What the operator who ends a job wants of what it has learned so far; empty: nobody has ended it."""
 ENDED = ("finished", "failed", "stopped")
@@ -41,6 +44,10 @@ class Record(msgspec.Struct, frozen=True):
     headline: str = ""
     higher_is_better: bool = True
     units: dict[str, str] = {}
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes that it is for, where who submitted it may use no others; none at all: all."""
+    approvals: tuple[bytes, ...] = ()
+    """What owners said to it, as they signed it."""
 
     @property
     def ended(self) -> bool:
@@ -48,15 +55,63 @@ class Record(msgspec.Struct, frozen=True):
         return self.state in ENDED
 
 
+class Word(msgspec.Struct, frozen=True):
+    """What an owner said to a job."""
+
+    owner: str
+    verdict: Verdict
+    reason: str
+    at: float
+    """Unix time, by the owner's clock."""
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes that it was said for; none at all: for all."""
+
+
+class ApprovalReport(msgspec.Struct, frozen=True):
+    """How a job stands with owners, and what it wants."""
+
+    job: str
+    name: str
+    state: JobState
+    by: str
+    submitted: float
+    bundle: Blob
+    why: str
+    """What it waits for, by the cloud's policy; empty: for nothing."""
+    missing: tuple[str, ...] = ()
+    """Owners who have not spoken yet, by the cloud's policy."""
+    unapproved: tuple[str, ...] = ()
+    """Nodes that told that they wait for their own owners."""
+    said: tuple[Word, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    """What it does, in words, by the subject of each; empty in a list of several."""
+
+
+class JobProgress(NamedTuple):
+    """How a job that runs fares."""
+
+    record: Record
+    history: Sequence[Mapping[str, float]]
+    """Its rounds."""
+    moved: float
+    """Unix time at which its last round ended; before the first, at which it began."""
+    mishaps: Mapping[str, int]
+    """What went wrong, by kind."""
+    limit: float | None
+    """ε that it may give away; None: no limit is set."""
+
+
 GOOD = ("loading", "began", "budget", "privacy", "round", "published", "finished", "stopped")
 """Lines of a job's log that tell of nothing wrong."""
 MILESTONES = (
     "loading",
+    "waiting",
     "began",
     "round",
     "failed",
     "not judged",
     "not answered",
+    "not measured",
     "not kept",
     "published",
     "not published",

@@ -78,7 +78,15 @@ class Registrar:
             TrustError: it is impossible.
         """
         record, text = create_token(
-            self.authority.root_pem, asked.role, asked.site, asked.uses, asked.ttl, time.time(), asked.names, by
+            self.authority.root_pem,
+            asked.role,
+            asked.site,
+            asked.uses,
+            asked.ttl,
+            time.time(),
+            asked.names,
+            by,
+            asked.nodes,
         )
         self._database.put(TOKENS, record.id, encode(record))
         return text
@@ -94,7 +102,7 @@ class Registrar:
             body = self._database.get(TOKENS, asked.token)
             record = None if body is None else TOKEN.decode(body)
             used = redeem(record, asked.token, asked.secret, asked.name, asked.role, time.time(), key_hash)
-            subject = Subject(asked.name, asked.role, used.site)
+            subject = Subject(asked.name, asked.role, used.site, used.nodes)
             self._check_name(subject, key_hash)
             if used == record or self._database.swap(TOKENS, asked.token, body, encode(used)):
                 break  # Else somebody used it at the same moment: look again.

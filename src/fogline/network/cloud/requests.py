@@ -32,12 +32,41 @@ class Name(msgspec.Struct, frozen=True):
     """Whether to go on until the job is over."""
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """An owner's word on a job."""
+
+    name: str
+    """The job."""
+    envelope: bytes
+    """What the owner signed: see :mod:`fogline.governance.approvals.approval`."""
+
+
+class NewFleetPolicy(msgspec.Struct, frozen=True):
+    """A policy for the whole fleet, as an operator signed it."""
+
+    data: bytes
+
+
 class Stopping(msgspec.Struct, frozen=True):
     """A request to end a job."""
 
     name: str
     how: Stop = "keep"
     """What becomes of what it has learned."""
+
+
+class Forgetting(msgspec.Struct, frozen=True):
+    """Jobs that are over are to be forgotten: one by name, or all that were submitted so long ago."""
+
+    name: str = ""
+    older: Annotated[float, Meta(ge=0)] | None = None
+    """Seconds."""
+
+
+class Moving(msgspec.Struct, frozen=True):
+    """The cloud is to be reached elsewhere soon."""
+
+    address: Annotated[str, Meta(max_length=200)]
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -113,3 +142,5 @@ class NewToken(msgspec.Struct, frozen=True):
     uses: int = 1
     ttl: float = 3600.0
     names: str | None = None
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes to which the role is limited, of a person."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from fogline.governance.identity.serials import milliseconds
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.registrar import has_enrolled, void_tokens
 from fogline.registry.publisher import Publisher
-from fogline.registry.restored import Floors, read_floors
+from fogline.registry.restored import Floors, keep_floors, read_floors
 from fogline.storage import Database
 
 NEWS = "a node showed a newer signature of this cloud's than any that it has"
@@ -42,6 +44,16 @@ class Restores:
     def load(self) -> None:
         """Read what is known of earlier restores from a backup."""
         self.floors = read_floors(self._database)
+
+    def forgot(self, job: int) -> None:
+        """The job of that number is about to be forgotten: no other may get its number.
+
+        Raises:
+            StorageError: that cannot be kept.
+        """
+        if job > self.floors.jobs:
+            self.floors = msgspec.structs.replace(self.floors, jobs=job)
+            keep_floors(self._database, self.floors)
 
     async def shown(self, timestamp: bytes) -> None:
         """A node has shown a timestamp that it says is newer than ours."""

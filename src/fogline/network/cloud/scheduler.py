@@ -5,22 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import shutil
 import time
 from pathlib import Path
 
 import msgspec
 
+from fogline.governance.approvals.standing import Standing
 from fogline.jobs.reading import parse_job
 from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
-from fogline.network.cloud.records import Record, Stop
+from fogline.network.cloud.records import JobProgress, JobState, Record, Stop
 from fogline.network.cloud.restores import Restores
+from fogline.network.node.admission import UnapprovedError
 from fogline.network.transport.messages import Blob, JobLog
 from fogline.network.worker.client import LONGEST
 from fogline.processes.tasks import Tasks
 from fogline.registry import rollout_events as rollouts
 
 log = logging.getLogger("fogline.network")
+SHOWN = 10
+"""Jobs that a sentence names."""
 TOO_EARLY = "stopped before it began"
+
+
+def _age(record: Record) -> float:
+    return time.time() - record.submitted
 
 
 class JobScheduler:
@@ -63,8 +72,17 @@ class JobScheduler:
 
     # What people want.
 
-    async def submit(self, by: str, text: str, bundle: Blob, priority: int, planned: bool, wait: float) -> Record:
-        """Put a job into the queue.
+    async def submit(
+        self,
+        by: str,
+        text: str,
+        bundle: Blob,
+        priority: int,
+        planned: bool,
+        wait: float,
+        nodes: tuple[str, ...] = (),
+    ) -> Record:
+        """Put a job into the queue; or let it wait until the owners have approved it, as the cloud's policy says.
 
         Raises:
             JobError: its text is no job.
@@ -88,7 +106,11 @@ class JobScheduler:
             planned=planned,
             wait=wait,
             rounds=job.rounds,
+            nodes=nodes,
         )
+        standing = await self.standing(record)
+        if standing is not None and standing.state == "waiting":
+            record = msgspec.structs.replace(record, state="waiting", why=standing.why)
         await self.job_store.add(record)
         self._schedule()
         return record
@@ -100,7 +122,7 @@ class JobScheduler:
             LookupError: there is no such job.
         """
         record = self.job_store.record(job)
-        if record.state == "queued":
+        if record.state in ("queued", "waiting"):
             await self.job_store.put(msgspec.structs.replace(record, state="stopped", why=TOO_EARLY))
         elif record.state == "running" and record.job in self._job_runs:
             await self._job_runs[record.job].stop(how)
@@ -110,6 +132,41 @@ class JobScheduler:
                 self._preparing[record.job].cancel()
         return self.job_store.record(record.job)
 
+    async def standing(self, record: Record) -> Standing | None:
+        """How a job stands with the owners whom the cloud's policy names; None where it needs no approval."""
+        blobs, digest = self.node.value_store.blobs, record.bundle.digest
+        admission, job = self.node.admission, record.job
+        return await asyncio.to_thread(lambda: admission.standing(blobs.path(digest), digest, job, record.approvals))
+
+    async def owners_spoke(self, job: str, approvals: tuple[bytes, ...]) -> Record:
+        """Owners said more to a job: it begins, goes on, or ends.
+
+        Raises:
+            LookupError: there is no such job.
+            StorageError: it cannot be kept, so nobody may count on it.
+        """
+        record = msgspec.structs.replace(self.job_store.record(job), approvals=approvals)
+        standing = await self.standing(record)
+        state = "approved" if standing is None else standing.state
+        why = "" if standing is None or state == "approved" else standing.why
+        if record.state == "waiting":
+            next_state: JobState = "queued" if state == "approved" else "stopped" if state == "refused" else "waiting"
+            record = msgspec.structs.replace(record, state=next_state, why=why)
+        await self.job_store.add(record)
+        if record.ended:
+            self.job_store.note(record.job, record.state, record.why)
+        if record.job in self._job_runs:
+            self._job_runs[record.job].owners_spoke(record)
+            if state == "refused":
+                await self._job_runs[record.job].stop("discard")
+        self._schedule()
+        return self.job_store.record(record.job)
+
+    def unapproved(self, job: str) -> tuple[str, ...]:
+        """Nodes that wait for their owners before they take part in a job."""
+        job_run = self._job_runs.get(job)
+        return () if job_run is None else tuple(sorted(job_run.unapproved))
+
     def shown(self, record: Record) -> Record:
         """The record as people see it: of a job whose first round is not over, with what it waits for."""
         if record.state != "running" or record.done:
@@ -117,6 +174,10 @@ class JobScheduler:
         job_run = self._job_runs.get(record.job)
         why = "the cloud loads it" if job_run is None else job_run.readiness
         return msgspec.structs.replace(record, why=why)
+
+    def progress(self) -> list[JobProgress]:
+        """How the jobs that run fare."""
+        return [job_run.progress for job_run in self._job_runs.values()]
 
     def result(self, job: str) -> Path:
         """The folder of a job's run.
@@ -129,11 +190,42 @@ class JobScheduler:
             raise LookupError(f"job {job} has no result yet: it is {self.job_store.record(job).state}")
         return folder
 
+    async def forget(self, name: str, older: float | None) -> str:
+        """Know nothing more of a job that is over, or of all that were submitted so many seconds ago; a sentence.
+
+        Versions that came of them stay, and so does what the audit log says.
+
+        Raises:
+            LookupError: there is no such job.
+            ValueError: it is not over.
+            StorageError, OSError: it cannot be deleted.
+        """
+        if name:
+            found = [self.job_store.record(name)]
+        else:
+            found = [record for record in self.job_store.records() if record.ended and _age(record) >= (older or 0.0)]
+        for record in found:
+            if not record.ended:
+                raise ValueError(f"job {record.job} is not over; end it first: fogline jobs stop {record.job}")
+            await self._forget(record)
+        names = ", ".join(one.job for one in found[:SHOWN]) + (" and others" if len(found) > SHOWN else "")
+        return f"Forgotten: {names}." if found else "No job that is over is as old as that."
+
+    async def _forget(self, record: Record) -> None:
+        job, node, bundle = record.job, self.node, record.bundle.digest
+        await asyncio.to_thread(self._restores.forgot, record.serial)
+        await asyncio.to_thread(shutil.rmtree, self._means.runs / job, ignore_errors=True)
+        await asyncio.to_thread(node.log_file(job).unlink, missing_ok=True)
+        await asyncio.to_thread(node.job_manager.clear, job)
+        await self.job_store.forget(job)
+        if all(other.bundle.digest != bundle for other in self.job_store.records()):
+            await asyncio.to_thread(node.value_store.discard, bundle)
+
     def again(self, job: str) -> None:
         """Put a job into the queue once more, as it was."""
         old = self.job_store.get(job)
         if old is not None:
-            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.planned, old.wait))
+            self._tasks.spawn(self.submit(old.by, old.text, old.bundle, old.priority, old.planned, old.wait, old.nodes))
 
     # What nodes tell, and want to know.
 
@@ -163,6 +255,11 @@ class JobScheduler:
         self.job_store.note(job, "loading")
         try:
             job_run = await (self._prepared(record) if fresh else prepare(self._means, record))
+        except UnapprovedError as error:  # The policy is another one than when it was submitted.
+            self.job_store.note(job, "waiting", str(error))
+            await self.job_store.put(msgspec.structs.replace(record, state="waiting", why=str(error)))
+            self._schedule()
+            return
         except UNFIT as error:
             await self._over(msgspec.structs.replace(record, state="failed", why=str(error)))
             return
@@ -189,6 +286,7 @@ class JobScheduler:
         return None if preparing.cancelled() else preparing.result()
 
     async def _over(self, record: Record) -> None:
+        self.node.admission.uses.ended(record.job)
         await self.node.audit.record(
             "job.ended", self.node.name, record.job, state=record.state, rounds=record.done, why=record.why[:LONGEST]
         )

@@ -12,6 +12,7 @@ from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
+from fogline.monitoring.tracing.tracer import Tracer
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.mirror import Releases, ServingPart
@@ -19,7 +20,7 @@ from fogline.network.node.slots import PrioritySemaphore
 from fogline.network.node.spending import Spending
 from fogline.network.node.status import StatusChange
 from fogline.network.node.values import ValueStore
-from fogline.network.transport.messages import NOTHING, DownFrame, News, Push
+from fogline.network.transport.messages import NOTHING, Blob, DownFrame, News, Push
 from fogline.network.transport.uplink import Uplink
 from fogline.network.worker.requests import WorkerLimits
 from fogline.storage import Database
@@ -61,6 +62,10 @@ class Cloud(Protocol):
         """Why a bundle is not wanted; None if it is."""
         ...
 
+    def bundle(self, digest: str) -> Blob | None:
+        """The bundle of a job that is not over; None where it is none's."""
+        ...
+
     def has_ended(self, job: str) -> bool:
         """Whether a job is over, or never was."""
         ...
@@ -93,6 +98,8 @@ class NodeContext(Protocol):
     """What the data here has given away."""
     audit: AuditTrail
     """What was decided and done here."""
+    tracer: Tracer
+    """Told of rounds."""
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""

@@ -17,6 +17,7 @@ import msgspec
 
 from fogline import logs
 from fogline.compute.effects import GROUP
+from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
 from fogline.network.node.clock import JobClock
 from fogline.network.node.computing import Computation
 from fogline.network.node.sieve import Sieve
@@ -153,6 +154,7 @@ class Driver:
         self._parent = parent
         self._sieve = sieve
         self._on_move = on_move
+        self.tracer: Tracer = NO_TRACER
         self._events: asyncio.Queue[tuple[Event, dict[Key, BlobRef]]] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._ranges: dict[str, str] = {}
@@ -290,8 +292,10 @@ class Driver:
             values = {own: values[own]} if expected else {}
         for key, value in values.items():
             self._set(key, value)
-        if isinstance(event, Received) and isinstance(event.message, Work) and len(values) > 1:
-            self._keep_differences(event.message.model)
+        if isinstance(event, Received) and isinstance(event.message, Work):
+            self.tracer.begin(self.job, event.message.round, event.message.task, event.sender)
+            if len(values) > 1:
+                self._keep_differences(event.message.model)
         return True
 
     def _differences(self, key: Key) -> list[Key]:
@@ -317,7 +321,8 @@ class Driver:
                 self.put(event)
                 return True
             case Adopt() | Move() | Merge() | AddUp() | GroupUpdate() | Combine():
-                made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
+                with self.tracer.work("aggregate", self.job):
+                    made = await self._computation.carry_out(effect, self.values, self.moves, self.machine.population)
             case Forget():
                 for key in effect.keys:
                     self._set(key, None)
@@ -340,6 +345,8 @@ class Driver:
             effects += self.machine.handle(Scored(made.scores), self.clock.now())
         if isinstance(effect, Move) and len(made.refused) < len(effect.members) and self._on_move is not None:
             self._on_move(effect, self.values[effect.model + GROUP], self.clock.now())
+            if effect.final:
+                self.tracer.end(self.job, effect.round)
         return True
 
     async def _cut(self, child: str, key: Key) -> None:
@@ -391,6 +398,7 @@ class Driver:
     def _act(self, effect: Effect) -> None:
         match effect:
             case Send(to=to, message=message):
+                self._trace(message)
                 key = _named(message)
                 if isinstance(message, Work) and message.kind == "train":
                     key = self._part(to, message.model)
@@ -410,6 +418,16 @@ class Driver:
                 pass  # The machine is over, which ends :meth:`run`.
             case _:
                 raise TypeError(f"There is no way to carry out {effect}.")
+
+    def _trace(self, message: Message) -> None:
+        """A round begins at the root with its first request, and elsewhere ends with the report."""
+        match message:
+            case Work(kind="train", round=round_) if not self._parent:
+                self.tracer.begin(self.job, round_, round_)
+            case Report(task=task):
+                self.tracer.end(self.job, task)
+            case _:
+                pass
 
     def _told(self, key: Key) -> tuple[Difference, ...]:
         """The differences that lead to a model, as a message names them; the last goes along where it is small."""
@@ -441,7 +459,8 @@ class Driver:
         if refused is not None:
             self.put(Trained(effect.task, effect.update, 0, failure=refused))
             return
-        event, values = await self._computation.train(effect, self.values, attempt)
+        with self.tracer.work("train", self.job):
+            event, values = await self._computation.train(effect, self.values, attempt)
         if self._training is not asyncio.current_task():  # Nobody waits for it, and the method's state is as before.
             self._computation.drop(values)
             values = {}

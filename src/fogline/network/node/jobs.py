@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ import msgspec
 from fogline import logs
 from fogline.governance.policy.offers import missing
 from fogline.governance.policy.protection import keeps_reasons
-from fogline.network.node.admission import NotAllowedError
+from fogline.governance.subject import fits
+from fogline.network.node.admission import NotAllowedError, UnapprovedError
 from fogline.network.node.charging import Charging
 from fogline.network.node.context import NodeContext
 from fogline.network.node.frozen import frozen_values
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 ANNOUNCEMENTS = "announcement"
+VIEWS = "views"
+"""In a device's folder: copies of the site's tables, by the job."""
 MakeAggregator = Callable[[str | None], "Aggregator"]
 
 
@@ -60,7 +64,8 @@ class JobManager:
         self.closed: str | None = None
         """Why no job runs now, where the owner says so."""
         self._node = node
-        self._starting: set[str] = set()
+        self._starting: dict[str, JobAnnouncement] = {}
+        """Jobs that are being started, as they were announced last."""
         self._over: set[str] = set()
         """Jobs that ended while they were being started."""
         self._tasks = Tasks(node.name)
@@ -100,8 +105,10 @@ class JobManager:
             self.offer(session, participation.announcement)
 
     def offer(self, session: Session, announcement: JobAnnouncement) -> None:
-        """Tell a child of a job, if it has what that needs."""
+        """Tell a child of a job, if the job is for it, and it has what that needs."""
         lack = None if session.present.address else missing(announcement.needs, session.present.offers)
+        if not fits(session.name, announcement.nodes):
+            lack = f"The job is for the nodes {', '.join(announcement.nodes)}: the role of who submitted it ends there."
         if lack is None:
             session.send(Offer(msgspec.structs.replace(announcement, depth=announcement.depth + 1)))
         else:
@@ -110,10 +117,18 @@ class JobManager:
     def offered(self, announcement: JobAnnouncement, parent: str) -> None:
         """The parent has a job."""
         participation = self.participations.get(announcement.job)
-        if participation is not None:
-            participation.enter()
-        else:
+        if participation is None:
             self._engage_soon(announcement, parent)
+            return
+        participation.enter()
+        if announcement.approvals != participation.announcement.approvals:
+            self._tasks.spawn(self._owners_spoke(participation, announcement))
+
+    def renew(self, participation: JobParticipation, announcement: JobAnnouncement) -> None:
+        """Go on with a job as it is announced now, and tell the children, of whom some may have waited for that."""
+        participation.announcement = announcement
+        for session in self._node.sessions():
+            self.offer(session, announcement)
 
     def connected(self, parent: str) -> None:
         """A parent is there (again): jobs go on below it."""
@@ -134,7 +149,12 @@ class JobManager:
         self._node.say_to_all(JobEnded(job))
 
     def worker_client(
-        self, announcement: JobAnnouncement, code: Path, client: str = "", frozen: str = ""
+        self,
+        announcement: JobAnnouncement,
+        code: Path,
+        client: str = "",
+        frozen: str = "",
+        views: Mapping[str, str] | None = None,
     ) -> WorkerClient:
         """A worker process for a job.
 
@@ -143,6 +163,7 @@ class JobManager:
             code: where its code lies.
             client: whose data it trains on; empty: nobody's.
             frozen: file of the model's frozen entries; empty: it has none, or the worker needs no whole model.
+            views: copies of the site's tables, by the task's parameter.
         """
         site = self._node.site
         opening = Open(
@@ -152,7 +173,7 @@ class JobManager:
             announcement.depth,
             self._node.name,
             client,
-            site.parameters,
+            {**site.parameters, **(views or {})},
             site.limits,
             announcement.job,
             frozen,
@@ -170,8 +191,9 @@ class JobManager:
     def _engage_soon(
         self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None = None
     ) -> None:
-        if announcement.job not in self._starting:
-            self._starting.add(announcement.job)
+        fresh = announcement.job not in self._starting
+        self._starting[announcement.job] = announcement
+        if fresh:
             self._tasks.spawn(self._engage(announcement, parent, worker_client))
 
     async def _engage(self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None) -> None:
@@ -189,21 +211,19 @@ class JobManager:
             if self.closed is not None:
                 await self._put_off(announcement, parent, worker_client, self.closed)
                 return
-            participation = await self._prepared(announcement, parent, worker_client)
+            participation, approved = await self._prepared(announcement, parent, worker_client)
         except (NotAllowedError, WorkerError, LookupError, StorageError, ValueError) as error:
-            log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
-            if isinstance(error, NotAllowedError):
-                why, bundle = str(error)[:LONGEST], announcement.bundle.digest
-                node.audit.note("job.refused", node.name, announcement.job, why=why, bundle=bundle)
-            node.on_change(StatusChange("refused", announcement.job, str(error)))
-            uplink.send(LeftJob(announcement.job, str(error)))
-            return
+            self._say_why_not(announcement, error)
+            participation, approved = None, ()
         finally:
-            self._starting.discard(announcement.job)
-        if announcement.job in self._over:
+            newest = self._starting.pop(announcement.job)
+        if participation is None:
+            if newest.approvals != announcement.approvals:  # Owners spoke while it was looked at.
+                self._engage_soon(newest, parent)
+        elif announcement.job in self._over:
             self._over.discard(announcement.job)
             await participation.close()
-            await asyncio.to_thread(self._clear, announcement.job)
+            await asyncio.to_thread(self.clear, announcement.job)
         elif self.closed is not None:
             await participation.close(self.closed)
         else:
@@ -213,8 +233,37 @@ class JobManager:
                 announcement.job,
                 bundle=announcement.bundle.digest,
                 tags=node.site.offers.tags,
+                approved=approved,
             )
             self.engage(participation, uplink.parent or parent)
+            if newest.approvals != announcement.approvals:
+                await self._owners_spoke(participation, newest)
+
+    def _say_why_not(self, announcement: JobAnnouncement, error: Exception) -> None:
+        """Tell the owner, the log and the parent why this node does not take part."""
+        node, unapproved = self._node, isinstance(error, UnapprovedError)
+        log.warning("%s does not take part in job %s: %s", node.name, announcement.job, error)
+        if isinstance(error, NotAllowedError):
+            why, bundle = str(error)[:LONGEST], announcement.bundle.digest
+            what = "job.waits" if unapproved else "job.refused"
+            node.audit.note(what, node.name, announcement.job, why=why, bundle=bundle)
+        node.on_change(StatusChange("refused", announcement.job, str(error)))
+        assert node.uplink is not None
+        node.uplink.send(LeftJob(announcement.job, str(error), unapproved))
+
+    async def _owners_spoke(self, participation: JobParticipation, announcement: JobAnnouncement) -> None:
+        """Owners said more to a job in which this node takes part: it goes on, or leaves it."""
+        node = self._node
+        try:
+            path = node.value_store.blobs.path(announcement.bundle.digest)
+            await asyncio.to_thread(node.admission.admit, announcement, path)
+            body = encode(Kept(announcement, participation.parent or ""))
+            await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
+        except (NotAllowedError, StorageError) as error:
+            self._say_why_not(announcement, error)
+            await self._forget(participation)
+            return
+        self.renew(participation, announcement)
 
     async def _put_off(
         self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None, why: str
@@ -229,8 +278,8 @@ class JobManager:
 
     async def _prepared(
         self, announcement: JobAnnouncement, parent: str, worker_client: WorkerClient | None
-    ) -> JobParticipation:
-        """All that is needed to take part; what cannot be had ends the worker."""
+    ) -> tuple[JobParticipation, tuple[str, ...]]:
+        """All that is needed to take part, and who approved it; what cannot be had ends the worker."""
         node, uplink = self._node, self._node.uplink
         assert uplink is not None
         try:
@@ -238,8 +287,10 @@ class JobManager:
             code = await asyncio.to_thread(
                 node.admission.admit, announcement, node.value_store.blobs.path(announcement.bundle.digest)
             )
+            approved = await asyncio.to_thread(node.admission.approved_by, announcement)
+            views = await self._views(announcement)
             async with frozen_values(node, announcement) as frozen:
-                worker_client = worker_client or self._worker_client_of(announcement, code, frozen)
+                worker_client = worker_client or self._worker_client_of(announcement, code, frozen, views)
                 participation = await self._prepare(announcement, worker_client)
                 body = encode(Kept(announcement, uplink.parent or parent))
                 await asyncio.to_thread(node.database.put, ANNOUNCEMENTS, announcement.job, body)
@@ -247,13 +298,25 @@ class JobManager:
             if worker_client is not None:
                 await worker_client.close()
             raise
-        return participation
+        return participation, approved
 
-    def _worker_client_of(self, announcement: JobAnnouncement, code: Path, frozen: str) -> WorkerClient:
+    async def _views(self, announcement: JobAnnouncement) -> dict[str, str]:
+        """At a device: copies of the site's tables, as the owner lets this job see them."""
+        tables = self._node.admission.tables() if self._leaf else ()
+        if not tables:
+            return {}
+        from fogline.network.node.views import make_views  # Not above: who has no tables needs no arrays here.
+
+        folder = self._node.admission.folder
+        return await asyncio.to_thread(make_views, tables, announcement.text, folder, folder / VIEWS / announcement.job)
+
+    def _worker_client_of(
+        self, announcement: JobAnnouncement, code: Path, frozen: str, views: dict[str, str]
+    ) -> WorkerClient:
         """Where this node computes. An aggregator only hands frozen entries on."""
         if not self._leaf:
             return self.worker_client(announcement, code)
-        return self.worker_client(announcement, code, self._node.site.client or self._node.name, frozen)
+        return self.worker_client(announcement, code, self._node.site.client or self._node.name, frozen, views)
 
     @property
     def _leaf(self) -> bool:
@@ -330,11 +393,14 @@ class JobManager:
         self._node.say_to_all(JobEnded(participation.job))
         await participation.close()
         if self._node.cloud is None:
-            await asyncio.to_thread(self._clear, participation.job)
+            await asyncio.to_thread(self.clear, participation.job)
 
-    def _clear(self, job: str) -> None:
+    def clear(self, job: str) -> None:
+        """Delete what is kept for a job that is over."""
         for journal in (job, survey_of(job)):
             values = self._node.database.values(journal)
             self._node.database.drop(journal)
             self._node.value_store.release(values.values())
         self._node.database.delete(ANNOUNCEMENTS, job)
+        self._node.admission.uses.ended(job)
+        shutil.rmtree(self._node.admission.folder / VIEWS / job, ignore_errors=True)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from fogline.governance.policy.policy import Channel
+from fogline.governance.policy.terms import Channel
 from fogline.network.transport.messages import (
     SERVICE,
     Blob,

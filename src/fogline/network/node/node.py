@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import reduce
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fogline.governance.identity.credentials import Credentials
+from fogline.governance.roles import NODES, SUBMITTERS
 from fogline.governance.subject import Subject
 from fogline.inference.personal_parts import PersonalParts
+from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
@@ -35,6 +38,7 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import (
     PROTOCOL,
     DownFrame,
+    JobLog,
     Leaving,
     News,
     NodeMessage,
@@ -124,6 +128,10 @@ class Node:
         """What the data here has given away."""
         self.audit = AuditTrail(self.name, database)
         """What was decided and done here."""
+        self.tracer: Tracer = NO_TRACER
+        """Told of rounds."""
+        self.mishaps: Counter[str] = Counter()
+        """What this node had to tell of its jobs, by kind."""
         self._instance = secrets.token_hex(8)
         self._services: dict[type[Service[Any, Any]], Service[Any, Any]] = {kind: kind(self) for kind in SERVICES}
         self._by_frame = {
@@ -223,6 +231,12 @@ class Node:
             return self.cloud.wants(subject, push)
         return self.service(JobService).wants(subject, push)
 
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        """Why somebody may not have a blob: who only looks gets the code of jobs that are not over."""
+        if subject.role in SUBMITTERS | NODES or (self.cloud is not None and self.cloud.bundle(digest) is not None):
+            return None
+        return f"{subject.name} may fetch the code of jobs that are not over, and no other files"
+
     async def obtain(self, digest: str, doubted: bool = False) -> tuple[Path, int]:
         """Where a blob lies that a child asks for, and its bytes; fetched from above once for all children, and again
         if it is ``doubted`` and damaged here.
@@ -237,6 +251,8 @@ class Node:
             with suppress(CorruptBlobError, MissingBlobError):  # A damaged one is deleted.
                 await asyncio.to_thread(self.value_store.blobs.verify, digest)
         blob = self.service(JobService).model(digest)
+        if blob is None and self.cloud is not None:
+            blob = self.cloud.bundle(digest)
         if blob is None:
             return await releases.obtain(digest)
         if small := self.value_store.small(digest):
@@ -272,6 +288,8 @@ class Node:
 
     def tell(self, news: News) -> None:
         """Something that the cloud is to hear: at the root it is here, elsewhere above."""
+        if isinstance(news, JobLog) and news.node == self.name:
+            self.mishaps[news.what] += news.amount
         if self.cloud is not None:
             self.cloud.hear(news)
         elif self.uplink is not None:

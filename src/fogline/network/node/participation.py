@@ -149,6 +149,7 @@ class JobParticipation:
         driver = Driver(
             self.job, machine, node.database, node.value_store, self._computation, self, parent or "", sieve, on_move
         )
+        driver.tracer = node.tracer
         await driver.recover(first)
         fresh = driver.fresh
         survey = await self._begin_survey()

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from fogline import logs
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import Credentials
 from fogline.governance.policy.machine import local_offers
-from fogline.governance.policy.policy import Policy, read_policy
+from fogline.governance.policy.policy import read_policy
+from fogline.governance.policy.terms import Policy
+from fogline.monitoring.metrics.exposition import Measured
 from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
@@ -133,6 +136,8 @@ class RunningNode:
     enrolment: str = ""
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Ends with the reason when the node cannot go on."""
+    measures: list[Callable[[], Measured]] = field(default_factory=list[Callable[[], "Measured"]])
+    """What its further parts measure, for Prometheus."""
 
 
 Attach = Callable[[Node, Database, AsyncExitStack], Coroutine[Any, Any, None]]
@@ -199,6 +204,7 @@ def opened(
     authority: Authority | None = None,
 ) -> tuple[Database, ValueStore, AdmissionControl, SiteSettings]:
     """What every node has; the cloud has the authority besides."""
+    logs.speak_for(identity.subject.name)
     stack.enter_context(place.occupied())
     policy = read_policy(place.policy)
     offers = local_offers(policy)
@@ -207,7 +213,7 @@ def opened(
     value_store = place.open_value_store(database)
     device = identity.subject.role == "device"
     admission = AdmissionControl(
-        identity.root, place.policy, offers, place.folder / "code", database, device, authority
+        identity.root, place.policy, offers, place.folder / "code", database, device, authority, identity.subject.name
     )
     return (
         database,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fogline.governance.errors import SitePolicyError
 from fogline.governance.policy.machine import on_mains
-from fogline.governance.policy.policy import allowed_now, read_policy
+from fogline.governance.policy.policy import allowed_now, not_in_force, read_policy
 from fogline.network.node.jobs import JobManager
 from fogline.network.timing import LOOK
 
@@ -36,7 +36,8 @@ async def keep_hours(
     closed = False
     while True:
         try:
-            why = allowed_now((await asyncio.to_thread(read_policy, policy)).limits, now(), mains())
+            holds, moment = await asyncio.to_thread(read_policy, policy), now()
+            why = not_in_force(holds, moment) or allowed_now(holds.limits, moment, mains())
         except SitePolicyError as error:
             why = str(error)
         if why is not None and not closed:

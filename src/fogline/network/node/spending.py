@@ -16,7 +16,7 @@ from fogline.storage.errors import explained
 
 if TYPE_CHECKING:
     from fogline.governance.identity.credentials import Credentials
-    from fogline.governance.policy.policy import PrivacyBudget
+    from fogline.governance.policy.terms import PrivacyBudget
 
 log = logging.getLogger("fogline.network")
 AHEAD = "privacy.ahead"

@@ -22,6 +22,7 @@ from fogline.network.transport.clones import CloneDetector
 from fogline.network.transport.grpc import Method, Methods
 from fogline.network.transport.messages import (
     ALIVE,
+    OLDEST,
     PIECE,
     PROTOCOL,
     DownFrame,
@@ -120,6 +121,9 @@ class Downlink:
     async def fetch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         """A child asks for a blob."""
         asked = await _decoded(FETCH, request, context)
+        withheld = self._below.withheld((await self.admit(context)).subject, asked.digest)
+        if withheld is not None:
+            await _abort(context, grpc.StatusCode.PERMISSION_DENIED, withheld)
         obtaining = asyncio.ensure_future(self._below.obtain(asked.digest, asked.doubted))
         try:
             while not (await asyncio.wait((obtaining,), timeout=PATIENCE))[0]:
@@ -210,8 +214,11 @@ class Downlink:
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"that is no frame: {error}")
         if not isinstance(first, Present):
             await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "a node must present itself first")
-        if first.protocol != PROTOCOL:
-            why = f"this node speaks version {PROTOCOL} of the protocol, not {first.protocol}; install the same Fogline"
+        if not OLDEST <= first.protocol <= PROTOCOL:
+            why = (
+                f"this node takes versions {OLDEST} to {PROTOCOL} of the protocol, not {first.protocol}; install the "
+                "same Fogline, on parents before their children"
+            )
             await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
         # It may have been revoked since it dialled; from here on, whoever revokes it finds its session.
         why = self._below.refusal(facts.subject, facts.serial) or self._below.objection(facts, first)

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from fogline.governance.identity.statements import LARGEST as LARGEST_STATEMENT
 from fogline.governance.policy.offers import Needs, Offers
-from fogline.governance.policy.policy import Channel
+from fogline.governance.policy.terms import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
@@ -27,7 +27,12 @@ from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.names import LARGEST_METADATA, LARGEST_TIMESTAMP
 
-PROTOCOL = 4
+PROTOCOL = 5
+"""The version that this Fogline speaks,"""
+OLDEST = 4
+"""and the oldest that it takes from a child: one before, so that parents can be upgraded first, and children later."""
+MOVES = 5
+"""From this version on a child understands :class:`Moved`."""
 SERVICE = "fogline.v1.Node"
 ENROLMENT_SERVICE = "fogline.v1.Enrolment"
 OPERATOR_SERVICE = "fogline.v1.Operator"
@@ -43,6 +48,8 @@ SMALL = 32 << 10
 """Bytes up to which a value travels with the message that names it, and lies in the journal."""
 BROKEN = "broken"
 """What an aggregator tells of itself where code of a job is wrong: that ends the job."""
+UNAPPROVED = "unapproved"
+"""What is told of a node that waits for the owners of its site before it takes part in a job."""
 SPENT = "spent"
 """What a device tells of itself that has left a job because its data may give away nothing more for it."""
 
@@ -110,6 +117,12 @@ class JobAnnouncement(msgspec.Struct, frozen=True):
     """Tier of the node that reads this."""
     surveys: bool = False
     """Whether devices are asked beside the training: to judge models, or queries."""
+    nodes: tuple[str, ...] = ()
+    """Patterns of the nodes that it is for; none at all: all."""
+    approvals: tuple[bytes, ...] = ()
+    """What owners signed of it: every site verifies that by itself."""
+    fleet_policy: bytes = b""
+    """The policy of the whole fleet, as an operator signed it; empty: there is none."""
 
 
 class UpFrame(msgspec.Struct, frozen=True, tag=True):
@@ -156,6 +169,8 @@ class LeftJob(UpFrame, frozen=True):
 
     job: Name
     why: str
+    unapproved: bool = False
+    """Whether it waits for the owners of its site, and will take part when they have approved."""
 
 
 class Difference(msgspec.Struct, frozen=True, gc=False):
@@ -250,6 +265,8 @@ class AuditKnown(DownFrame, frozen=True):
     """So many records of the child's audit log are known to the parent; the child shows the rest."""
 
     size: Bytes
+    head: bytes = b""
+    """The newest head that the child signed: from it the child knows whether it went back to a backup."""
 
 
 class AuditShown(UpFrame, DownFrame, frozen=True):
@@ -339,6 +356,12 @@ class Parents(DownFrame, frozen=True):
     """Sent to children: which other parents they may go to."""
 
     parent_addresses: tuple[ParentAddress, ...]
+
+
+class Moved(DownFrame, frozen=True):
+    """The parent will be reached elsewhere soon, or is already."""
+
+    address: Text
 
 
 class ReleaseNotice(DownFrame, frozen=True):

@@ -66,6 +66,10 @@ class Below(Protocol):
         """Why a blob is not wanted; None if it is."""
         ...
 
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        """Why somebody may not have a blob; None if he may, if there is one."""
+        ...
+
     def carried(self, down: int, up: int) -> None:
         """So many bytes of blobs went to a child, or came from one."""
         ...

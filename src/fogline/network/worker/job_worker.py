@@ -18,7 +18,7 @@ from fogline.algorithms import group as group_models
 from fogline.algorithms.device import LocalRound, run_cohort, tried
 from fogline.algorithms.group import Down
 from fogline.algorithms.private import with_home
-from fogline.algorithms.sub_models import sub_model_of, task_of, with_sub_models
+from fogline.algorithms.sub_models import measured_names, part_of_effort, sub_model_of, task_of, with_sub_models
 from fogline.algorithms.trained import with_trained
 from fogline.compute import device
 from fogline.compute.aggregator import GroupsOnFiles
@@ -35,6 +35,7 @@ from fogline.compute.model_parts import model_part
 from fogline.compute.policies import check_policies
 from fogline.compute.privacy_part import part_of, units_of
 from fogline.compute.queries import check_query, figures
+from fogline.compute.statistics import check_measuring, with_statistics
 from fogline.compute.survey import (
     Examiner,
     changes_outputs,
@@ -73,6 +74,7 @@ from fogline.network.worker.requests import (
     Evaluate,
     Evaluated,
     JobOpened,
+    LayStatistics,
     ModelToJudge,
     ModelWritten,
     Open,
@@ -142,6 +144,11 @@ class JobWorker:
         return sub_model_of(self.task, self.algorithm, self.share)
 
     @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """The running statistics that devices measure of a model before it is judged or handed out."""
+        return measured_names(self.algorithm, self.task)
+
+    @cached_property
     def first(self) -> Params:
         """The whole model before any training; what is frozen is as all nodes have it.
 
@@ -208,7 +215,8 @@ class JobWorker:
     def _computes(self, tier: int) -> Groups:
         part = part_of(protection_of(self.job), self.algorithm.movement, tier)
         links = links_of(self.job, self.algorithm, tier, self.spec)
-        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links)
+        own_prefix = self.algorithm.own_prefix if tier == len(self.rules) - 1 else ""  # Only devices are named so.
+        return Groups(self.algorithm, self.spec, list(self.rules.values())[tier], part, links, own_prefix)
 
     @cached_property
     def links(self) -> NodeLinks:
@@ -266,6 +274,7 @@ class JobWorker:
         check_privacy(self.job, self.algorithm)
         check_private_model(self.job, self.task.shared)
         check_links(self.job, self.algorithm)
+        check_measuring(self.job, self.algorithm, self.task)
         check_shares(self.job, self.algorithm)
         check_named(self.task, self.algorithm, self.job.shares)
         check_policies(self.job, self.algorithm)
@@ -279,9 +288,7 @@ class JobWorker:
         check_target(job.evaluation.target, self.task.headline)
         parent_addresses, clients = assign(job.tree, self.task.data), tuple(self.task.data.clients)
         plan = {
-            leaf: tuple(
-                c for c, parent_address in zip(clients, parent_addresses, strict=True) if parent_address == leaf
-            )
+            leaf: tuple(client for client, above in zip(clients, parent_addresses, strict=True) if above == leaf)
             for leaf in set(parent_addresses)
         }
         self.start = request.start
@@ -299,6 +306,7 @@ class JobWorker:
             clients=clients,
             plan=plan,
             frozen=frozen is not None,
+            measures=bool(self.measured),
         )
 
     def _first_shared(self) -> Params:
@@ -329,21 +337,16 @@ class JobWorker:
         if isinstance(asked.effect, ParentStep | Combine):
             return self.exchange(self.opened.depth).carry_out(asked)
         if isinstance(asked.effect, Examine):
-            if not asks(self.job, asked.effect.kind, asked.effect.query):  # Who asks may not keep to the job.
-                effect = asked.effect
+            effect = asked.effect
+            if not asks(self.job, effect.kind, effect.query, bool(self.measured)):  # Who asks may not keep to the job.
                 return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
             return device.examine(asked, self.name, self.examiner, self.links, self.write_personal)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
-        plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share)
-        return device.carry_out(
-            asked,
-            self.client,
-            plan,
-            self.train,
-            self.links,
-            units_of(protection_of(self.job), self.algorithm.movement),
-        )
+        part = part_of_effort(self.task, self.algorithm)
+        plan = planner(self.job, self.task.data, self.algorithm, lambda _: self.share, part)
+        units, node = units_of(protection_of(self.job), self.algorithm.movement), self.opened.node
+        return device.carry_out(asked, self.client, plan, self.train, self.links, units, node)
 
     def train(self, job: ClientJob) -> LocalRound:
         """A device's round, with a secret that no other node can guess."""
@@ -366,7 +369,7 @@ class JobWorker:
 
     @cached_property
     def examiner(self) -> Examiner:
-        return Examiner(self.task, self.algorithm, self.job, self.engine)
+        return Examiner(self.task, self.algorithm, self.job, self.engine, self.opened.node)
 
     def model_to_judge(self, request: ModelToJudge) -> ModelWritten:
         """What devices get that are asked beside the training."""
@@ -477,6 +480,10 @@ class JobWorker:
                 return self.judge(request)
             case ModelToJudge():
                 return self.model_to_judge(request)
+            case LayStatistics():
+                sums = SurveySums.from_arrays(from_bytes(request.sums)).sums
+                write(request.laid, with_statistics(self.spec, self.measured, read_group(request.group), sums))
+                return ModelWritten()
             case Summarise():
                 return self.summarise(request)
             case Conclude():

@@ -35,6 +35,7 @@ def serve(channel: socket.socket) -> None:
         try:
             if isinstance(request, Open):
                 job = request.job
+                logs.speak_for(request.node)
                 logs.begin(job)
                 restrain(request.limits.niceness, request.limits.memory)
                 worker = JobWorker(request)

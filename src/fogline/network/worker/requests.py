@@ -113,6 +113,15 @@ class Summarise(msgspec.Struct, frozen=True, tag=True):
     query: str = ""
 
 
+class LayStatistics(msgspec.Struct, frozen=True, tag=True):
+    """Write the group with the running statistics that devices have measured of its model."""
+
+    group: str
+    sums: bytes
+    laid: str
+    """Takes it."""
+
+
 class Conclude(msgspec.Struct, frozen=True, tag=True):
     """Write the result of a finished run into its folder, where the rows of its rounds are."""
 
@@ -167,6 +176,7 @@ Request = (
     | Evaluate
     | ModelToJudge
     | Summarise
+    | LayStatistics
     | Conclude
     | PackageModel
 )
@@ -202,6 +212,8 @@ class Described(msgspec.Struct, frozen=True, tag=True):
     """Clients below each aggregator of the last tier, as a simulation would place them."""
     frozen: bool = False
     """Whether frozen entries were written."""
+    measures: bool = False
+    """Whether devices measure running statistics of the model before it is judged or handed out."""
 
 
 class Evaluated(msgspec.Struct, frozen=True, tag=True):
@@ -213,7 +225,7 @@ class Evaluated(msgspec.Struct, frozen=True, tag=True):
 
 
 class ModelWritten(msgspec.Struct, frozen=True, tag=True):
-    """What devices are to judge, or a model or the part of one that a node gets, is written."""
+    """What devices are to judge, a group, or a model or the part of one that a node gets, is written."""
 
 
 class Packaged(msgspec.Struct, frozen=True, tag=True):

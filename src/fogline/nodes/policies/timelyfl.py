@@ -37,7 +37,7 @@ class TimelyFL(Selection):
     Zhang et al., "TimelyFL: Heterogeneity-aware Asynchronous Federated Learning with Adaptive Partial Training",
     2023 (arXiv 2304.06947): the round takes T, and a child whose whole work takes ``t`` seconds of training and ``c``
     of travel does ``(T - c) / t`` of it. T is that quantile of ``t + c`` over the last reports. There a slow child
-    trains some layers less (here the method ``partial_layers``, by the job's ``shares``); here it makes fewer steps. A
+    trains some layers less, as it does here with the method ``partial_layers``; with any other it makes fewer steps. A
     child that nobody knows yet is asked for the least. O(k) for each round.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from fogline.governance.policy.policy import Unit
+from fogline.governance.policy.terms import Unit
 
 UNITS: tuple[Unit, ...] = ("example", "device", "site")
 """The smallest first: what is promised for a larger one holds for a smaller one too."""

@@ -105,6 +105,8 @@ class PrivacyLedger:
         """Of the last entry; 0: there is none."""
         self.digest = ""
         """Of its line."""
+        self.epsilon: float | None = 0.0
+        """Over all jobs, as its last entry says; None: without bound."""
         self._known: set[tuple[int, str]] = set()
         self._size = 0
         """Bytes of all whole lines: what a crash left of another is written over."""
@@ -215,6 +217,7 @@ class PrivacyLedger:
     def _take(self, entry: LedgerEntry, line: bytes) -> None:
         self.starts[entry.job, entry.start] = entry
         self.number, self.digest = entry.number, hashlib.sha256(line).hexdigest()
+        self.epsilon = entry.epsilon
         self._known.add((self.number, self.digest))
         if entry.lost is not None:
             self._known.add(entry.lost)

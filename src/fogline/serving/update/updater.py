@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fogline.governance.policy.policy import Channel
+from fogline.governance.policy.terms import Channel
 from fogline.inference.personal_parts import PersonalParts
 from fogline.network.node.mirror import ServedFiles
 from fogline.registry.release import NodeKind, Outcome, Vitals

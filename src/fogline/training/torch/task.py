@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fogline.data import Examples, FederatedData
 from fogline.data.inputs import Array, count, mapped, rows, shown
-from fogline.params import Params
+from fogline.params import Params, State
 from fogline.plugins import Registry
 from fogline.randomness import seeded
 from fogline.training.local import ClientJob
@@ -32,6 +32,7 @@ from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
 from fogline.training.torch.outputs.losses import LossFunction, LossName, loss_function, shape_of
+from fogline.training.torch.outputs.statistics import measured_statistics, statistics_in
 from fogline.training.torch.sub_models.cutting import TorchCutter
 from fogline.user_code.bugs import attempt
 
@@ -304,6 +305,15 @@ class TorchTask(ModuleTask):
             for name, value in judged.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
+
+    @property
+    def running_statistics(self) -> tuple[str, ...]:
+        """Names of the buffers of batch normalisation."""
+        return statistics_in(self._judge)
+
+    def measured(self, params: Params, examples: Examples, batch_size: int | None, seed: int) -> State:
+        """The running statistics of a model, as a pass over examples gives them."""
+        return measured_statistics(self, self.layout, params, examples, batch_size, seed)
 
     @property
     def judges_outputs(self) -> bool:

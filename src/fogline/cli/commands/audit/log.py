@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,11 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked, facts_of
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json
+from fogline.cli.listing import Listing, present, print_json, printable
 from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
 from fogline.governance.audit_log.audit_log import STREAM
-from fogline.governance.audit_log.export import CheckedLog, check_export, export_log, read_export
+from fogline.governance.audit_log.export import CheckedLog, check_export, export_log, read_export, read_export_head
+from fogline.governance.audit_log.heads import AuditHead
 from fogline.governance.audit_log.proof import LARGEST, check_record, prove_record
 from fogline.governance.audit_log.records import AuditRecord, Fact, decode_record
 from fogline.governance.errors import AuditLogError
@@ -71,8 +72,7 @@ def show(
         hint=f"This was not verified; that takes: fogline audit verify {log if log.is_file() else 'FILE'}",
     )
     for record in records[-last:] if last else records:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at))
-        row = (when, str(record.number), record.what, record.by, record.about, _facts(record))
+        row = (_when(record), str(record.number), record.what, record.by, record.about, _facts(record))
         listing.add(msgspec.to_builtins(record), *map(escape, row))
     present([listing], json)
 
@@ -138,12 +138,20 @@ def verify(
             raise UsageError(f"--against is for exports of whole logs; {file} is a proof of one record")
         _verify_proof(file, authority, json)
         return
-    witnesses = [_checked(path, authority) for path in against]
+    with _readable(file):
+        shown = read_export_head(file, authority)
+    witnesses = [_checked(path, authority, shown=shown) for path in against]
     for path, witness in zip(against, witnesses, strict=True):
-        if witness.problems:
-            raise UsageError(f"--against: {path} does not hold itself: {witness.problems[0]}")
+        if witness.damage:
+            raise UsageError(f"--against: {path} does not hold itself: {witness.damage[0]}")
     checked = _checked(file, authority, witnesses)
-    problems = [*checked.problems, *_against_later(checked, against, witnesses, authority)]
+    later = [
+        f"{path}, a later export of it, is another: {fork}"
+        for path, log in zip(against, witnesses, strict=True)
+        if log.head.size > shown.size
+        for fork in log.forks
+    ]
+    problems = [*checked.problems, *later]
     node, size = checked.head.node, checked.head.size
     seen = sum(one.node == node for log in witnesses for one in log.anchors)
     if json:
@@ -152,16 +160,6 @@ def verify(
         print(f"{file} holds: {size:,} records of {node}, {_witnessed(seen, against)}.")
     if problems:
         raise AuditLogError(f"{file} does not hold: " + " ".join(problems))
-
-
-def _against_later(
-    checked: CheckedLog, against: tuple[Path, ...], witnesses: list[CheckedLog], authority: bytes
-) -> Iterator[str]:
-    """What does not hold of later exports of the same log, which must begin with it."""
-    for path, log in zip(against, witnesses, strict=True):
-        if log.head.node == checked.head.node and log.head.size > checked.head.size:
-            for problem in _checked(path, authority, [checked]).problems:
-                yield f"{path}, a later export of it, is another: {problem}"
 
 
 def prove(file: Path, number: int, /, *, to: Path | None = None, options: CommonOptions = COMMON) -> None:
@@ -190,15 +188,22 @@ def _verify_proof(file: Path, authority: bytes, json: bool) -> None:
     if json:
         print_json({"node": head.node, "records": head.size, "record": msgspec.to_builtins(record), "problems": []})
         return
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at))
-    said = f"{record.what} by {record.by}, about {record.about or 'the node itself'}, {when}"
+    said = f"{record.what} by {record.by}, about {record.about or 'the node itself'}, {_when(record)}"
     more = f" ({_facts(record)})" if record.facts else ""
-    print(f"{file} holds: record {record.number} of {head.node}'s {head.size:,} is {said}{more}.")
+    print(f"{file} holds: record {record.number} of {head.node}'s {head.size:,} is {printable(f'{said}{more}')}.")
 
 
-def _checked(path: Path, authority: bytes, witnesses: list[CheckedLog] | None = None) -> CheckedLog:
+def _checked(
+    path: Path, authority: bytes, witnesses: Sequence[CheckedLog] = (), shown: AuditHead | None = None
+) -> CheckedLog:
+    with _readable(path):
+        return check_export(path, authority, witnesses, shown)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
     try:
-        return check_export(path, authority, witnesses or ())
+        yield
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -247,6 +252,13 @@ def _opened(folder: Path, store: str) -> Generator[Database]:
 
 def _fits(record: AuditRecord, about: str, what: str) -> bool:
     return about in ("", record.about) and (record.what == what or record.what.startswith(f"{what}.") or not what)
+
+
+def _when(record: AuditRecord) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.at))
+    except (OverflowError, ValueError, OSError):  # A node may write what it likes.
+        return "at no time"
 
 
 def _facts(record: AuditRecord) -> str:

@@ -1,4 +1,4 @@
-"""``fogline jobs list`` and ``stop``: what waits, runs and has run."""
+"""``fogline jobs list``, ``show`` and ``stop``: what waits, runs and has run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.markup import escape
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
-from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
+from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, duration
+from fogline.governance.approvals.approval import read_approval
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.records import Record, Stop
 
@@ -35,6 +36,59 @@ def list_jobs(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> No
         item = {name: getattr(record, name) for name in TOLD}
         listing.add(item, record.job, record.state, rounds, str(record.priority), by, when, why)
     present([listing], json)
+
+
+def show(job: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+    """Show what is known of a job: how it stands, what it waits for, and what owners said to it.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it.
+    """
+
+    async def ask(client: Client) -> Record:
+        (record,) = await client.jobs(job)
+        return record
+
+    record = asked(operator.folder, ask)
+    facts = {
+        "job": record.job,
+        "state": record.state,
+        "why": record.why,
+        "rounds": f"{record.done} of {record.rounds}",
+        "by": record.by,
+        "submitted": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.submitted)),
+        "priority": str(record.priority),
+        "bundle": record.bundle.digest,
+        "for nodes": ", ".join(record.nodes),
+    }
+    for key, value in facts.items():
+        if value:
+            print(f"{key:<10}{value}")
+    for word in map(read_approval, record.approvals):
+        print(f"{'said':<10}{word.owner.name}: {word.verdict}{': ' + word.reason if word.reason else ''}")
+
+
+def forget(job: str = "", /, *, older: str = "", operator: OperatorOptions = OPERATOR) -> None:
+    """Delete all that the cloud keeps of jobs that are over: result, log and code. Versions that came of them stay, and
+    so does what the audit log says.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it.
+    older
+        In place of a job: all that are over and were submitted so long ago: --older 90d.
+    """
+    if bool(job) == bool(older):
+        raise UsageError("Name a job, or say with --older how old those are that are to be forgotten")
+    seconds = duration("--older", older) if older else None
+
+    async def ask(client: Client) -> str:
+        return await client.forget_jobs(job, seconds)
+
+    print(asked(operator.folder, ask))
 
 
 def stop(

@@ -9,8 +9,11 @@ from cyclopts import Parameter
 
 from fogline.cli.bundling import bundle_of_job
 from fogline.cli.commands.jobs.watch import conclude, follow
-from fogline.cli.connection import asked, operator_folder
+from fogline.cli.connection import asked, facts_of, operator_folder
+from fogline.cli.failures import UsageError
 from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
+from fogline.governance.identity.checked import credentials
+from fogline.governance.roles import refusal
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import read_job
@@ -49,7 +52,11 @@ def submit(
         Follow the job, and exit with 1 if it fails, with 3 if rounds were lost.
     """
     checked = read_job(job, set)
-    key = SigningKey.load(operator_folder(operator.folder) / SIGNING)
+    place = operator_folder(operator.folder)
+    facts_of(operator.folder)  # First of all there must be a cloud to send it to.
+    if why := refusal(credentials(place / "identity").subject, "Operator/Submit"):
+        raise UsageError(why)
+    key = SigningKey.load(place / SIGNING)
     text, bundle, files = bundle_of_job(checked, job.parent, send, key)
     names = ", ".join(str(path.relative_to(job.parent)) for path in files) or "no files"
     if promise := promise_of(checked):
@@ -58,7 +65,8 @@ def submit(
 
     async def ask(client: Client) -> Record:
         record = await client.submit(text, bundle, priority, planned)
-        print(f"Job {record.job} is in the queue.", flush=True)
+        waits = f"is {record.why}" if record.state == "waiting" else "is in the queue"
+        print(f"Job {record.job} {waits}.", flush=True)
         return await follow(client, record, checked) if wait else record
 
     record = asked(operator.folder, ask)

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from fogline.cli.connection import asked, cloud_of
 from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError
-from fogline.cli.listing import print_json_line
-from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions
+from fogline.cli.listing import print_json_line, printable
+from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, Several
 from fogline.jobs import Job
 from fogline.jobs.reading import parse_job
 from fogline.logs import stamp
 from fogline.monitoring.human import human_metric, human_seconds
 from fogline.monitoring.progress import Live
+from fogline.monitoring.trackers.base import Together, Tracker, tracker
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.records import ENDED, LogLine, Record
 
 
-def watch(job: str = "", /, *, operator: OperatorOptions = OPERATOR) -> None:
+def watch(job: str = "", /, *, to: Several = (), operator: OperatorOptions = OPERATOR) -> None:
     """Follow a job until it is over; exit with 1 if it fails, and with 3 if rounds were lost.
 
     Parameters
     ----------
     job
         Its id, or the beginning of it; by default the last job.
+    to
+        Where else it goes, live: tensorboard=FOLDER, mlflow=URI, or both.
     """
+    trackers = [tracker(text) for text in to]
 
     async def ask(client: Client) -> Record:
         record = await find(client, job)
-        return await follow(client, record, parse_job(record.text))
+        return await follow(client, record, parse_job(record.text), trackers)
 
     conclude(asked(operator.folder, ask))
 
@@ -73,9 +78,9 @@ async def find(client: Client, name: str) -> Record:
     return records[-1]
 
 
-async def follow(client: Client, record: Record, job: Job) -> Record:
-    """Show a job as it goes; how it stands at the end."""
-    live = Live(Console())
+async def follow(client: Client, record: Record, job: Job, trackers: Sequence[Tracker] = ()) -> Record:
+    """Show a job as it goes, and tell trackers of it; how it stands at the end."""
+    live = Together([Live(Console()), *trackers])
     began = False
     try:
         async for line in client.watch(record.job):
@@ -114,7 +119,7 @@ def as_text(line: LogLine, record: Record) -> str:
     """A line of a log."""
     begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
     if line.row is None:
-        return f"{begin} {line.text}"
+        return f"{begin} {printable(line.text)}"
     row, name = line.row, record.headline
     metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
     clock = human_seconds(row.get("seconds", 0.0))

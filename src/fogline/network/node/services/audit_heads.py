@@ -37,6 +37,8 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
         self._parent_has: int | None = None
         """Records of the log here whose head the parent keeps; None: it has not said so yet."""
         self._due: asyncio.TimerHandle | None = None
+        self._turn = asyncio.Lock()
+        """Heads are taken one after the other, each beside the one that was kept before."""
         self._tasks = Tasks(node.name)
         node.audit.grown = self._grown
 
@@ -48,7 +50,7 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
 
     def arrived(self, session: Session) -> None:
         kept = self._kept(session.name)
-        session.send(AuditKnown(0 if kept is None else kept.size))
+        session.send(AuditKnown(0, b"") if kept is None else AuditKnown(kept.size, self._head_of(session.name)))
 
     def connected(self, parent: str, welcome: Welcome) -> None:
         self._parent_has = None
@@ -60,21 +62,39 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
         if isinstance(frame, ForkedLog):
             self.node.tell(frame)
             return
-        kept = self._kept(session.name)
-        if kept is not None and frame.since != kept.size and not _shrunk(frame, kept):
-            session.send(AuditKnown(kept.size))  # It did not hear of it: with a proof from there it can be believed.
-        else:
-            self._tasks.spawn(self._answer(session, frame))
+        self._tasks.spawn(self._answer(session, frame))
 
     def from_parent(self, parent: str, frame: AuditKnown | AuditShown) -> None:
         if isinstance(frame, AuditKnown):
             self._parent_has = frame.size
+            self._tasks.spawn(self._look_back(frame.head))
             self._tasks.spawn(self._show_parent())
             return
         self._parent_has = frame.knows
-        kept = self._kept(parent)
-        if kept is None or frame.since == kept.size or _shrunk(frame, kept):  # Else it answers the next one rightly.
-            self._tasks.spawn(self._take(parent, frame))
+        self._tasks.spawn(self._take(parent, frame))
+
+    async def _look_back(self, data: bytes) -> None:
+        """The parent holds a head of the log here. If the log does not reach so far, this node went back to a backup,
+        and what it counted is not all that was."""
+        head, log_here = claimed_head(data), self.node.audit.log
+        if head is None or head.node != self.node.name or head.size <= log_here.head().size:
+            return
+        try:
+            read_audit_head(data, self.node.admission.root)  # Nobody else can make it up.
+            await asyncio.to_thread(self.node.admission.went_back)
+        except (TrustError, StorageError) as error:
+            log.error("%s: what its parent shows of its audit log cannot be heeded: %s", self.node.name, error)
+            return
+        log.error(
+            "%s went back to a backup: its audit log had %d records and has %d. Under a policy that limits how many "
+            "jobs may begin (signer.uses) none begins until the owner renews it",
+            self.node.name,
+            head.size,
+            log_here.head().size,
+        )
+
+    def _head_of(self, node: str) -> bytes:
+        return self.node.database.get(KEPT, node) or b""
 
     def _grown(self) -> None:
         if self._due is None and self.node.uplink is not None:
@@ -94,6 +114,11 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
 
     async def _answer(self, session: Session, frame: AuditShown) -> None:
         if not await self._take(session.name, frame):
+            kept = self._kept(session.name)
+            if kept is not None and not _answers(frame, kept):
+                session.send(
+                    AuditKnown(kept.size)
+                )  # It did not hear of it: with a proof from there it can be believed.
             return
         self._grown()  # The parent's parent is to know of the child's.
         answer = await self._shown(frame.knows, session.name)
@@ -118,6 +143,10 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
 
     async def _take(self, node: str, frame: AuditShown) -> bool:
         """Keep another's head if it goes on from what was kept; whether it is newer, or another."""
+        async with self._turn:
+            return await self._take_next(node, frame)
+
+    async def _take_next(self, node: str, frame: AuditShown) -> bool:
         try:
             head = read_audit_head(frame.head, self.node.admission.root)
         except TrustError as error:
@@ -128,6 +157,7 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
             head.node != node
             or not head.size
             or (kept is not None and (kept.size, kept.root) == (head.size, head.root))
+            or (kept is not None and not _answers(frame, kept))
         ):
             return False
         facts = {"size": head.size, "root": head.root.hex()}
@@ -153,7 +183,8 @@ class AuditHeadService(Service[AuditShown | ForkedLog, AuditKnown | AuditShown])
         return None if data is None else claimed_head(data)
 
 
-def _shrunk(frame: AuditShown, kept: AuditHead) -> bool:
-    """Whether a log has fewer records than it had: no proof can explain that."""
+def _answers(frame: AuditShown, kept: AuditHead) -> bool:
+    """Whether what is shown can be held against what was kept: its proof goes on from there, or none can, since the log
+    has fewer records than it had."""
     head = claimed_head(frame.head)
-    return head is None or head.size < kept.size
+    return frame.since == kept.size or head is None or head.size < kept.size

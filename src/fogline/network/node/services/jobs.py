@@ -11,6 +11,7 @@ from fogline.network.node.services.base import Service, another
 from fogline.network.node.survey import job_of
 from fogline.network.transport.messages import (
     BROKEN,
+    UNAPPROVED,
     Blob,
     JobEnded,
     JobLog,
@@ -65,9 +66,10 @@ class JobService(Service[FromChild, FromParent]):
         match frame:
             case JoinedJob(hello=hello):
                 participation.child_entered(session.name, hello)
-            case LeftJob(job=job, why=why):
+            case LeftJob(job=job, why=why, unapproved=unapproved):
                 participation.child_left(session.name)
-                self.node.tell(JobLog(job, self.node.name, "away", session.name, why[:LONGEST]))
+                what = UNAPPROVED if unapproved else "away"
+                self.node.tell(JobLog(job, self.node.name, what, session.name, why[:LONGEST]))
             case NodeMessage():
                 participation.from_child(session.name, frame)
             case JobLog():

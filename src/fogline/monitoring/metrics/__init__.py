@@ -1,0 +1,1 @@
+"""Numbers for Prometheus: what they are called, and how they are written."""

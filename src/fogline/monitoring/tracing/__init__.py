@@ -1,0 +1,1 @@
+"""One trace of each round, over all nodes that take part in it."""

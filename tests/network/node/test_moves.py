@@ -1,0 +1,41 @@
+"""Where a node looks for parents that have moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fogline.network.node.services.parents import MOVED, announce_move, known_parents, moves_of, whereabouts
+from fogline.network.transport.messages import ParentAddress
+from fogline.processes.messages import encode
+from fogline.storage import Database, open_database
+
+
+def at(place: str, name: str = "fog") -> ParentAddress:
+    return ParentAddress(name, f"{place}:1")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return open_database(tmp_path / "records.sqlite")
+
+
+def test_moves_are_followed_one_after_the_other() -> None:
+    moves = {"a:1": at("b"), "b:1": at("c")}
+    assert whereabouts(moves, at("a")) == at("c")
+    assert whereabouts(moves, at("d")) == at("d")
+    assert whereabouts(moves, at("a", "other")) == at("a", "other")  # Another node is where that one was.
+
+
+def test_a_parent_that_moved_is_dialled_where_it_is_and_then_where_it_was(database: Database) -> None:
+    database.put(MOVED, "press-0", encode({"a:1": at("b")}))
+    assert moves_of(database, "press-1") == {}
+    assert known_parents(database, "press-0", [at("a"), at("x", "fog-2")]) == [at("b"), at("a"), at("x", "fog-2")]
+    assert known_parents(database, "press-0", [at("z")]) == [at("z")]
+
+
+@pytest.mark.parametrize("address", ["", "fog", "fog:", ":7453", "fog:70000", "fog:x"])
+def test_only_to_an_address_can_one_move(address: str, database: Database) -> None:
+    with pytest.raises(ValueError, match="is no address; write HOST:PORT"):
+        announce_move(database, "fog", address)
