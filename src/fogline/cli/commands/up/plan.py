@@ -11,6 +11,7 @@ from fogline.cli.failures import UsageError
 from fogline.governance.subject import Role, node_name
 from fogline.jobs import Job
 from fogline.jobs.job import Publish
+from fogline.jobs.judging import check_honest
 from fogline.jobs.promise import promise_of
 from fogline.jobs.reading import read_job
 from fogline.jobs.writing import job_to_toml
@@ -106,9 +107,10 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
     """Look at the task, and give everybody a place.
 
     Raises:
-        JobError: the task cannot be loaded, or does not suit the tree.
+        JobError: the task cannot be loaded, or does not suit the tree, or the job is for simulations.
         UsageError: the devices do not fit the task's clients.
     """
+    check_honest(job)
     text = job_to_toml(job, only_given=True)
     found = await inspected(TaskQuestion(text, str(file.parent), options.devices), answer)
     if found.parameter:
