@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6 --serve
+	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6 --serve --board
 
 # Each process takes tests that lie together, so that what a module shares is set up once. A third one for two cores:
 # tests of real nodes wait for most of their time.

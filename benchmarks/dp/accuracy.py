@@ -54,7 +54,7 @@ class Data:
 DATA = {
     "mnist": Data(1000, 784, 10, 0.6, 0.1),
     "fashion_mnist": Data(1000, 784, 10, 0.6, 0.1),
-    "uci_har": Data(600, 81, 6, 0.6, 0.5, 5, statistics),
+    "uci_har": Data(1000, 81, 6, 1.0, 0.5, 10, statistics),
 }
 
 

@@ -14,7 +14,7 @@ from fogline.cli.failures import UsageError
 from fogline.cli.options import Monitoring
 from fogline.cli.running import Endpoint
 from fogline.monitoring.metrics import exposition, process
-from fogline.monitoring.metrics.exposition import Family, Sample
+from fogline.monitoring.metrics.exposition import Family, MetricSample
 from fogline.network.cloud import metrics as of_cloud
 from fogline.network.cloud.records import JobProgress, Record
 from fogline.network.node.monitor import metrics as of_node
@@ -209,7 +209,9 @@ def test_rounds_since_the_best_one(values: list[float | None], higher: bool, rou
 
 def test_labels_and_figures_are_as_prometheus_reads_them() -> None:
     family = Family("x", "gauge", "An x", ("a",))
-    samples = [Sample(value, (f'"{i}\\\n',)) for i, value in enumerate((True, 2, 0.5, math.inf, -math.inf, math.nan))]
+    samples = [
+        MetricSample(value, (f'"{i}\\\n',)) for i, value in enumerate((True, 2, 0.5, math.inf, -math.inf, math.nan))
+    ]
     (read,) = text_string_to_metric_families(exposition.as_text([(family, samples)]).decode())
     assert [sample.labels["a"] for sample in read.samples] == [sample.labels[0] for sample in samples]
     assert [sample.value for sample in read.samples[:5]] == [1, 2, 0.5, math.inf, -math.inf]

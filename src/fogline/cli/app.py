@@ -19,6 +19,7 @@ EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline u
 COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
+    "board": ("board:board", "A page with runs, or with a cloud's tree, jobs and models, live."),
     "contributions": ("contributions:contributions", "What each device is worth to a job's model."),
     "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
     "audit": ("audit.group:audit", "Attack a job's own settings, and see what leaks."),

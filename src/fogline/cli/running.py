@@ -47,6 +47,7 @@ async def keep_up(
     endpoint: Endpoint | None,
     attached: bool,
     patient: bool,
+    hint: str = "",
 ) -> None:
     """Run a node until it is told to end.
 
@@ -57,6 +58,7 @@ async def keep_up(
         endpoint: where it shows its metrics; None: nowhere.
         attached: whether another program has started this one, and ends it.
         patient: wait for a disk with room and a clock that is right; who started this program may know better.
+        hint: what to tell people besides, once it runs.
     """
     while True:
         try:
@@ -69,7 +71,7 @@ async def keep_up(
                     where = (
                         f" listens at {up.address}, its enrolment endpoint at {up.enrolment}" if up.address else " runs"
                     )
-                    print(f"{who}{where}; stop it with Ctrl-C.", flush=True)
+                    print(f"{who}{where}; stop it with Ctrl-C.{hint}", flush=True)
                 await until_told(up, attached)
             return
         except UntimelyIdentityError:

@@ -159,6 +159,10 @@ class RunFolder(RunFiles):
         """Write the resolved job (again, once the engine is chosen)."""
         write_file(self.job_file, job_to_toml(job, note=_note_on(self.task_unnamed())), durable=False)
 
+    def note_metric(self, headline: str, unit: str, higher_is_better: bool) -> None:
+        """Note by which metric the run is judged, for who looks on while it runs."""
+        self._note({"headline": headline, "unit": unit, "higher_is_better": higher_is_better})
+
     def truncate(self, rounds: int) -> list[Row]:
         """Keep the rows of the first ``rounds`` rounds only; they are returned."""
         self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fogline.errors import FoglineError
@@ -32,6 +33,8 @@ class Mishaps:
 
     cut_off: dict[str, str] = field(default_factory=dict[str, str])
     """Nodes that were not asked any more because of what they had sent, and why."""
+    listener: Callable[[str, str], None] | None = None
+    """Told what befell whom, as it is counted."""
 
     def count(self, what: str, who: str = "", why: str = "", amount: int = 1) -> None:
         """Something went wrong, or was in vain."""
@@ -40,6 +43,8 @@ class Mishaps:
                 return  # A node that was restarted tells it again.
             self.cut_off[who] = why
         self.counts[what] += amount
+        if self.listener is not None:
+            self.listener(what, who)
         if why:
             self.reasons.setdefault(what, f"{who}: {why}" if who else why)
             tally = self.tallies.setdefault(what, Counter())

@@ -194,7 +194,7 @@ class RunView:
         self._start = self._clock()
 
     def add(self, row: Row) -> None:
-        self._headline = self._headline or _guess(row)
+        self._headline = self._headline or guess_headline(row)
         self._row = row
         self._times.append((self._clock(), int(row["round"])))
         if self._headline in row:
@@ -316,7 +316,7 @@ class _Notebook:
         """The last picture stays."""
 
 
-def _guess(row: Row) -> str:
+def guess_headline(row: Row) -> str:
     """The metric that people look at first, if the row has any."""
     known = [name for name in row if name not in BOOKKEEPING and "/" not in name]
     return next((name for name in FAVOURITES if name in known), "loss" if "loss" in known else "")

@@ -4,6 +4,8 @@
 ``job.toml``         the resolved job, every default filled in
 ``run.json``         format, seed, versions, machine, times, and whether it is running, finished, interrupted or failed
 ``metrics.jsonl``    one row a round (:data:`fogline.monitoring.result.Row`), written as they come
+``nodes.json``       who is in the simulated tree (:class:`fogline.monitoring.tree_state.TreeNodes`)
+``tree.json``        how they stand, written over and over (:class:`fogline.monitoring.tree_state.TreeSnapshot`)
 ``checkpoints/``     what a resumed run needs (:mod:`fogline.simulation.checkpoint`)
 ``model.safetensors`` the global model
 ``result.json``      metrics, spreads, counts: what :class:`Result` holds beside the above
@@ -57,6 +59,16 @@ class RunFiles:
     def metrics(self) -> Path:
         """Where the metrics lie, one row a round."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def nodes(self) -> Path:
+        """Who is in the tree."""
+        return self.path / "nodes.json"
+
+    @property
+    def tree(self) -> Path:
+        """How they stand."""
+        return self.path / "tree.json"
 
     @property
     def model(self) -> Path:

@@ -67,3 +67,5 @@ HEARD = 10.0
 """Who revokes a node waits, at most, for all fogs that are connected to have heard of it."""
 SIGN_AGAIN = 60.0
 """Before what could not be signed, for want of a key or of room, is tried again."""
+LOOKED_AT = 1.0
+"""Between something that is said in a job and a look at how its round stands, for people."""

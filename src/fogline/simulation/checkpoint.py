@@ -103,7 +103,9 @@ def restore(checkpoint: Path, simulator: Simulator) -> None:
         elif name.startswith("sender/") and simulator.store.staging is not None:
             simulator.store.staging.states[int(name.removeprefix("sender/"))] = state
     tallies = {what: Counter(tally) for what, tally in notes["tallies"].items()}
-    simulator.traffic.mishaps = Mishaps(Counter(notes["counts"]), notes["reasons"], tallies, notes.get("cut_off", {}))
+    before = simulator.traffic.mishaps
+    counts, cut_off = Counter(notes["counts"]), notes.get("cut_off", {})
+    simulator.traffic.mishaps = Mishaps(counts, notes["reasons"], tallies, cut_off, before.listener)
     simulator.store.replaying = False
 
 

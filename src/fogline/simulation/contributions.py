@@ -40,7 +40,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Contributions:
+class ContributionTable:
     """What the parts of a job are worth, in its metric; more is better, also where the metric is a loss."""
 
     metric: str
@@ -105,7 +105,7 @@ def contributions(
     orders: int = 8,
     tolerance: float = 0.005,
     tell: Callable[[str], None] = lambda _: None,
-) -> Contributions:
+) -> ContributionTable:
     """What each part of a job is worth.
 
     Args:
@@ -133,7 +133,7 @@ def contributions(
         for part in parts:
             lost[part].append(worth.of(everyone, seed) - worth.of(everyone - {part}, seed))
     gained = _gains(worth, list(parts), job.seed, orders, tolerance)
-    return Contributions(
+    return ContributionTable(
         task.headline,
         worth.sign * worth.of(frozenset(), job.seed),
         worth.sign * worth.of(everyone, job.seed),

@@ -31,6 +31,7 @@ from fogline.simulation.executors import Executor
 from fogline.simulation.setup import Setting
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.survey import Surveys
+from fogline.simulation.tree_watch import TreeWatch
 from fogline.simulation.values import LazyValue, Training
 from fogline.training.figures import metrics_of, sums_of
 from fogline.training.metrics import class_metrics
@@ -65,6 +66,8 @@ class Recorder:
     """Last round of the past that a resumed run repeats."""
     on_resumed: Callable[[], None] | None = None
     simulator: Simulator = field(init=False)
+    watch: TreeWatch | None = None
+    """Shows how the nodes stand, where the run has a folder."""
     surveys: Surveys | None = None
     """Asks devices, where they judge."""
     queries: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -91,6 +94,8 @@ class Recorder:
 
     def trained(self, training: Training, done: LocalRound) -> None:
         """A device's local round was computed."""
+        if self.watch is not None:
+            self.watch.trained(training)
         if done.failure is None:
             self._losses.append((done.loss, done.samples))
             self._steps += training.plan.steps
@@ -114,6 +119,8 @@ class Recorder:
         self.history.append(row)
         for tell in self.on_round:
             tell(row)
+        if self.watch is not None:
+            self.watch.moved(move.round)
         if warning := self.attendance.saw(row):
             self.on_note(warning)
         ends = should_stop(self.history, self.setting.job.evaluation, self._goal)

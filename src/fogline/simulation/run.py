@@ -45,6 +45,7 @@ from fogline.simulation.setup import (
 )
 from fogline.simulation.sizing import probe
 from fogline.simulation.survey import Surveys
+from fogline.simulation.tree_watch import TreeWatch
 from fogline.simulation.turns import too_few_turns
 from fogline.simulation.witness import RunWitness
 from fogline.training import Choice, autotune
@@ -308,9 +309,11 @@ def run(
             store = simulator.store
             recorder.surveys = Surveys(setting, sizes, simulator.traffic, executor, lambda: store.locals)
         if folder is not None:
-            _keep(folder, job, recorder)
+            _keep(folder, setting, recorder)
         simulator.join(job.tree.parents(), hello_of(setting, job.tree.wants_details(setting.algorithm.mode)))
         simulator.run()
+        if recorder.watch is not None:
+            recorder.watch.end()
         if recorder.resume_at >= 0 and simulator.store.replaying:
             raise JobError(f"The checkpoint of round {recorder.resume_at + 1} is not of this job; start a new run.")
         if not recorder.history:
@@ -415,10 +418,12 @@ def with_choice(job: Job, choice: Choice) -> Job:
     )
 
 
-def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
-    """Write rows and checkpoints into the run's folder; go on from its last checkpoint if there is one."""
-    simulator = recorder.simulator
-    folder.write_job(job)
+def _keep(folder: RunFolder, setting: Setting, recorder: Recorder) -> None:
+    """Write rows, checkpoints and how the nodes stand into the run's folder; go on from its last checkpoint if there is
+    one."""
+    simulator, task = recorder.simulator, setting.task
+    folder.write_job(setting.job)
+    folder.note_metric(task.headline, task.units.get(task.headline, ""), task.higher_is_better)
     past = checkpoint.latest(folder.checkpoints)
     if past is None:
         recorder.history = folder.truncate(0)
@@ -438,6 +443,10 @@ def _keep(folder: RunFolder, job: Job, recorder: Recorder) -> None:
             simulator.steps.outcomes = notes["steps"]
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)
     recorder.on_round.append(folder.append)
+    with folder.writing():
+        clients = list(task.data.clients)
+        watch = recorder.watch = TreeWatch(folder, setting.job.tree, simulator, clients, setting.homes)
+    simulator.began, simulator.traffic.mishaps.listener = watch.began, watch.counted
 
     def write(round_index: int) -> None:
         with folder.writing():

@@ -35,7 +35,7 @@ from fogline.nodes.effects import (
     Write,
 )
 from fogline.nodes.events import Event, Halt, Received, Scored, Started, TimerFired, Trained
-from fogline.nodes.ledger import AcceptedUpdate, in_order
+from fogline.nodes.ledger import AcceptedUpdate, Ledger, in_order
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Step, Work, update_key
 from fogline.simulation.begun_training import BegunTraining
 from fogline.simulation.collecting import rarely_collected
@@ -114,6 +114,8 @@ class Simulator:
         self._delivery = Delivery(sizes, self.traffic, scenario.links) if differs or sizes.frozen else None
         """Where not all of a model goes with every request, or more than that."""
         self._halted = False
+        self.began: Callable[[int], None] | None = None
+        """Told of each device, by its number, that begins to train."""
         # Typed loosely: every method takes the effect that it is listed for. ``Write`` is not among them: nothing
         # crashes here, and the fault tests keep journals.
         self._carry_out: dict[type[Any], Callable[[Seat, Any], None]] = {
@@ -185,6 +187,10 @@ class Simulator:
     def halt(self) -> None:
         """End the job, as an operator would."""
         self._handle(self._seats[self.root], Halt())
+
+    def ledger_of(self, aggregator: str) -> Ledger:
+        """What an aggregator must not forget; it is only looked at."""
+        return self._aggregators[aggregator].ledger
 
     @property
     def rounds_lost(self) -> int:
@@ -486,6 +492,8 @@ class Simulator:
                 return
         else:
             self.traffic.joules += seconds * self._watts[client]
+        if self.began is not None:
+            self.began(client)
         training = Training(client, numbers.models[effect.model], plan)
         if self._listed:
             numbers.begin(effect.update, training)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fogline.cli.options import COMMON, CommonOptions
 from fogline.monitoring.human import human_bytes
-from fogline.network.node.backup import Manifest, back_up
+from fogline.network.node.backup import BackupManifest, back_up
 from fogline.network.node.backup import restore as restored
 
 
@@ -46,6 +46,6 @@ def restore(file: Path, folder: Path, /, *, options: CommonOptions = COMMON) -> 
     print(f"Run it: fogline {manifest.role} run --folder {folder}")
 
 
-def _told(manifest: Manifest) -> str:
+def _told(manifest: BackupManifest) -> str:
     size = sum(file.size for file in manifest.files.values())
     return f"The {manifest.role} '{manifest.node}' ({len(manifest.files)} files, {human_bytes(size)})"

@@ -123,6 +123,7 @@ def run(
             endpoint,
             attached,
             patient=False,
+            hint=f"\nLook at it in the browser: fogline board --cloud {folder}",
         )
     )
 

@@ -25,7 +25,7 @@ class Family(NamedTuple):
     """Few values each: roles, states, jobs that run; never devices, rounds or reasons."""
 
 
-class Sample(NamedTuple):
+class MetricSample(NamedTuple):
     """A number of a metric."""
 
     value: float
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     """A value for each label of the family."""
 
 
-Measured = Iterable[tuple[Family, Sequence[Sample]]]
+Measured = Iterable[tuple[Family, Sequence[MetricSample]]]
 
 
 def as_text(measured: Measured) -> bytes:
@@ -41,7 +41,7 @@ def as_text(measured: Measured) -> bytes:
     return "".join(f"{line}\n" for family, samples in measured for line in lines(family, samples)).encode()
 
 
-def lines(family: Family, samples: Iterable[Sample]) -> Iterator[str]:
+def lines(family: Family, samples: Iterable[MetricSample]) -> Iterator[str]:
     """A counter's or a gauge's lines; none where it has no sample."""
     for number, sample in enumerate(samples):
         if number == 0:

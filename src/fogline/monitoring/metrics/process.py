@@ -7,7 +7,7 @@ import resource
 import time
 from pathlib import Path
 
-from fogline.monitoring.metrics.exposition import Family, Measured, Sample
+from fogline.monitoring.metrics.exposition import Family, Measured, MetricSample
 
 CPU = Family("process_cpu_seconds_total", "counter", "Processor time")
 START = Family("process_start_time_seconds", "gauge", "Unix time at which it began")
@@ -19,9 +19,9 @@ STARTED = time.time()
 def measured() -> Measured:
     """These metrics now."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    yield CPU, [Sample(used.ru_utime + used.ru_stime)]
-    yield START, [Sample(STARTED)]
-    yield MEMORY, [Sample(_memory(used.ru_maxrss))]
+    yield CPU, [MetricSample(used.ru_utime + used.ru_stime)]
+    yield START, [MetricSample(STARTED)]
+    yield MEMORY, [MetricSample(_memory(used.ru_maxrss))]
 
 
 def _memory(peak: int) -> int:

@@ -25,7 +25,7 @@ from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Rec
 from fogline.network.cloud.requests import (
     AnyModel,
     AuditPage,
-    Decision,
+    FleetNews,
     Forgetting,
     Linked,
     Moving,
@@ -35,6 +35,7 @@ from fogline.network.cloud.requests import (
     NewToken,
     NumberedLine,
     OfflineMetadataMessage,
+    OwnerDecision,
     SetRetrainRule,
     Stopping,
     Submit,
@@ -102,7 +103,7 @@ class Client:
 
     async def decide(self, job: str, envelope: bytes) -> ApprovalReport:
         """Hand in what an owner signed: how the job stands now."""
-        return await self._ask("Decide", Decision(job, envelope), ApprovalReport)
+        return await self._ask("Decide", OwnerDecision(job, envelope), ApprovalReport)
 
     async def publish_policy(self, data: bytes) -> str:
         """Give the fleet a policy, signed by an operator."""
@@ -115,6 +116,18 @@ class Client:
     async def nodes(self) -> list[NodeInfo]:
         """Who is or was connected."""
         return await self._ask("Nodes", Name(), list[NodeInfo])
+
+    async def follow(self) -> AsyncGenerator[FleetNews]:
+        """What the cloud knows of jobs and nodes, and what becomes of it, for as long as the connection holds."""
+        kind = decoder(FleetNews)
+        call = self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Follow")(encode(Name()))
+        try:
+            async for message in call:
+                yield kind.decode(message)
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        finally:
+            call.cancel()
 
     async def audit_log(self, to: Path) -> None:
         """Fetch the cloud's audit log into a file."""

@@ -188,6 +188,7 @@ def registered(
     publisher = Publisher(database, catalogue, signed, nodes, changed, train, cautious, noted)
     source = ReleaseSource(publisher, bind_root(authority, signed.offline_metadata().roots[0]), node.name)
     job_store = JobStore(database, node.name)
+    source.told = job_store.models_changed
     restores = Restores(job_store, publisher, database)
     scheduler = JobScheduler(Means(node, job_store, publisher, place.folder / "runs"), restores, parallel)
     fleet = FleetMonitor(node, job_store, publisher)

@@ -11,7 +11,7 @@ import msgspec
 
 from fogline import logs
 from fogline.network.cloud.records import JobState, LogLine, NodeInfo, Record
-from fogline.network.transport.messages import Blob
+from fogline.network.transport.messages import Blob, RoundActivity
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import Database, StorageError
@@ -35,6 +35,10 @@ class JobStore:
 
     def __init__(self, database: Database, owner: str) -> None:
         self.nodes: dict[str, NodeInfo] = {}
+        self.activity: dict[tuple[str, str], RoundActivity] = {}
+        """How the part of each node in each job stands, by what it told last. It is not kept."""
+        self.model_changes = 0
+        """Counts what has become of models."""
         self._database = database
         self._owner = owner
         self._records: dict[str, Record] = {}
@@ -118,10 +122,14 @@ class JobStore:
         await asyncio.to_thread(self._database.forget, f"job/{job}")
         await asyncio.to_thread(self._database.delete, JOBS, job)
         self._records.pop(job, None)
+        await self._wake()
 
     async def put(self, record: Record) -> None:
         """What has become of a job."""
         self.mark(record)
+        if record.ended:
+            for key in [key for key in self.activity if key[1] == record.job]:
+                del self.activity[key]
         await self._keep(JOBS, record.job, encode(record))
         await self._wake()
 
@@ -145,6 +153,7 @@ class JobStore:
         """
         self._database.delete(NODES, name)
         del self.nodes[name]
+        self._tasks.spawn(self._wake())
 
     def noted(self, name: str, holds: str) -> None:
         """Which lists of revoked nodes a node has."""
@@ -157,6 +166,20 @@ class JobStore:
             if warning:
                 log.warning("%s", warning)
             self.met(msgspec.structs.replace(self.nodes[name], warning=warning))
+
+    def stands(self, activity: RoundActivity) -> None:
+        """How a node's part in a job stands now."""
+        record = self._records.get(activity.job)
+        if record is None or record.ended:
+            self.activity.pop((activity.node, activity.job), None)
+        else:
+            self.activity[activity.node, activity.job] = activity
+        self._tasks.spawn(self._wake())
+
+    def models_changed(self) -> None:
+        """Something has become of a model: a version, a release, or how it fares."""
+        self.model_changes += 1
+        self._tasks.spawn(self._wake())
 
     async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:
         """Wait until something of what is known is so; whether it is, after so many seconds at most."""
@@ -220,6 +243,11 @@ class JobStore:
                 async with self._news:
                     if not self._database.notes(f"job/{job}", after, 1) and not self._records[job].ended:
                         await self._news.wait()
+
+    async def news(self) -> None:
+        """Wait until something else is so of what is kept here."""
+        async with self._news:
+            await self._news.wait()
 
     # Inside.
 

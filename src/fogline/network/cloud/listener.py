@@ -17,6 +17,7 @@ from fogline.network.transport.messages import (
     News,
     NodeSeen,
     Push,
+    RoundActivity,
 )
 from fogline.processes.tasks import Tasks
 from fogline.registry.archive import LARGEST
@@ -49,6 +50,8 @@ class NewsListener:
                 self._scheduler.hear(news)
             case NodeSeen():
                 self._fleet.seen(news)
+            case RoundActivity():
+                self._scheduler.job_store.stands(news)
             case HeldRevocations():
                 self._fleet.holds(news)
             case ClonedIdentity():

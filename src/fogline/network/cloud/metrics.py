@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
-from fogline.monitoring.metrics.exposition import Family, Measured, Sample
+from fogline.monitoring.metrics.exposition import Family, Measured, MetricSample
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import JobProgress, JobState, NodeInfo
 from fogline.network.cloud.scheduler import JobScheduler
@@ -78,16 +78,16 @@ class CloudMetrics:
         yield from _of_nodes(store.nodes.values())
         yield from _of_states(store)
         running = self._scheduler.progress()
-        yield ROUND, [Sample(one.record.done, (one.record.job,)) for one in running]
-        yield ROUNDS, [Sample(one.record.rounds, (one.record.job,)) for one in running]
-        yield MOVED, [Sample(one.moved, (one.record.job,)) for one in running]
+        yield ROUND, [MetricSample(one.record.done, (one.record.job,)) for one in running]
+        yield ROUNDS, [MetricSample(one.record.rounds, (one.record.job,)) for one in running]
+        yield MOVED, [MetricSample(one.moved, (one.record.job,)) for one in running]
         yield from _of_rounds(running)
         yield from _of_mishaps(running)
         yield from _of_budgets(running)
         yield (
             DRIFT,
             [
-                Sample(psi, (model, str(version)))
+                MetricSample(psi, (model, str(version)))
                 for model, found in sorted(self._publisher.drift().items())
                 for version, psi in found.items()
             ],
@@ -98,13 +98,13 @@ def _of_nodes(nodes: Iterable[NodeInfo]) -> Measured:
     known = list(nodes)
     counted = Counter((node.role, "up" if node.up else "away") for node in known)
     roles = ("fog", "device")
-    yield NODES, [Sample(counted[role, state], (role, state)) for role in roles for state in ("up", "away")]
-    yield WARNED, [Sample(sum(bool(node.warning) for node in known))]
+    yield NODES, [MetricSample(counted[role, state], (role, state)) for role in roles for state in ("up", "away")]
+    yield WARNED, [MetricSample(sum(bool(node.warning) for node in known))]
 
 
 def _of_states(store: JobStore) -> Measured:
     counted = Counter(record.state for record in store.records())
-    yield JOBS, [Sample(counted[state], (state,)) for state in get_args(JobState)]
+    yield JOBS, [MetricSample(counted[state], (state,)) for state in get_args(JobState)]
 
 
 def _of_rounds(running: Iterable[JobProgress]) -> Measured:
@@ -112,8 +112,11 @@ def _of_rounds(running: Iterable[JobProgress]) -> Measured:
     moved = [one for one in running if one.history]
     yield DEVICES, _last(moved, "devices")
     judged = [(one, judged_of(one)) for one in moved]
-    yield HEADLINE, [Sample(values[-1], (one.record.job, one.record.headline)) for one, values in judged if values]
-    yield SINCE_BEST, [Sample(since_best(one, values), (one.record.job,)) for one, values in judged if values]
+    yield (
+        HEADLINE,
+        [MetricSample(values[-1], (one.record.job, one.record.headline)) for one, values in judged if values],
+    )
+    yield SINCE_BEST, [MetricSample(since_best(one, values), (one.record.job,)) for one, values in judged if values]
     yield LOSS, _last(moved, "loss")
 
 
@@ -123,20 +126,23 @@ def _of_mishaps(running: Iterable[JobProgress]) -> Measured:
     for one in running:
         for kind, count in one.mishaps.items():
             counted[one.record.job, kind if kind in KINDS else "other"] += count
-    yield MISHAPS, [Sample(count, labels) for labels, count in sorted(counted.items())]
+    yield MISHAPS, [MetricSample(count, labels) for labels, count in sorted(counted.items())]
 
 
 def _of_budgets(running: Iterable[JobProgress]) -> Measured:
     limited = [one for one in running if one.limit is not None]
     yield (
         SPENT,
-        [Sample(one.history[-1].get("epsilon", 0.0) if one.history else 0.0, (one.record.job,)) for one in limited],
+        [
+            MetricSample(one.history[-1].get("epsilon", 0.0) if one.history else 0.0, (one.record.job,))
+            for one in limited
+        ],
     )
-    yield LIMIT, [Sample(one.limit, (one.record.job,)) for one in limited if one.limit is not None]
+    yield LIMIT, [MetricSample(one.limit, (one.record.job,)) for one in limited if one.limit is not None]
 
 
-def _last(running: Iterable[JobProgress], key: str) -> list[Sample]:
-    return [Sample(one.history[-1][key], (one.record.job,)) for one in running if key in one.history[-1]]
+def _last(running: Iterable[JobProgress], key: str) -> list[MetricSample]:
+    return [MetricSample(one.history[-1][key], (one.record.job,)) for one in running if key in one.history[-1]]
 
 
 def judged_of(one: JobProgress) -> list[float]:

@@ -18,17 +18,18 @@ from fogline.governance.subject import Subject, fits
 from fogline.network.cloud.approvals import ApprovalDesk
 from fogline.network.cloud.auditing import about, facts_of
 from fogline.network.cloud.fleet import FleetMonitor
+from fogline.network.cloud.fleet_news import follow
 from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Record
 from fogline.network.cloud.registrar import Registrar
 from fogline.network.cloud.requests import (
     AuditPage,
-    Decision,
     Forgetting,
     Moving,
     Name,
     NewFleetPolicy,
     NewToken,
     NumberedLine,
+    OwnerDecision,
     Stopping,
     Submit,
     Text,
@@ -138,7 +139,7 @@ class OperatorApi:
             "Stop": (Stopping, self._stop),
             "Approvals": (Name, self._approvals),
             "Approval": (Name, self._approval),
-            "Decide": (Decision, self._decide),
+            "Decide": (OwnerDecision, self._decide),
             "PublishPolicy": (NewFleetPolicy, self._publish_policy),
             "Nodes": (Name, self._nodes),
             "Notices": (Name, self._notices),
@@ -151,6 +152,7 @@ class OperatorApi:
         return {
             **answering(self._downlink, self._scheduler.node.audit, answers),
             "AuditLog": grpc.unary_stream_rpc_method_handler(self._audit_log),
+            "Follow": grpc.unary_stream_rpc_method_handler(self._follow),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
             "Result": grpc.unary_stream_rpc_method_handler(self._result),
         }
@@ -177,7 +179,7 @@ class OperatorApi:
     async def _approval(self, asked: Name, _: Subject) -> ApprovalReport:
         return await self._desk.show(asked.name)
 
-    async def _decide(self, asked: Decision, by: Subject) -> ApprovalReport:
+    async def _decide(self, asked: OwnerDecision, by: Subject) -> ApprovalReport:
         return await self._desk.decide(asked.name, asked.envelope, by)
 
     async def _publish_policy(self, asked: NewFleetPolicy, _: Subject) -> Text:
@@ -242,6 +244,12 @@ class OperatorApi:
             records = node.audit.log.lines(head.size)
             while lines := await asyncio.to_thread(lambda: tuple(islice(records, PAGE))):
                 yield encode(AuditPage(lines=lines))
+
+    async def _follow(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        async with refusals(context):
+            NAME.decode(request)
+            async for news in follow(self._scheduler.job_store):
+                yield encode(news)
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         by = (await self._downlink.admit(context)).subject

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from fogline.governance.errors import TrustError
 from fogline.network.timing import SIGN_AGAIN
@@ -16,6 +18,7 @@ from fogline.registry.trust.binding import BINDING
 from fogline.storage import Blobs, StorageError
 
 log = logging.getLogger("fogline.network")
+Told = TypeVar("Told", Outcome, Vitals)
 
 
 class ReleaseSource:
@@ -35,6 +38,8 @@ class ReleaseSource:
         self._tasks = Tasks(owner)
         self._due = asyncio.Event()
         self._closed = False
+        self.told: Callable[[], None] = lambda: None
+        """Called where something has become of a model."""
 
     def start(self) -> None:
         """Sign anew what runs out, and go on with rollouts, for as long as the node runs."""
@@ -56,6 +61,7 @@ class ReleaseSource:
         if not self._closed:
             self.timestamp = self.publisher.timestamp()
             self._due.set()
+            self.told()
         return self.timestamp
 
     async def document(self, name: str, anew: bool = False) -> bytes | None:
@@ -76,10 +82,14 @@ class ReleaseSource:
         return await asyncio.to_thread(self.publisher.blobs.path, digest)
 
     def take_outcome(self, outcome: Outcome) -> None:
-        self._tasks.spawn(asyncio.to_thread(self.publisher.outcome, outcome))
+        self._tasks.spawn(self._note(self.publisher.outcome, outcome))
 
     def measured(self, vitals: Vitals) -> None:
-        self._tasks.spawn(asyncio.to_thread(self.publisher.vitals, vitals))
+        self._tasks.spawn(self._note(self.publisher.vitals, vitals))
+
+    async def _note(self, take: Callable[[Told], object], told: Told) -> None:
+        await asyncio.to_thread(take, told)
+        self.told()
 
     async def _keep_up(self) -> None:
         while True:

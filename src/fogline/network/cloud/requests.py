@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from fogline.governance.subject import Role
 from fogline.inference.card import ModelName
-from fogline.network.cloud.records import LogLine, Stop
-from fogline.network.transport.messages import Blob
+from fogline.network.cloud.records import LogLine, NodeInfo, Record, Stop
+from fogline.network.transport.messages import Blob, RoundActivity
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Name(msgspec.Struct, frozen=True):
     """Whether to go on until the job is over."""
 
 
-class Decision(msgspec.Struct, frozen=True):
+class OwnerDecision(msgspec.Struct, frozen=True):
     """An owner's word on a job."""
 
     name: str
@@ -87,6 +87,22 @@ class NumberedLine(msgspec.Struct, frozen=True):
 
     number: int
     line: LogLine
+
+
+class FleetNews(msgspec.Struct, frozen=True):
+    """What the cloud knows of jobs and nodes: at first all, in several messages, then what has changed."""
+
+    jobs: tuple[Record, ...] = ()
+    nodes: tuple[NodeInfo, ...] = ()
+    activity: tuple[RoundActivity, ...] = ()
+    ended: tuple[tuple[str, str], ...] = ()
+    """Node and job of activity that is over,"""
+    forgotten_jobs: tuple[str, ...] = ()
+    """jobs of which nothing is known any more,"""
+    forgotten_nodes: tuple[str, ...] = ()
+    """and nodes."""
+    models: int = 0
+    """Another number than before: something has become of a model."""
 
 
 class Which(msgspec.Struct, frozen=True):

@@ -51,7 +51,7 @@ class FileInBackup(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class BackupManifest(msgspec.Struct, frozen=True):
     """What an archive holds."""
 
     node: str
@@ -78,7 +78,7 @@ class _Hashing:
         return data
 
 
-def back_up(folder: Path, file: Path) -> Manifest:
+def back_up(folder: Path, file: Path) -> BackupManifest:
     """Write a node's folder into a file. The node must be stopped, and cannot be started meanwhile.
 
     Args:
@@ -100,12 +100,12 @@ def back_up(folder: Path, file: Path) -> Manifest:
             for path in _files(folder):
                 found[path.relative_to(folder).as_posix()] = _add(archive, folder, path)
             records = (folder / "records.sqlite").exists()
-            manifest = Manifest(node.name, node.role, time.time(), found, records)
+            manifest = BackupManifest(node.name, node.role, time.time(), found, records)
             _add_bytes(archive, MANIFEST, msgspec.json.encode(manifest))
     return manifest
 
 
-def restore(file: Path, folder: Path) -> Manifest:
+def restore(file: Path, folder: Path) -> BackupManifest:
     """Make a node's folder from a backup. It is there as a whole or not at all.
 
     Args:
@@ -169,10 +169,10 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _unpacked(file: Path, draft: Path) -> Manifest:
+def _unpacked(file: Path, draft: Path) -> BackupManifest:
     """Unpack an archive, and check what it holds against its manifest."""
     found: dict[str, FileInBackup] = {}
-    manifest: Manifest | None = None
+    manifest: BackupManifest | None = None
     with _reading(file) as archive:
         for member in archive:
             source = archive.extractfile(member) if member.isreg() else None
@@ -205,9 +205,9 @@ def _reading(file: Path) -> Generator[tarfile.TarFile]:
         raise BackupError(f"{file} is cut short, or no backup: {error}; take another one") from error
 
 
-def _manifest(file: Path, data: bytes) -> Manifest:
+def _manifest(file: Path, data: bytes) -> BackupManifest:
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=BackupManifest)
     except msgspec.DecodeError as error:
         raise BackupError(f"{file} is damaged: its manifest cannot be read ({error}); take another one") from error
     if manifest.format != FORMAT:

@@ -22,6 +22,7 @@ from fogline.network.node.admission import AdmissionControl
 from fogline.network.node.auditing import AuditTrail
 from fogline.network.node.context import Cloud, SiteSettings
 from fogline.network.node.mirror import Releases, ServingPart
+from fogline.network.node.services.activity import ActivityService
 from fogline.network.node.services.audit_heads import AuditHeadService
 from fogline.network.node.services.base import Service
 from fogline.network.node.services.jobs import JobService
@@ -67,6 +68,7 @@ SERVICES: tuple[type[Service[Any, Any]], ...] = (
     AuditHeadService,
     JobService,
     PresenceService,
+    ActivityService,
 )
 """What nodes talk about, in the order in which each hears of a connection."""
 UP = Decoder[UpFrame](reduce(or_, [frame for service in SERVICES for frame in service.up]))
@@ -138,6 +140,7 @@ class Node:
             frame: service for service in self._services.values() for frame in (*service.up, *service.down)
         }
         self.job_manager = self.service(JobService).manager
+        self.service(ActivityService).jobs = self.job_manager
 
     def service(self, kind: type[S]) -> S:
         """The node's part in a subject."""
@@ -149,6 +152,7 @@ class Node:
             self.uplink.send(Leaving())
         await self.job_manager.close()
         self.service(AuditHeadService).close()
+        self.service(ActivityService).close()
         await self.audit.close()
 
     # From above.
@@ -203,7 +207,7 @@ class Node:
         timestamp = b"" if self.releases is None else self.releases.timestamp
         lists = () if session.present.holds == self.admission.holds else self.admission.revoked
         parents = self.service(ParentService).offered(session)
-        return Welcome(self.name, parents, lists, self.admission.holds, timestamp)
+        return Welcome(self.name, parents, lists, self.admission.holds, timestamp, activity=True)
 
     def departed(self, session: Session) -> None:
         """Take note that a child's connection is gone."""
@@ -217,6 +221,8 @@ class Node:
         lie = None if session.subject.role == "fog" else service.forbidden(session.subject, frame)
         if lie is None:
             service.from_child(session, frame)
+            if isinstance(frame, NodeMessage):
+                self.service(ActivityService).stir()
         else:
             log.warning("%s cut %s off: %s", self.name, session.name, lie)
             session.end(lie)
@@ -269,13 +275,16 @@ class Node:
     def carried(self, down: int, up: int) -> None:
         """So many bytes of blobs went to a child, or came from one."""
         self.on_change(StatusChange("bytes", down=down, up=up))
+        self.service(ActivityService).carried(down, up)
 
     def say(self, child: str, frame: DownFrame) -> None:
         """To a child; dropped where it is not connected."""
         if self.downlink is not None and child in self.downlink.sessions:
             self.downlink.sessions[child].send(frame)
-            if isinstance(frame, NodeMessage) and frame.carried:
-                self.carried(frame.carried, 0)
+            if isinstance(frame, NodeMessage):
+                self.service(ActivityService).stir()
+                if frame.carried:
+                    self.carried(frame.carried, 0)
 
     def say_to_all(self, frame: DownFrame) -> None:
         """Send a frame to every child that is connected."""

@@ -11,6 +11,7 @@ import msgspec
 
 from fogline import logs
 from fogline.compute.effects import GROUP, STATE
+from fogline.monitoring.tree_state import RoundState
 from fogline.network.node.arriving import Arrivals
 from fogline.network.node.computing import Computation
 from fogline.network.node.context import NodeContext
@@ -492,6 +493,14 @@ class JobParticipation:
         if driver is None or not driver.moves:
             return None
         return driver.values.get(cast("Aggregator", driver.machine).ledger.model + GROUP)
+
+    def round_state(self, most: int) -> RoundState | None:
+        """How the round here stands, with ``most`` names of children at most; None of a device, or before it begins."""
+        if self._leaf or self._driver is None:
+            return None
+        from fogline.compute.round_state import round_state  # A device needs no aggregator, and has little memory.
+
+        return round_state(cast("Aggregator", self._driver.machine).ledger, most)
 
     @property
     def rounds_lost(self) -> int:

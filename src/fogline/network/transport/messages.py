@@ -22,6 +22,7 @@ from fogline.governance.policy.terms import Channel
 from fogline.governance.subject import Role
 from fogline.inference.card import Digest
 from fogline.inference.card import Size as Bytes
+from fogline.monitoring.tree_state import RoundState
 from fogline.nodes.messages import Hello, Receipt, Report, Step, Stop, Work
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.registry.release import Outcome, Vitals
@@ -301,6 +302,15 @@ class JobLog(News, frozen=True):
     amount: int = 1
 
 
+class RoundActivity(News, frozen=True):
+    """How an aggregator's part in a job stands, for the cloud. It is sent to parents only that say in their
+    :class:`Welcome` that they take it."""
+
+    node: Name
+    job: Name
+    state: RoundState
+
+
 class UnknownJobs(UpFrame, frozen=True):
     """Nodes below take part in jobs that this one does not know; who knows that one is over says so."""
 
@@ -338,6 +348,8 @@ class Welcome(DownFrame, frozen=True):
     """Digest of them."""
     timestamp: Timestamp = b""
     """The newest signed timestamp of releases that it has."""
+    activity: bool = False
+    """Whether it takes :class:`RoundActivity`."""
 
 
 class Offer(DownFrame, frozen=True):

@@ -11,7 +11,7 @@ from tuf.api.exceptions import RepositoryError
 from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import ModelName
 from fogline.registry.trust.names import APPROVALS, LARGEST_FILE
-from fogline.registry.trust.results import Approval
+from fogline.registry.trust.results import CardApproval
 from fogline.registry.trust.signing import MetadataError, unseal
 from fogline.registry.trust.terms import Root, TargetFile, Targets
 from fogline.storage.atomic import PUBLIC, write_file
@@ -20,7 +20,7 @@ FILE = "offline_metadata.json"
 FORMAT = 1
 """It changes when the file means something else; what is signed in it bears TUF's own version."""
 
-_APPROVALS = msgspec.json.Decoder(tuple[Approval, ...])
+_APPROVALS = msgspec.json.Decoder(tuple[CardApproval, ...])
 
 
 class OfflineMetadata(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def read_offline_metadata(data: bytes) -> OfflineMetadata:
     return found
 
 
-def read_approvals(data: bytes) -> tuple[Approval, ...]:
+def read_approvals(data: bytes) -> tuple[CardApproval, ...]:
     """The approvals of a list's bytes, oldest first.
 
     Raises:

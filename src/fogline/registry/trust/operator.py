@@ -24,7 +24,7 @@ from fogline.registry.trust.offline_metadata import (
     read_approvals,
     save_offline_metadata,
 )
-from fogline.registry.trust.results import Approval
+from fogline.registry.trust.results import CardApproval
 from fogline.registry.trust.signing import MetadataError, find_key, make_keys, moment, public_half, seal
 from fogline.registry.trust.terms import DelegatedRole, Delegations, Key, Root, TargetFile, Targets
 from fogline.registry.trust.terms import Role as Keyring
@@ -100,7 +100,7 @@ def approve(
     now = _clock(now)
     offline_metadata, opened = _newest(offline, theirs)
     others = [approval for approval in _approvals(offline_metadata, model) if approval.card != card]
-    return _relist(offline, offline_metadata, opened, model, [*others, Approval(card, by, now)], now)
+    return _relist(offline, offline_metadata, opened, model, [*others, CardApproval(card, by, now)], now)
 
 
 def withdraw(
@@ -189,7 +189,7 @@ def _relist(
     offline_metadata: OfflineMetadata,
     opened: VerifiedOfflineMetadata,
     model: ModelName,
-    approvals: list[Approval],
+    approvals: list[CardApproval],
     now: float,
 ) -> OfflineMetadata:
     body = msgspec.json.encode(approvals[-MOST_APPROVED:])
@@ -239,12 +239,12 @@ def _keys(opened: VerifiedOfflineMetadata) -> dict[str, Key]:
     return {role: opened.root.keys[opened.root.roles[role].keyids[0]] for role in TOP} | {"rounds": rounds}
 
 
-def _approvals(offline_metadata: OfflineMetadata, model: ModelName) -> tuple[Approval, ...]:
+def _approvals(offline_metadata: OfflineMetadata, model: ModelName) -> tuple[CardApproval, ...]:
     body = offline_metadata.approvals.get(model)
     return read_approvals(body) if body else ()
 
 
-def _checked(model: str, approvals: list[Approval]) -> str:
+def _checked(model: str, approvals: list[CardApproval]) -> str:
     try:
         msgspec.convert((model, [a.card for a in approvals]), type=tuple[ModelName, list[Digest]])
     except msgspec.ValidationError as error:

@@ -30,7 +30,7 @@ class UntrustedReleaseError(Exception):
         self.kind: Kind = kind
 
 
-class Approval(msgspec.Struct, frozen=True):
+class CardApproval(msgspec.Struct, frozen=True):
     """A card that a person approved."""
 
     card: Digest

@@ -47,8 +47,10 @@ def approve(
     print(asked(operator.folder, ask))
 
 
-async def catch_up(client: Client, place: Path) -> None:
-    """Hand in what was approved, where the cloud has forgotten it: nodes believe no release beside older approvals."""
-    own = offline.newer(place, read_offline_metadata(await client.offline_metadata()))
+async def catch_up(client: Client, folder: Path) -> None:
+    """Hand in what was approved with the offline keys of an operator's folder, where the cloud has forgotten it: nodes
+    believe no release beside older approvals."""
+    place = operator_folder(folder) / RELEASE_KEYS
+    own = offline.newer(place, read_offline_metadata(await client.offline_metadata())) if place.is_dir() else None
     if own is not None:
         print(await client.adopt(own.encoded()))

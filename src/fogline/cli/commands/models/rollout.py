@@ -9,10 +9,9 @@ from cyclopts import Parameter
 
 from fogline.cli.commands.models.approval import catch_up
 from fogline.cli.commands.models.names import name_only, parsed
-from fogline.cli.connection import asked, operator_folder
+from fogline.cli.connection import asked
 from fogline.cli.options import OPERATOR, Flag, OperatorOptions, duration
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.folder import RELEASE_KEYS
 from fogline.registry.model_report import Action, Steer
 from fogline.registry.release import NodeKind
 
@@ -112,11 +111,9 @@ def _steer(
     name, version = parsed(text) if action in ("promote", "rollback") else (name_only(text), 0)
     watched = None if ring_time is None else duration("--ring-time", ring_time)
     wanted = Steer(name, action, version, shadow, rings, watched, tiers)
-    place = operator_folder(folder) / RELEASE_KEYS
 
     async def ask(client: Client) -> str:
-        if place.is_dir():
-            await catch_up(client, place)
+        await catch_up(client, folder)
         return await client.steer(wanted)
 
     print(asked(folder, ask))

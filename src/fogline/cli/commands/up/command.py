@@ -20,6 +20,7 @@ def up(
     folder: Path | None = None,
     keep: Flag = False,
     serve: Flag = False,
+    board: Flag = False,
     quiet: Flag = False,
     options: CommonOptions = COMMON,
 ) -> None:
@@ -45,8 +46,10 @@ def up(
     serve
         In the end the devices answer predictions with the model, and one more round is rolled out meanwhile;
         quickly, as far as the job does not say how.
+    board
+        Serve a page that shows the tree, the rounds and the model, live, and print its address: open it in a browser.
     quiet
         Show no progress, only the result.
     """
     overrides = (*set, *(() if seed is None else (f"seed={seed}",)))
-    run_up(job, UpOptions(overrides, fogs, devices, folder, keep or folder is not None, quiet, serve))
+    run_up(job, UpOptions(overrides, fogs, devices, folder, keep or folder is not None, quiet, serve, board))

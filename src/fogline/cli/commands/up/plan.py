@@ -35,6 +35,8 @@ class UpOptions:
     quiet: bool = False
     serve: bool = False
     """Whether the devices answer predictions in the end."""
+    board: bool = False
+    """Whether there is a page that shows it."""
 
 
 @dataclass(frozen=True)

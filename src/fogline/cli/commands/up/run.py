@@ -128,7 +128,7 @@ class Run:
         with self.display:
             try:
                 made, ready = await self._begin()
-                async with self._client(ready) as client:
+                async with self._client(ready) as client, self._board(ready):
                     await self._start_members(client, made, ready)
                     record = await self._run_job(client, made)
                     result = self._result(record, made)
@@ -165,6 +165,19 @@ class Run:
         identity = self.folder / self.state.root / OPERATOR / "identity"
         async with connect(identity, self.state.root, ready.who) as client:
             yield client
+
+    @asynccontextmanager
+    async def _board(self, ready: StatusChange) -> AsyncGenerator[None]:
+        """The page that shows it, where it is wanted."""
+        if not self.options.board:
+            yield
+            return
+        from fogline.cli.commands.board import board_of_cloud  # A web server, which nobody waits for who has no use.
+        from fogline.dashboard.server import served
+
+        async with served(board_of_cloud(self.folder / self.state.root)) as serving:
+            self.display.note(f"Look at it: {serving.address}")
+            yield
 
     async def _start_members(self, client: Client, made: StartPlan, ready: StatusChange) -> None:
         """Fogs, each once its parent is ready, then devices."""

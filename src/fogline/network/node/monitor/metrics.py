@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.metadata import version
 
 from fogline.governance.errors import ExpiredIdentityError
-from fogline.monitoring.metrics.exposition import Family, Measured, Sample
+from fogline.monitoring.metrics.exposition import Family, Measured, MetricSample
 from fogline.network.node.monitor.watch import Watch
 from fogline.network.node.process import RunningNode
 
@@ -54,23 +54,23 @@ class NodeMetrics:
         """These metrics now."""
         node, watch = self._node, self._watch
         role = "cloud" if node.cloud is not None else "device" if node.downlink is None else "fog"
-        yield INFO, [Sample(1, (node.name, role, version("fogline")))]
+        yield INFO, [MetricSample(1, (node.name, role, version("fogline")))]
         if node.uplink is not None:
-            yield CONNECTED, [Sample(node.uplink.parent is not None)]
-            yield LOST, [Sample(watch.lost)]
+            yield CONNECTED, [MetricSample(node.uplink.parent is not None)]
+            yield LOST, [MetricSample(watch.lost)]
         if node.downlink is not None:
             roles = [session.subject.role for session in node.sessions()]
-            yield CHILDREN, [Sample(roles.count(one), (one,)) for one in ("fog", "device")]
-            yield BYTES, [Sample(watch.down, ("down",)), Sample(watch.up, ("up",))]
-        yield JOBS, [Sample(len(node.job_manager.participations))]
-        yield REFUSED, [Sample(watch.refused)]
-        yield TRAINING, [Sample(watch.training)]
-        yield TRAININGS, [Sample(watch.trainings)]
-        yield MISHAPS, [Sample(count, (kind,)) for kind, count in sorted(node.mishaps.items())]
-        yield CERTIFICATE, [Sample(self._expiry())]
+            yield CHILDREN, [MetricSample(roles.count(one), (one,)) for one in ("fog", "device")]
+            yield BYTES, [MetricSample(watch.down, ("down",)), MetricSample(watch.up, ("up",))]
+        yield JOBS, [MetricSample(len(node.job_manager.participations))]
+        yield REFUSED, [MetricSample(watch.refused)]
+        yield TRAINING, [MetricSample(watch.training)]
+        yield TRAININGS, [MetricSample(watch.trainings)]
+        yield MISHAPS, [MetricSample(count, (kind,)) for kind, count in sorted(node.mishaps.items())]
+        yield CERTIFICATE, [MetricSample(self._expiry())]
         disk = shutil.disk_usage(node.folder)
-        yield DISK_FREE, [Sample(disk.free)]
-        yield DISK_SIZE, [Sample(disk.total)]
+        yield DISK_FREE, [MetricSample(disk.free)]
+        yield DISK_SIZE, [MetricSample(disk.total)]
         yield from self._privacy()
 
     def _expiry(self) -> float:
@@ -84,5 +84,5 @@ class NodeMetrics:
         budget = self._node.admission.budget()
         if budget is not None:
             spent = self._node.spending.ledger.epsilon
-            yield SPENT, [Sample(math.inf if spent is None else spent)]
-            yield LIMIT, [Sample(budget.epsilon)]
+            yield SPENT, [MetricSample(math.inf if spent is None else spent)]
+            yield LIMIT, [MetricSample(budget.epsilon)]

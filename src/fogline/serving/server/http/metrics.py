@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from fogline.monitoring.metrics import exposition, process
-from fogline.monitoring.metrics.exposition import Family, Measured, Sample
+from fogline.monitoring.metrics.exposition import Family, Measured, MetricSample
 from fogline.registry.release import BUCKETS
 from fogline.serving.server.versions.repository import Repository
 from fogline.serving.server.versions.served import ServedModel
@@ -50,11 +50,11 @@ def as_text(repository: Repository, refused: Counter[int]) -> bytes:
 
 def _measured(repository: Repository, served: list[ServedModel], refused: Counter[int]) -> Measured:
     for family, value in COUNTERS:
-        yield family, [Sample(value(one), _of(one)) for one in served]
+        yield family, [MetricSample(value(one), _of(one)) for one in served]
     yield EXITS, list(_exits(served))
-    yield LIVE, [Sample(int(repository.lines[one.card.model].live is one), _of(one)) for one in served]
-    yield PERSONAL, [Sample(one.personal.rounds, _of(one)) for one in served if one.personal is not None]
-    yield REFUSALS, [Sample(count, (str(status),)) for status, count in refused.items()]
+    yield LIVE, [MetricSample(int(repository.lines[one.card.model].live is one), _of(one)) for one in served]
+    yield PERSONAL, [MetricSample(one.personal.rounds, _of(one)) for one in served if one.personal is not None]
+    yield REFUSALS, [MetricSample(count, (str(status),)) for status, count in refused.items()]
 
 
 def _latency(served: Iterable[ServedModel]) -> Iterator[str]:
@@ -69,11 +69,11 @@ def _latency(served: Iterable[ServedModel]) -> Iterator[str]:
         yield f"{name}_count{{{labels}}} {counts.requests + counts.failed}"
 
 
-def _exits(served: Iterable[ServedModel]) -> Iterator[Sample]:
+def _exits(served: Iterable[ServedModel]) -> Iterator[MetricSample]:
     for one in served:
         if one.early_exit is not None and one.card.exits is not None:
             for output, count in zip(one.card.exits.outputs, one.early_exit.left, strict=True):
-                yield Sample(count, (*_of(one), output))
+                yield MetricSample(count, (*_of(one), output))
 
 
 def _of(served: ServedModel) -> tuple[str, str]:
