@@ -41,8 +41,8 @@ def text(exchange: str = SECAGG, fogs: int = 1) -> str:
 
 def both(below: str = SECAGG.replace("(", "(minimum=2, "), above: str = CLOUD, rounds: int = 2) -> str:
     """Devices with their fogs, and fogs with the cloud. A count is never cut: who was away is waited for."""
-    here = f"{PLAIN}\ncohort = 2"
-    return job(rounds=rounds, fogs=2, clients=4, cloud=f"{here}\n{above}", fog=f"{here}\n{below}")
+    tiers = {"cloud": f"{PLAIN}\ncohort = 2\n{above}", "fog": f"{PLAIN}\ncohort = 2\n{below}"}
+    return job(rounds=rounds, fogs=2, clients=4, more="tree.minimum = 4", **tiers)
 
 
 def close(one: Params, other: Params) -> bool:

@@ -87,6 +87,16 @@ def test_a_fog_out_of_range_counts_as_failed_with_all_its_devices() -> None:
     assert any("set 'weight' of the exchange" in why for why in found.reasons.values())
 
 
+def test_the_minimum_is_of_devices_also_where_fogs_take_part() -> None:
+    def tree(minimum: int, weight: float = 1e4) -> Tree:
+        cloud = Tier(exchange=SecAgg(bits=64, weight=weight, minimum=2))
+        return Tree(cloud=cloud, fog=Tier(count=3), assign="blocks", minimum=minimum)
+
+    assert [row["devices"] for row in run(tree(7), clients=7).history] == [7.0] * 3
+    with pytest.raises(RunError, match="4 devices, the job's minimum is 5"):
+        run(tree(5, weight=50.0), clients=7)
+
+
 @pytest.mark.parametrize("tiers", [("cloud",), ("cloud", "fog")])
 def test_what_is_clipped_is_clipped_before_it_is_masked(tiers: tuple[str, ...]) -> None:
     def tree(exchange: SecAgg | str) -> Tree:

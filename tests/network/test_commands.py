@@ -250,6 +250,7 @@ def test_up_says_what_does_not_fit(tmp_path: Path) -> None:
     assert "the data of 1 is left out" in done.stderr
     assert "fogline simulate" not in done.stdout.partition("Compare")[0], "it is not the run of a simulation"
     assert "--devices is 0" in terminal.refused("up", "job.toml", "--quiet", "--devices", "0")
+    assert "attack is for simulations" in terminal.refused("up", "job.toml", "--quiet", "--set", "attack.name=alie")
     few = terminal.refused("up", "job.toml", "--quiet", "--devices", "2", "--set", "tree.minimum=3")
     assert "tree.minimum is 3, but only 2 devices are started" in few
     assert "--fogs is -1" in terminal.refused("up", "job.toml", "--quiet", "--fogs", "-1")

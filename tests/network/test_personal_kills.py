@@ -20,6 +20,7 @@ from safetensors.numpy import load
 
 from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.folder import RunFolder
+from fogline.network.cloud.records import Record
 from fogline.params import Vector, load_arrays
 from fogline.params import load as load_model
 from fogline.simulation import checkpoint
@@ -180,3 +181,33 @@ def test_nothing_of_a_method_is_lost_or_leaves(
         for name in family.private:
             told = {passes(state[name], tap.sent(device)) for state in states[1:] if name in state}
             assert told == {family.leaves}  # Of the first round's, what begins at zero is its own movement.
+
+
+def test_two_jobs_at_once_keep_their_states_apart_while_the_nodes_die(
+    runner: asyncio.Runner, made: Fleet, tmp_path: Path
+) -> None:
+    """Both keep something on the same devices, of the same task, and one keeps what each client brought last."""
+    texts = [
+        Family("ditto", private=OWN).text.replace("rounds = 4", "rounds = 8"),
+        Family("fedper", private=HOME).text,
+        job(
+            rounds=8, fogs=1, clients=2, cloud="quorum = 1.0", fog="quorum = 1.0\ncohort = 2", task="split = true",
+            more='algorithm = "scaffold"\nexact = true',
+        ),
+    ]  # fmt: skip
+
+    async def work() -> list[Record]:
+        records = [await made.submit(text) for text in texts]
+        for name in ("client-0", "fog", "cloud", "client-1"):
+            await made.rounds(records[0], 1 + ("client-0", "fog", "cloud", "client-1").index(name))
+            made.kill(name)
+            made.start(name)
+        return [await made.finish(record) for record in records]
+
+    for record, text in zip(runner.run(work()), texts, strict=True):
+        assert (record.state, record.why) == ("finished", "")
+        described = parse_job(text).model_copy(update={"engine": "loop", "processes": 0})
+        expected = run(described, task(2, split=True), progress=False)
+        left = made.folder / "cloud" / "runs" / record.job
+        assert np.array_equal(load_model(left / "model.safetensors").vector, expected.params.vector)
+        assert RunFolder(left).history()[-1]["round"] == described.rounds

@@ -37,7 +37,7 @@ class Driver:
 
     Args:
         mode, rounds, parent, deadline, buffer, group_models, private: of its role.
-        minimum: of its role.
+        minimum, marks: of its role.
         named_buffer: that the job names.
         policy, presence, sift: given to it.
         learned_deadline: whether its tier's is ``auto``; ``deadline`` is the most then.
@@ -57,6 +57,7 @@ class Driver:
         join_window: float = 0.0,
         seed: int = 0,
         minimum: int = 1,
+        marks: bool = False,
         named_buffer: int | None = None,
         policy: Selection | None = None,
         presence: Any = None,
@@ -75,6 +76,7 @@ class Driver:
             retry=5.0,
             join_window=join_window,
             minimum=minimum,
+            marks=marks,
         )
         self.policy = InOrder() if policy is None else policy
         self._untold = deepcopy(self.policy)
@@ -126,11 +128,13 @@ class Driver:
         failure: str | None = None,
         devices: int = 1,
         training: float | None = None,
+        marks: bytes = b"",
     ) -> Driver:
         """A child answers its open request, or the one named."""
         task = self.node.ledger.busy[child] if task is None else task
         update = None if failure else update_key("me", task)
-        report = Report(task, update, samples=10, devices=devices, failure=failure, training=training)
+        said = {"samples": 10, "devices": devices, "failure": failure, "training": training, "marks": marks}
+        report = Report(task, update, **said)
         return self.hear(child, report, after)
 
     def fire(self, timer: str, after: float = 0.0) -> Driver:

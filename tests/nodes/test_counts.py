@@ -105,6 +105,29 @@ def test_the_minimum_counts_devices_and_not_children() -> None:
     assert devices(root.answer("g", devices=2)) == [4]
 
 
+def marks_of(*devices: str) -> bytes:
+    """What a fog says of the devices in its report; a fog below it says the same."""
+    fog = Driver(rounds=1, parent="up", marks=True).start(*devices).work(0)
+    for device in devices:
+        fog.answer(device)
+    above = Driver(rounds=1, parent="up", marks=True).start("fog").work(0)
+    above.answer("fog", devices=len(devices), marks=fog.reports[0].marks)
+    assert [report.devices for report in (*fog.reports, *above.reports)] == [len(devices)] * 2
+    assert above.reports[0].marks == fog.reports[0].marks
+    return above.reports[0].marks
+
+
+def test_a_device_that_changed_its_fog_counts_once_for_the_minimum() -> None:
+    root = Driver(minimum=4, marks=True)
+    root.start().join("f", devices=2).join("g", devices=2)
+    root.answer("f", devices=2, marks=marks_of("a", "b"))
+    assert not root.answer("g", devices=2, marks=marks_of("b", "c")).moved
+    assert (root.counts, root.whys) == (["abandoned"], ["3 devices, the job's minimum is 4"])
+    # What came is carried into the next round, through a crash too; and whoever says no names counts as one.
+    root.crash().start("f", "g").answer("f", devices=2, marks=marks_of("c", "a"))
+    assert devices(root.answer("g", devices=9)) == [4]
+
+
 def test_a_round_of_too_few_devices_waits_for_who_may_come_back() -> None:
     root = Driver(minimum=2, quorum=1).start("a", "b").answer("a").leave("b")
     assert not root.moved

@@ -162,3 +162,54 @@ def test_what_a_job_leaves_on_a_device_is_served_there(tmp_path: Path) -> None:
             np.testing.assert_allclose(given, own_part(made, "tuned")["intercept"], rtol=1e-4, atol=1e-5)
 
     asyncio.run(scene())
+
+
+def damaged(kept: bytes) -> dict[str, bytes]:
+    """What a bad disk makes of a part."""
+    size = int.from_bytes(kept[:8], "little")
+    return {
+        "nothing": b"",
+        "noise": bytes(range(256)) * 4,
+        "half of it": kept[: 8 + size // 2],
+        "no numbers": kept[: 8 + size],
+        "some numbers": kept[:-20],
+        "no origin": kept.replace(ROUNDS.encode(), b"personal.sdnuor"),
+        "no round": kept.replace(b'"4"', b'"x"'),
+        "no end": (2**62).to_bytes(8, "little") + kept[8:],
+        "numbers that are none": kept[: 8 + size] + b"\xff" * (len(kept) - 8 - size),
+    }
+
+
+def test_a_damaged_part_takes_nothing_away_and_the_next_good_one_is_taken(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with fleet(tmp_path, fogs=(), devices=(DEVICE,)) as made:
+            await made.publish(crafted(tmp_path / "1"), tiers=("device",))
+            await made.until(lambda: made.serves(DEVICE, 1), "version 1")
+            keep(made, 3, OWN)
+            await until_it_answers(made, 1, "round 3 of job toy-1", WEIGHTS | OWN)
+            lay_down(made, 4, OWN | {"b2": np.ones(4, np.float32)})
+            path = made.folder / DEVICE / "personal" / "digits.safetensors"
+            for number, (what, data) in enumerate(damaged(path.read_bytes()).items(), 1):
+                path.write_bytes(data)
+                made.serving_of(DEVICE).personal("digits")
+                await made.until(lambda number=number: len(why(made, "alarm")) == number, what)
+                assert await answers_as(made, 1, "round 3 of job toy-1", WEIGHTS | OWN), what
+            assert sum("does not say of which job and round" in alarm for alarm in why(made, "alarm")) == 2
+            await made.stop(DEVICE)
+            await restart(made)
+            assert await answers_as(made, 1, "round 3 of job toy-1", WEIGHTS | OWN)
+            keep(made, 5, OWN | {"b2": np.ones(4, np.float32)})
+            await until_it_answers(made, 1, "round 5 of job toy-1", WEIGHTS | OWN | {"b2": np.ones(4, np.float32)})
+            # So it is with what was made of both: it is made anew.
+            await made.stop(DEVICE)
+            (whole,) = (made.folder / DEVICE).glob("**/serving/**/personal/*")
+            whole.write_bytes(whole.read_bytes()[:-20])
+            await restart(made)
+            await made.until(lambda: made.answers(DEVICE, 1), "version 1 anew")
+            await until_it_answers(made, 1, "round 5 of job toy-1", WEIGHTS | OWN | {"b2": np.ones(4, np.float32)})
+            # Without a part the next version is the common one.
+            path.unlink()
+            await made.publish(crafted(tmp_path / "2", moved(0.25)), tiers=("device",))
+            await until_it_answers(made, 2, None, moved(0.25))
+
+    asyncio.run(scene())

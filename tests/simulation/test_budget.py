@@ -92,6 +92,10 @@ def test_noise_for_what_cannot_be_is_refused(
 
 
 def test_a_device_that_has_given_nothing_away_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["privacy", "spent", "--folder", str(tmp_path)])
+    assert f"There is no device in {tmp_path}" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "identity").mkdir()
     main(["privacy", "spent", "--folder", str(tmp_path)])
     assert "Nothing was given away yet that is counted" in capsys.readouterr().out
     main(["privacy", "spent", "--folder", str(tmp_path), "--json"])

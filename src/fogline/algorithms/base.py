@@ -77,7 +77,7 @@ class AggregatorContext:
     """What an aggregator knows of itself when it moves its model."""
 
     population: int
-    """Devices below it, whether or not they took part."""
+    """Devices below it, whether or not they took part; never fewer than have."""
     round: int
     """How many moves it made before."""
     lane: int = 0

@@ -105,7 +105,9 @@ class GroupsOnFiles:
 
     def _move(self, asked: CarryOut, effect: Move) -> CarriedOut:
         members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes, self._rates)
-        context = AggregatorContext(asked.population, asked.earlier, effect.lane, effect.lanes, effect.round)
+        # Who has reported may be away by now: it is one of the devices below all the same.
+        population = max(asked.population, effect.devices)
+        context = AggregatorContext(population, asked.earlier, effect.lane, effect.lanes, effect.round)
         base = asked.reads[effect.base + GROUP]
 
         def moved(piece: Piece, groups: Groups) -> GroupModel:

@@ -47,8 +47,12 @@ def origin_of(path: Path) -> PersonalOrigin:
         with safetensors.safe_open(path, framework="np") as file:
             notes = file.metadata() or {}
         return PersonalOrigin(notes[JOB][:LONGEST], int(notes[ROUNDS]))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except safetensors.SafetensorError as error:
         raise ModelError(f"{path.name} is no personal part of a model: {error}.") from error
+    except (KeyError, ValueError):
+        raise ModelError(
+            f"{path.name} is no personal part of a model: it does not say of which job and round."
+        ) from None
 
 
 def combine(weights: Path, part: Path, out: Path) -> None:

@@ -348,6 +348,11 @@ class Tree(StrictModel):
             )
         return self
 
+    @property
+    def marks(self) -> bool:
+        """Whether reports say which devices are in them: the minimum is over those of several aggregators."""
+        return self.minimum > 1 and len(self.tiers) > 1
+
     def most_devices(self) -> int | None:
         """Devices that a round can have by the counts of its cohorts; None where shares decide."""
         most: int | None = 1

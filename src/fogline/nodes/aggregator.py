@@ -45,7 +45,7 @@ from fogline.nodes.events import (
 )
 from fogline.nodes.exchange import state_key
 from fogline.nodes.exchange_rounds import ParentExchange
-from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest, devices_in
+from fogline.nodes.ledger import AcceptedUpdate, Lane, OpenRequest
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.outbox import RETRY
 from fogline.nodes.policies import Selection
@@ -316,7 +316,7 @@ class Aggregator(Asking):
             if self._quorum.is_stale(ask):
                 self._do(Count("clipped", child, REASONS["stale"]))
             said = report.samples, self.now, report.loss_rms, report.training
-            self._log(records.Accepted(task, own, report.devices, *said))
+            self._log(records.Accepted(task, own, report.devices, *said, report.marks))
         else:
             self._log(records.Resolved(task, refusal, self.now, report.samples, report.loss_rms, report.training))
             self._do(Count(refusal, child, report.failure or REASONS.get(refusal)))
@@ -451,7 +451,7 @@ class Aggregator(Asking):
             final=final,
             lane=0 if self.role.grouped else index,
             lanes=1 if self.role.grouped else len(ledger.lanes),
-            devices=devices_in(pending),
+            devices=ledger.devices(pending)[0],
         )
 
     def _final(self) -> bool:
@@ -479,22 +479,22 @@ class Aggregator(Asking):
             report = Report(task, None, failure="none of its rounds reached the quorum")
         elif self._uplink is not None and ledger.assigned.steps:
             self._do(self._result(state_key(parent, task, 0), used))
-            self._uplink.enter(task, devices_in(used))
+            self._uplink.enter(task, *ledger.devices(used))
             return
         else:
             self._do(self._result(update, used))
             rounds = max(1, ledger.rounds_done)  # However many it made: the group is as heavy as in one round.
             samples = 0 if self.role.traits.private else ledger.samples // rounds
-            report = Report(task, update, samples, devices_in(used))
+            devices, marks = ledger.devices(used)
+            report = Report(task, update, samples, devices, marks=marks)
         self._log(records.Posted(report))
         self._post()
 
     def _result(self, update: Key, used: Sequence[AcceptedUpdate]) -> GroupUpdate | Merge | AddUp:
         """What makes the report's value of the children's."""
-        assigned = self.ledger.assigned
+        ledger, assigned = self.ledger, self.ledger.assigned
         if assigned is not None and assigned.kind != "train":
-            return AddUp(update, self.ledger.members(used), self.name if self.role.lowest else "")
-        ledger = self.ledger
+            return AddUp(update, ledger.members(used), self.name if self.role.lowest else "")
         if self.role.moves:
             return GroupUpdate(ledger.model, update, ledger.round)
         return Merge(update, ledger.members(used), ledger.round)

@@ -14,7 +14,7 @@ import msgspec
 
 from fogline.nodes.effects import ChildStep
 from fogline.nodes.events import StepComputed
-from fogline.nodes.messages import Key, Report, Step, reply_key, step_key, update_key
+from fogline.nodes.messages import Key, Marks, Report, Step, reply_key, step_key, update_key
 from fogline.nodes.records import Posted, Stepped
 
 COMBINED = "/combined"
@@ -49,7 +49,9 @@ class ChildExchange(msgspec.Struct, gc=False):
     task: int
     steps: int
     devices: int = 1
-    """For which it speaks."""
+    """For which it speaks,"""
+    marks: Marks = b""
+    """and which these are, where reports say that."""
     number: int = -1
     """The last step whose payload is stored; -1: none yet."""
 
@@ -81,7 +83,7 @@ class ChildExchange(msgspec.Struct, gc=False):
         if event.failure:
             return Posted(Report(task, None, failure=event.failure)), unneeded
         if self.is_last:
-            report = Report(task, update_key(parent, task), devices=self.devices)
+            report = Report(task, update_key(parent, task), devices=self.devices, marks=self.marks)
             return Posted(report), (*unneeded, state_key(parent, task, event.number + 1))
         return Stepped(task, event.number), unneeded
 

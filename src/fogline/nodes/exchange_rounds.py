@@ -193,4 +193,6 @@ class ParentExchange:
         step = f"{here} children took step {self._round(lane.index).number + 1} of the exchange"
         if here < lane.quorum:
             return f"{step}, the quorum is {lane.quorum}"
-        return f"{step}, the job's minimum is {self._role.minimum}" if here < self._role.minimum else ""
+        # Aggregators say with their reports which devices are behind them, and it is then that these are counted.
+        minimum = 1 if self._role.marks else self._role.minimum
+        return f"{step}, the job's minimum is {minimum}" if here < minimum else ""

@@ -9,7 +9,7 @@ from fogline.nodes.effects import Count, Effect, Forget
 from fogline.nodes.events import StepComputed
 from fogline.nodes.exchange import superseded
 from fogline.nodes.ledger import Ledger
-from fogline.nodes.messages import Key, Step
+from fogline.nodes.messages import Key, Marks, Step
 
 
 class UplinkExchange:
@@ -46,9 +46,9 @@ class UplinkExchange:
         """Whether it has entered the exchange of that request, and not reported yet."""
         return self._ledger.up is not None and self._ledger.up.task == task
 
-    def enter(self, task: int, devices: int) -> None:
-        """What the parent asked for is made."""
-        self._log(records.Entered(task, devices))
+    def enter(self, task: int, devices: int, marks: Marks) -> None:
+        """What the parent asked for is made, of so many devices, and of which."""
+        self._log(records.Entered(task, devices, marks))
         self._compute(None)
 
     def resume(self) -> None:

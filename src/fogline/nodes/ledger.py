@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import takewhile
 from operator import attrgetter
 
@@ -15,9 +16,12 @@ from fogline.nodes import records
 from fogline.nodes.children.reputation import Reputation
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.exchange import ChildExchange, RoundExchange
-from fogline.nodes.messages import Key, model_key
+from fogline.nodes.messages import Key, Marks, model_key
 from fogline.nodes.outbox import Outbox
 from fogline.nodes.role import AggregatorRole
+
+MARK, MOST_MARKS = 8, 1 << 17
+"""Bytes of a device's mark; and devices that a report names: those over it do not count for the root's minimum."""
 
 
 class OpenRequest(msgspec.Struct, gc=False, eq=False):
@@ -56,6 +60,8 @@ class AcceptedUpdate(msgspec.Struct, frozen=True, gc=False):
     lane: int
     late: bool = False
     """Whether its round was over when it came."""
+    marks: Marks = b""
+    """The devices in it, where the child said that."""
 
 
 @dataclass(slots=True)
@@ -203,8 +209,16 @@ class Ledger:
             return pending
         accepted = self.reported(pending)
         samples, first = sum(one.samples for one in accepted), accepted[0]
-        one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices_in(accepted), first.lane)
+        devices, marks = self.devices(accepted)
+        one = AcceptedUpdate(first.task, self._role.name, key, first.version, samples, devices, first.lane, marks=marks)
         return [*(other for other in pending if other not in accepted), one]
+
+    def devices(self, accepted: Iterable[AcceptedUpdate]) -> tuple[int, Marks]:
+        """How many different devices are behind updates; and which, where reports say that."""
+        if not self._role.marks:
+            return devices_in(accepted), b""
+        marks = sorted({mark for one in accepted for mark in _marks_of(one)})[:MOST_MARKS]
+        return len(marks), b"".join(marks)
 
     def set_absent(self, child: str, absent: bool) -> OpenRequest | None:
         """A child with an open request went away or came back; gives the request."""
@@ -237,10 +251,10 @@ class Ledger:
                 self._close(record)
             case records.Assigned():
                 self._assign(record)
-            case records.Entered(task=task, devices=devices):
+            case records.Entered(task=task, devices=devices, marks=marks):
                 assert self.assigned is not None
                 assert self._role.parent is not None
-                self.up = ChildExchange(self._role.name, self._role.parent, task, self.assigned.steps, devices)
+                self.up = ChildExchange(self._role.name, self._role.parent, task, self.assigned.steps, devices, marks)
                 self.outbox.hold(task, self._hand_over())
             case records.Stepped(number=number):
                 assert self.up is not None
@@ -333,9 +347,9 @@ class Ledger:
         ask = self._answered(task)
         lane = self.lanes[ask.lane]
         lane.fresh += ask.open
-        devices = record.devices
+        devices, late = record.devices, not ask.open
         accepted = AcceptedUpdate(
-            task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, not ask.open
+            task, ask.child, record.update, ask.version, record.samples, devices, ask.lane, late, record.marks
         )
         lane.pending.append(accepted)
         taken, place = self._taken, task >> 3
@@ -458,6 +472,17 @@ def devices_in(accepted: Iterable[AcceptedUpdate]) -> int:
         if devices > most.get(child, 0):
             most[child] = devices
     return sum(most.values())
+
+
+def mark_of(device: str) -> bytes:
+    """What stands for a device in a report: eight bytes. Two devices with one mark count as one, never as more."""
+    return blake2b(device.encode(), digest_size=MARK).digest()
+
+
+def _marks_of(one: AcceptedUpdate) -> Iterable[bytes]:
+    """The devices in an update: a child that names none stands for itself."""
+    marks = one.marks or mark_of(one.child)
+    return (marks[at : at + MARK] for at in range(0, len(marks), MARK))
 
 
 def in_order(accepted: Iterable[AcceptedUpdate]) -> list[AcceptedUpdate]:

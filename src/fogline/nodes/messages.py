@@ -17,6 +17,8 @@ Effort = Annotated[float, Meta(gt=0, le=10)]
 Kind = Literal["train", "evaluate", "query", "measure"]
 """What a parent asks for: an update of the model, how good the model is on examples held out, sums over examples, or
 the model's running statistics over examples."""
+Marks = Annotated[bytes, Meta(max_length=1 << 20)]
+"""Devices, a mark of eight bytes each (:func:`fogline.nodes.ledger.mark_of`)."""
 Key = str
 """Names a value in the runtime's store: a model that goes down, an update that comes up."""
 
@@ -96,6 +98,8 @@ class Report(msgspec.Struct, frozen=True, gc=False, tag=True):
     failure: str | None = None
     training: Annotated[float, Meta(ge=0, le=sys.float_info.max)] | None = None
     """Seconds that it trained, if it says so."""
+    marks: Marks = b""
+    """Of an aggregator whose job has a minimum over the tree: the devices that are in it."""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, tag=True):

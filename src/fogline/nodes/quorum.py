@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest, devices_in
+from fogline.nodes.ledger import AcceptedUpdate, Lane, Ledger, OpenRequest
 from fogline.nodes.messages import Key, Report
 from fogline.nodes.role import AggregatorRole
 
@@ -65,7 +65,7 @@ class Quorum:
         fewest, minimum = self._role.tier.fewest, self._role.minimum
         if self._role.mode == "async" and len({one.child for one in lane.pending}) < fewest:
             return f"reports of fewer than {fewest} children, the quorum is {fewest}"
-        devices = devices_in(lane.pending) if minimum > 1 else minimum
+        devices = self._ledger.devices(lane.pending)[0] if minimum > 1 else minimum
         return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"
 
     def ring_lacks(self) -> str:

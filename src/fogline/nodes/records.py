@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from fogline.nodes.messages import Key, Kind, Report
+from fogline.nodes.messages import Key, Kind, Marks, Report
 
 
 class Assigned(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=True):
@@ -47,7 +47,9 @@ class Entered(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=Tru
 
     task: int
     devices: int = 1
-    """Different devices whose updates are in it."""
+    """Different devices whose updates are in it,"""
+    marks: Marks = b""
+    """and which, where reports say that."""
 
 
 class Stepped(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -84,6 +86,8 @@ class Accepted(msgspec.Struct, frozen=True, gc=False, tag=True):
     loss_rms: float | None = None
     training: float | None = None
     """Seconds that it trained, if it said so."""
+    marks: Marks = b""
+    """The devices in it, where the child says that."""
 
 
 class Resolved(msgspec.Struct, frozen=True, gc=False, tag=True):

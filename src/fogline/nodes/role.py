@@ -33,6 +33,9 @@ class AggregatorRole:
     """Likewise with its parent: one that asks for other steps, to be sent a sum as it is, gets none."""
     minimum: int = 1
     """Devices below it whose updates a round needs to count."""
+    marks: bool = False
+    """Whether reports say which devices are in them: one that has changed its fog is in those of two, and must not
+    count twice for the root's minimum."""
     least: int = 1
     """Reports that its rule needs to say anything, whatever the quorum."""
     patience: float = math.inf
@@ -122,6 +125,7 @@ def role_of(
         rounds=job.rounds if parent is None else tier.rounds,
         deadline=job.tree.deadlines()[tier_name],
         minimum=job.tree.minimum if parent is None else 1,
+        marks=job.tree.marks,
         least=traits.least.get(tier_name, 1),
         seed=job.seed,
         patience=patience,
@@ -152,6 +156,7 @@ def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patienc
         rounds=1,
         deadline=job.tree.deadlines()[tier_name],
         minimum=job.tree.minimum if parent is None else 1,
+        marks=job.tree.marks,
         seed=job.seed,
         patience=patience,
         lowest=lowest,

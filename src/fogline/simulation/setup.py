@@ -205,12 +205,12 @@ def most_at_once(tree: Tree, population: int, mode: Mode) -> int:
 
 
 def cohort_size(tree: Tree, population: int) -> int:
-    """Devices that train at once, roughly: the cohorts of all tiers, one within the other."""
+    """Devices that train at once, at most: the cohorts of all tiers, one within the other."""
     nodes = 1
     for above, tier in zip(tree.tiers.values(), list(tree.tiers.values())[1:], strict=False):
         nodes = share_of(above.cohort, tier.count) if above.count == 1 else nodes * share_of(above.cohort, tier.count)
     last = list(tree.tiers.values())[-1]
-    return nodes * share_of(last.cohort, max(1, population // last.count))
+    return nodes * share_of(last.cohort, max(1, -(-population // last.count)))
 
 
 def _check_counts(tree: Tree, homes: list[str], mode: Mode) -> None:

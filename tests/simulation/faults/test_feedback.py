@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from fogline.nodes import Device
+from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import Effect
 from fogline.nodes.events import Trained
 from fogline.simulation.faults import FeedbackWorld, InvariantError, SeedOutcome, draw_plan
 
 SEEDS = range(30)
+SEEDS_OF_TWO = (218, 1233, 1932)
+"""In these a device is in the reports of two fogs for one round."""
 
 
 def ran(seeds: range, device: type[Device] = Device) -> list[tuple[SeedOutcome, int]]:
@@ -22,6 +27,20 @@ def test_all_that_devices_came_to_was_sent_or_is_remembered() -> None:
     outcomes = ran(SEEDS)
     assert sum(outcome.crashes for outcome, _ in outcomes) > 2 * len(SEEDS)
     assert sum(moves for _, moves in outcomes) > 2 * len(SEEDS)
+
+
+class CountsReports(Aggregator):
+    """Adds up what its children say of how many devices they have."""
+
+    def __init__(self, role: AggregatorRole, *more: Any) -> None:
+        super().__init__(replace(role, marks=False), *more)
+
+
+def test_devices_that_change_their_fog_count_once_and_who_counts_them_twice_is_caught() -> None:
+    for seed in SEEDS_OF_TWO:
+        assert FeedbackWorld(draw_plan(seed)).run().rounds > 0
+        with pytest.raises(InvariantError, match="few: a round of root moved with"):
+            FeedbackWorld(draw_plan(seed), aggregator=CountsReports).run()
 
 
 class SendsBoth(Device):

@@ -131,6 +131,10 @@ def take_over(*, folder: Path = DEVICE, options: CommonOptions = COMMON) -> None
 def _ledger_of(folder: Path) -> PrivacyLedger:
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; name the device's with --folder")
+    if not (folder / FILE).exists() and not NodeFolder(folder).identity.exists():
+        raise UsageError(
+            f"There is no device in {folder}: it has no identity and no {FILE}; name its folder with --folder"
+        )
     return PrivacyLedger(folder / FILE)
 
 

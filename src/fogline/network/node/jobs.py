@@ -376,6 +376,8 @@ class JobManager:
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""
+        if participation.over:
+            return  # It is on its way already, and goes to whoever is the parent when it is there.
         await participation.leave()
         self.participations.pop(participation.job, None)
         self._engage_soon(participation.announcement, parent, participation.worker_client)

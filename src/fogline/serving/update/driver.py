@@ -125,7 +125,9 @@ class ModelUpdateDriver:
         for one in (state.current, state.previous, state.shadow, state.attempt):
             if one is not None:
                 self._context.files.check_card(one.card)
-        self.handle(UpdaterStarted(self._context.files.missing(self.state.needed)))
+        context, needed = self._context, self.state.needed
+        damaged = {digest for digest in needed if not context.personal.is_whole(digest)}
+        self.handle(UpdaterStarted(context.files.missing(needed) | damaged))
         if self.state.news or self.state.trash:
             self._effects.put_nowait(None)
         self._look_for_parts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from fogline.inference.runtimes.base import ModelError
 from fogline.serving.update.ports import Installer, UnfitModelError
 from fogline.storage import StorageError
 from fogline.storage.errors import explained
+
+log = logging.getLogger("fogline.serving")
 
 
 class PersonalVersions:
@@ -77,6 +80,19 @@ class PersonalVersions:
         out = self._path(card.weights.digest)
         return not out.exists() or out.stat().st_mtime_ns < part.stat().st_mtime_ns
 
+    def is_whole(self, digest: str) -> bool:
+        """Whether what was made of the version with these weights, if anything was, can be read. What cannot is
+        deleted: it is made anew when the version is taken again."""
+        out = self._path(digest)
+        try:
+            if out.exists():
+                origin_of(out)
+        except ModelError as error:
+            log.warning("what was made of this device's own part was damaged on its disk, and is made anew: %s", error)
+            self.delete(digest)
+            return False
+        return True
+
     def delete(self, digest: str) -> None:
         """The version with these weights is not needed any more."""
         self._path(digest).unlink(missing_ok=True)
@@ -89,4 +105,4 @@ def _origin(path: Path) -> PersonalOrigin:
     try:
         return origin_of(path)
     except ModelError as error:
-        raise StorageError(f"{error} Delete {path}, and serve the model anew") from error
+        raise StorageError(f"{error} Start the node again: it is made anew") from error

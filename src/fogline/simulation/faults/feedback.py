@@ -6,7 +6,6 @@ Numbers are whole here, so that what was sent and what is remembered add up to a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import Effect, Train
@@ -33,8 +32,6 @@ class FeedbackWorld(World):
         device: type[Device] = Device,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        root = plan.root  # A device that has changed its fog may be in the reports of two, and count twice.
-        plan = replace(plan, roles=plan.roles | {root.name: replace(root, minimum=1)})
         super().__init__(plan, aggregator=aggregator, device=device, tell=tell)
         self.moves = 0
         """How often a device changed its fog."""

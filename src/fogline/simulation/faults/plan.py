@@ -102,7 +102,7 @@ def draw_plan(seed: int) -> FaultPlan:
         if depth not in templates:
             templates[depth] = _draw_role(rng, seed, depth, deadlines.get(depth - 1))
             deadlines[depth] = templates[depth].deadline
-        roles[name] = replace(templates[depth], name=name, parent=parent)
+        roles[name] = replace(templates[depth], name=name, parent=parent, marks=templates[0].minimum > 1 < len(parents))
     until = rng.uniform(20.0, 250.0)
     names = [name for name, parent in parents.items() if parent is not None] + list(devices)
     starts = [(rng.choice(names), rng.uniform(0.0, until)) for _ in range(rng.randint(0, 5))]

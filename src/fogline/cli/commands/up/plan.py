@@ -13,6 +13,7 @@ from fogline.jobs import Job
 from fogline.jobs.files.reading import read_job
 from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.job import Publish
+from fogline.jobs.judging import check_honest
 from fogline.jobs.protection.promise import promise_of
 
 MOST = 32
@@ -108,9 +109,10 @@ async def plan(file: Path, job: Job, options: UpOptions, answer: Path) -> StartP
     """Look at the task, and give everybody a place.
 
     Raises:
-        JobError: the task cannot be loaded, or does not suit the tree.
+        JobError: the task cannot be loaded, or does not suit the tree, or the job is for simulations.
         UsageError: the devices do not fit the task's clients.
     """
+    check_honest(job)
     text = job_to_toml(job, only_given=True)
     found = await inspected(TaskQuestion(text, str(file.parent), options.devices), answer)
     if found.parameter:

@@ -45,6 +45,8 @@ class JobService(Service[FromChild, FromParent]):
                 return f"{name} is one device and says that it is {hello.devices}"
             case NodeMessage(message=Report(devices=devices)) if devices > 1:
                 return f"{name} is one device and reports for {devices}"
+            case NodeMessage(message=Report(marks=marks)) if marks:
+                return f"{name} is one device and reports for others"
             case JobLog(what=what) if what == BROKEN:
                 return f"{name} is one device and says that the whole job is broken"
             case JobLog(node=node, child=other):
