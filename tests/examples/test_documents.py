@@ -28,7 +28,13 @@ from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 from fogline.stages import STAGES, Extent, LinkContext, make, pipeline
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "README.zh-Hant.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SECTIONS: dict[str, type[BaseModel]] = {
     "The job": Job,
     "algorithm": Method,

@@ -78,9 +78,15 @@ def test_own_model_learns_the_pumps_and_judges_held_out_ones(monkeypatch: pytest
 def test_the_readme_program_runs_as_it_stands(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(program.strip().splitlines()) <= 20
+    (translated,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.zh-Hant.md").read_text(), re.DOTALL)
+    assert _code(translated) == _code(program)
     (tmp_path / "program.py").write_text(program)
     output = python("program.py", folder=tmp_path)
     assert "accuracy" in output
+
+
+def _code(program: str) -> str:
+    return re.sub(r"  #.*", "", program)
 
 
 @pytest.mark.slow
