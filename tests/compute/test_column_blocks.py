@@ -49,7 +49,7 @@ def update_of(algorithm: Algorithm, seed: int) -> Update:
     start, end = (rng.normal(size=TRAINED).astype(np.float32) for _ in range(2))
     received = groups.send_down(algorithm, groups.root(Params.zeros(SPEC))).received
     device: Any = SimpleNamespace(model=start, start=start, end=end, local={}, received=received, spec=SPEC)
-    device.client = f"client-{seed}"
+    device.client = device.name = f"client-{seed}"
     device.plan = Plan(5 + seed, 10 + seed, 0.1)
     device.examples = SimpleNamespace(y=np.zeros(3, np.int64))
     device.local = algorithm.prepare(device)

@@ -19,8 +19,11 @@ EPILOGUE = "A first run: fogline simulate job.toml. On real processes: fogline u
 COMMANDS = {
     "simulate": ("simulation:simulate", "Run a job on simulated devices, in virtual time."),
     "show": ("simulation:show", "Show the result of a finished run."),
-    "board": ("board:board", "A page with runs, or with a cloud's tree, jobs and models, live."),
-    "contributions": ("contributions:contributions", "What each device is worth to a job's model."),
+    "board": (
+        "board:board",
+        "Show runs, or a cloud and its tree, in the browser, live.",
+    ),
+    "contributions": ("contributions:contributions", "Say what each device is worth to a job's model."),
     "compare": ("compare:compare", "Put finished runs side by side: a table and a plot."),
     "audit": ("audit.group:audit", "Attack a job's own settings, and see what leaks."),
     "up": (
@@ -31,7 +34,7 @@ COMMANDS = {
     "jobs": ("jobs.group:jobs", "Jobs on real nodes."),
     "approvals": ("approvals:approvals", "Jobs that wait for the owners of data, and the owners' word."),
     "policy": ("policy:policy", "What an owner lets run: look at it, sign it; and the policy of the whole fleet."),
-    "roles": ("roles:roles", "Who may do what."),
+    "roles": ("roles:roles", "List what people may ask of a cloud, and in which role."),
     "nodes": ("nodes:nodes", "Who is connected, in the whole tree."),
     "models": ("models.group:models", "Versions of models, and which nodes serve them."),
     "cloud": ("cloud:cloud", "The root of a tree: make one, run it."),

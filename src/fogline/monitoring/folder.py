@@ -239,7 +239,7 @@ class RunFolder(RunFiles):
         self.close()
         if self.history():
             return
-        for path in (self.job_file, self.metrics, self.info):
+        for path in (self.job_file, self.metrics, self.info, self.nodes, self.tree):
             path.unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()

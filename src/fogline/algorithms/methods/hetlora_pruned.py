@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @METHODS.add("hetlora_pruned")
-class PrunedHetLoRA(HetLoRA):
+class HetLoRAPruned(HetLoRA):
     """HetLoRA with self-pruning of ranks (Cho et al., EMNLP 2024, arXiv 2401.06432).
 
     Of its rank r a device has a tail: the rows of A and columns of B behind the first ``floor(gamma r)``, at least one

@@ -21,7 +21,7 @@ Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 
 def board(*run: Path, cloud: Path | None = None, port: Port = 0, options: CommonOptions = COMMON) -> None:
-    """Show runs in the browser, also while they run; or a cloud: its tree, jobs, models and nodes, live.
+    """Show runs, or a cloud and its tree, in the browser, live.
 
     Only this machine can open the page. Of a cloud it shows, and lets you do, what your role may.
 

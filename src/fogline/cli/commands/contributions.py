@@ -36,7 +36,9 @@ def contributions(
     quiet: Flag = False,
     options: CommonOptions = COMMON,
 ) -> None:
-    """Say what each device is worth to a job's model, by simulating the job with some of them and without the others.
+    """Say what each device is worth to a job's model.
+
+    The job is simulated with some of them and without the others.
 
     Parameters
     ----------
