@@ -1,6 +1,6 @@
 """Robust rules: how accurate a model gets in spite of malicious devices, and how fast they are beside ByzFL's.
 
-    python -m benchmarks.byzantine [--quick] [--steps N]
+    python -m benchmarks.byzantine [--quick] [--steps N] [--only NAME] [--similarity S ...]
     python -m benchmarks.byzantine --table
     python -m benchmarks.byzantine --rules [--quick] [--python PATH]
 
@@ -165,6 +165,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="every rule against every attack, on a small model")
     parser.add_argument("--quick", action="store_true", help="fewer cells, or less to time; the result is not saved")
     parser.add_argument("--steps", type=int, help="of each run of the grid, in place of the paper's")
+    parser.add_argument("--only", default="", help="how the names of the grid's settings begin that are run")
+    parser.add_argument("--similarity", type=float, nargs="+", help="of the grid, in place of 1, 0.66, 0.33 and 0")
     parser.add_argument("--python", type=Path, help="interpreter of an environment that has ByzFL")
     given = parser.parse_args()
     if given.table:
@@ -175,7 +177,8 @@ def main() -> None:
     if not given.rules:
         from benchmarks.byzantine.grid import grid  # Timing rules needs no model.
 
-        report("byzantine", grid(given.quick, given.steps), keep=not given.quick and given.steps is None)
+        whole = not (given.quick or given.steps or given.only or given.similarity)
+        report("byzantine", grid(given.quick, given.steps, given.only, given.similarity), keep=whole)
         return
     report("byzantine_rules", time_rules(given.quick, given.python or environment()), keep=not given.quick)
 

@@ -164,21 +164,23 @@ def cell(setting: Setting, similarity: float, steps: int, seeds: Sequence[int]) 
     return {"worst": min(by_attack.values()), "attacks": by_attack}
 
 
-def grid(quick: bool, steps: int | None) -> dict[str, Any]:
-    """All cells.
+def grid(quick: bool, steps: int | None, only: str = "", similarities: Sequence[float] | None = None) -> dict[str, Any]:
+    """All cells, or some.
 
     Args:
         quick: two similarities, f = 3 and the trimmed mean only.
         steps: of a run; None takes those of the paper, or a fourth of them where it is quick.
+        only: how the names of the settings begin that are run.
+        similarities: in place of all of them.
     """
     made = steps or (STEPS // 4 if quick else STEPS)
-    similarities = (1.0, 0.33) if quick else (1.0, 0.66, 0.33, 0.0)
+    similarities = similarities or ((1.0, 0.33) if quick else (1.0, 0.66, 0.33, 0.0))
     rules = ("trimmed_mean",) if quick else ("trimmed_mean", "geometric_median")
     counts = (3,) if quick else (1, 2, 3, 4)
     settings = [flat(f, rule) for rule in rules for f in counts]
     settings += [one for rule in rules for one in (fogs(3, rule), fog(rule))]
     cells: dict[str, dict[str, Any]] = {}
-    for setting in settings:
+    for setting in (one for one in settings if one.name.startswith(only)):
         for similarity in similarities:
             cells[f"{setting.name}, similarity {similarity}"] = cell(setting, similarity, made, (0,))
     return {"steps": made, "honest": HONEST, "cells": cells, "worst": {name: c["worst"] for name, c in cells.items()}}
