@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from benchmarks.accuracy.runs import digest
-from benchmarks.common import SCRATCH, console, median, read_json, report, write_json
+from benchmarks.common import SCRATCH, console, kept, median, report
 from benchmarks.few_images import few_images
 from benchmarks.heterogeneous import smaller
 from fogline import Task, Tier, Tree, simulate
@@ -155,17 +155,17 @@ def run(way: Way, task: Task, seed: int, target: float) -> Outcome:
         "evaluation": {"every": way.every, "target": target, "stop_at_target": True},
         "seed": seed,
     }
-    path = STATE / f"{digest(task, way.method, settings)}.json"
-    found: dict[str, Any] | None = read_json(path)
-    if found is None:
+
+    def measured() -> dict[str, Any]:
         result = simulate(task, way.method, **settings, processes=0, progress=False)
-        found = {
+        return {
             "seconds": None if result.reached is None else result.reached.seconds,  # JSON has no infinity.
             "accuracy": 100 * max(row["accuracy"] for row in result.history if "accuracy" in row),
             "updates": sum(row["updates"] for row in result.history),
             "bags": 100 * _recall(task, result.params),
         }
-        write_json(path, found)
+
+    found = kept(STATE / f"{digest(task, way.method, settings)}.json", measured)
     return Outcome(**{**found, "seconds": math.inf if found["seconds"] is None else found["seconds"]})
 
 

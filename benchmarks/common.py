@@ -5,14 +5,15 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 SCRATCH = ROOT / ".benchmarks"  # ignored by git: environments, partial results
@@ -90,6 +91,20 @@ def progress() -> Progress:
 def read_json(path: Path) -> Any:
     """The parsed file, or None when it does not exist."""
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def kept(path: Path, make: Callable[[], T]) -> T:
+    """What was made and written there before, or is now: so a benchmark that was ended goes on where it was.
+
+    Args:
+        path: of the file.
+        make: gives what JSON can hold.
+    """
+    found: T | None = read_json(path)
+    if found is None:
+        found = make()
+        write_json(path, found)
+    return found
 
 
 def write_json(path: Path, value: object) -> None:

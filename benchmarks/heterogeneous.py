@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy.runs import digest
-from benchmarks.common import SCRATCH, console, median, read_json, report, write_json
+from benchmarks.common import SCRATCH, console, kept, median, report
 from benchmarks.few_images import few_images
 from fogline import FedAvg, Task, simulate
 from fogline.algorithms import Algorithm, make
@@ -101,13 +101,11 @@ def trained(task: Task, method: Algorithm, seed: int, rounds: int, rate: float, 
         "seed": seed,
         "engine": "loop",
     }
-    path = STATE / f"{digest(task, method, settings)}.json"
-    found = read_json(path)
-    if found is None:
-        result = simulate(task, method, processes=0, progress=False, **settings)
-        found = {"accuracy": 100 * result.metrics["accuracy"]}
-        write_json(path, found)
-    return float(found["accuracy"])
+
+    def measured() -> dict[str, float]:
+        return {"accuracy": 100 * simulate(task, method, processes=0, progress=False, **settings).metrics["accuracy"]}
+
+    return kept(STATE / f"{digest(task, method, settings)}.json", measured)["accuracy"]
 
 
 def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: int, rate: float) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import nn
 
 import fogline
 from benchmarks.accuracy.runs import digest
-from benchmarks.common import SCRATCH, console, read_json, write_json
+from benchmarks.common import SCRATCH, console, kept
 from fogline.algorithms import FedAvg
 from fogline.algorithms.base import ClientUpdate, Weighted
 from fogline.data import FederatedData, from_arrays
@@ -145,12 +145,12 @@ def accuracy(setting: Setting, similarity: float, attack: str, steps: int, seed:
         "engine": "loop",
         "processes": 0,
     }
-    path = STATE / f"{digest(task, MomentumSGD(), {**settings, 'similarity': similarity})}.json"
-    found = read_json(path)
-    if found is None:
+
+    def measured() -> dict[str, float]:
         result = fogline.simulate(task, MomentumSGD(), progress=False, **settings)
-        found = {"accuracy": round(result.metrics["accuracy"], 4), "wall": round(result.wall, 1)}
-        write_json(path, found)
+        return {"accuracy": round(result.metrics["accuracy"], 4), "wall": round(result.wall, 1)}
+
+    found = kept(STATE / f"{digest(task, MomentumSGD(), {**settings, 'similarity': similarity})}.json", measured)
     console.print(f"{setting.name}, similarity {similarity}, {attack}, {steps} steps: {found}", highlight=False)
     return found
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import fogline
 from benchmarks.accuracy.runs import HEADLINE, Row, best_accuracy, digest, judged, reach
-from benchmarks.common import SCRATCH, console, median, read_json, write_json
+from benchmarks.common import SCRATCH, console, kept, median
 from benchmarks.few_images import few_images
 from fogline import Task, Tier, Tree, simulate
 from fogline.algorithms import METHODS
@@ -168,13 +168,13 @@ def run(
         "evaluation": {"every": EVERY, "target": target, "stop_at_target": target is not None},
         "seed": seed,
     }
-    path = STATE / case.name / f"{digest(task, setting.method, settings)}.json"
-    found = read_json(path)
-    if found is None:
+
+    def made() -> Sequence[Row]:
         algorithm = METHODS.read(setting.method)
         history = simulate(task, algorithm, **settings, processes=0, progress=False).history
-        found = counted([{key: row[key] for key in ("round", HEADLINE, UP, DOWN)} for row in judged(history)])
-        write_json(path, found)
+        return counted([{key: row[key] for key in ("round", HEADLINE, UP, DOWN)} for row in judged(history)])
+
+    found = kept(STATE / case.name / f"{digest(task, setting.method, settings)}.json", made)
     return [{**row, TOTAL: row[UP] + row[DOWN]} for row in found]
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 import fogline
 from benchmarks.accuracy.runs import digest
-from benchmarks.common import SCRATCH, console, read_json, write_json
+from benchmarks.common import SCRATCH, console, kept
 from benchmarks.personal import statistics
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.jobs import Job
@@ -88,12 +88,11 @@ def _learnt(name: str, data: Data, how: str, epsilon: float, seed: int, quick: b
     job = _job(how, data, rounds, seed)
     if job.privacy is not None:
         job = job.model_copy(update={"privacy": job.privacy.model_copy(update={"noise": _noise(job, epsilon)})})
-    path = STATE / f"{digest(task, how, job.model_dump(mode='json'))}.json"
-    found = read_json(path)
-    if found is None:
-        found = {"accuracy": 100.0 * run(job, task, progress=False).metrics["accuracy"]}
-        write_json(path, found)
-    return float(found["accuracy"])
+
+    def measured() -> dict[str, float]:
+        return {"accuracy": 100.0 * run(job, task, progress=False).metrics["accuracy"]}
+
+    return kept(STATE / f"{digest(task, how, job.model_dump(mode='json'))}.json", measured)["accuracy"]
 
 
 def _dealt(name: str, data: Data, devices: int, seed: int) -> FederatedData:

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from benchmarks.engines.grammar import Case
 from fogline.algorithms.device import prepare
-from fogline.training import ClientJob, LocalResult, LocalTraining
-from fogline.training.autotune import autotune
+from fogline.training import ClientJob, LocalResult, LocalTraining, autotune
 
 ROUNDS = 2
 TOLERANCE = 2e-3

@@ -17,8 +17,7 @@ from fogline.algorithms import FedAvg
 from fogline.params import Vector
 from fogline.simulation.executors import Bench
 from fogline.simulation.executors.processes import ProcessExecutor
-from fogline.training import Choice, ClientJob, LocalTraining
-from fogline.training.autotune import autotune
+from fogline.training import Choice, ClientJob, LocalTraining, autotune
 from fogline.training.shuffling import Shuffler
 from fogline.training.torch import TorchTask
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fogline.training import ClientJob, Engine, LocalMethod, LocalResult, LocalTraining
-from fogline.training.autotune import autotune
+from fogline.training import ClientJob, Engine, LocalMethod, LocalResult, LocalTraining, autotune
 from fogline.training.torch import TorchTask
 from tests.training.cohorts import jobs_of, task_of
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import fogline
-from fogline.training import LocalMethod, LocalTraining
-from fogline.training.autotune import autotune
+from fogline.training import LocalMethod, LocalTraining, autotune
 from fogline.training.torch import TorchTask, models
 from tests.training.cohorts import METHODS, distance, jobs_of, spoil, task_of, three_rounds
 

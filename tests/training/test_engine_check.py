@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.engines.agreement import difference, refusal_of
 from benchmarks.engines.grammar import Running, case
-from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining
-from fogline.training.autotune import autotune
+from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, autotune
 from fogline.training.engine_check import EngineCheck
 from fogline.training.hook_calls import watched
 from fogline.training.shuffling import batches, cuts

@@ -48,8 +48,7 @@ from fogline.simulation.surveys.survey import Surveys
 from fogline.simulation.tree_watch import TreeWatch
 from fogline.simulation.turns import too_few_turns
 from fogline.simulation.witness import RunWitness
-from fogline.training import Choice
-from fogline.training.autotune import autotune
+from fogline.training import Choice, autotune
 from fogline.training.local import ClientJob
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, attempt, blame, naming_lost_gpus

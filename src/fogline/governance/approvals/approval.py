@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from fogline.governance.errors import ApprovalError, SignatureError
-from fogline.governance.signatures.envelope import parse_envelope
 from fogline.governance.signatures.signers import Signer
 from fogline.governance.subject import check_patterns
 
@@ -69,14 +68,12 @@ def read_approval(envelope: bytes) -> Approval:
     Raises:
         ApprovalError: it cannot be read, or somebody else signed it.
     """
-    from fogline.governance.signatures.signing import verify  # See above.
+    from fogline.governance.signatures.signing import verify_own  # See above.
 
     try:
-        claimed = _decode(parse_envelope(envelope, PAYLOAD_TYPE).payload)
-        payload, _ = verify(envelope, PAYLOAD_TYPE, [claimed.owner])
+        approval = verify_own(envelope, PAYLOAD_TYPE, _decode, lambda claim: claim.owner)
     except SignatureError as error:
         raise ApprovalError(f"The approval cannot be trusted: {error}") from None
-    approval = _decode(payload)
     if approval.format != FORMAT:
         raise ApprovalError(f"The approval has format {approval.format}; this version of Fogline reads {FORMAT}.")
     return approval

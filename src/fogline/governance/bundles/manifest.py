@@ -9,8 +9,7 @@ import tomllib
 import msgspec
 
 from fogline.governance.errors import BundleError, SignatureError
-from fogline.governance.signatures.envelope import parse_envelope
-from fogline.governance.signatures.signing import Signer, verify
+from fogline.governance.signatures.signing import Signer, verify_own
 
 PAYLOAD_TYPE = "application/vnd.fogline.bundle+json"
 FORMAT = 1
@@ -54,11 +53,9 @@ def read_manifest(envelope: bytes) -> Manifest:
         BundleError: it cannot be read, somebody else signed it, or it contradicts its job.
     """
     try:
-        claimed = _decode(parse_envelope(envelope, PAYLOAD_TYPE).payload)
-        payload, _ = verify(envelope, PAYLOAD_TYPE, [claimed.signer])
+        manifest = verify_own(envelope, PAYLOAD_TYPE, _decode, lambda claim: claim.signer)
     except SignatureError as error:
         raise BundleError(f"The bundle's manifest cannot be trusted: {error}") from None
-    manifest = _decode(payload)
     if manifest.format != FORMAT:
         raise BundleError(f"The bundle has format {manifest.format}; this version of Fogline reads {FORMAT}.")
     # The policy judges the task; the job must not run another one.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -22,6 +23,7 @@ from fogline.governance.signatures.envelope import parse_envelope, seal, signed_
 from fogline.governance.signatures.signers import Signer
 from fogline.storage.atomic import PRIVATE
 
+Claim = TypeVar("Claim")
 LARGEST_FILE = 4096
 HEAD = "# fogline signing key of "
 
@@ -95,6 +97,26 @@ def sign(payload_type: str, payload: bytes, key: SigningKey) -> bytes:
         key: who signs.
     """
     return seal(payload_type, payload, key.sign, key.signer.fingerprint)
+
+
+def verify_own(
+    envelope: bytes, payload_type: str, read: Callable[[bytes], Claim], signer: Callable[[Claim], Signer]
+) -> Claim:
+    """What an envelope holds that says itself who signed it, if that one did. Whether that one's word counts is for
+    others to say.
+
+    Args:
+        envelope: what :func:`sign` gave.
+        payload_type: what the payload must be.
+        read: gives what a payload says.
+        signer: gives whom that names.
+
+    Raises:
+        SignatureError: it is no envelope, of another type, or somebody else signed it; and whatever ``read`` raises.
+    """
+    claim = read(parse_envelope(envelope, payload_type).payload)
+    verify(envelope, payload_type, [signer(claim)])
+    return claim
 
 
 def verify(envelope: bytes, payload_type: str, signers: Iterable[Signer]) -> tuple[bytes, Signer]:

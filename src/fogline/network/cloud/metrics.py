@@ -36,22 +36,8 @@ DRIFT = Family(
     "fogline_model_drift_psi", "gauge", "How far the inputs of a version have moved from training", ("model", "version")
 )
 KINDS = frozenset(
-    {
-        *(
-            "abandoned",
-            "away",
-            "broken",
-            "clipped",
-            "dropped",
-            "early",
-            "failed",
-            "forgotten",
-            "late",
-            "left",
-            "missing",
-        ),
-        *("quarantined", "refused", "released", "spent", "stale", "stopped", "superseded", "surplus", "unfinished"),
-    }
+    {"abandoned", "away", "broken", "clipped", "dropped", "early", "failed", "forgotten", "late", "left", "missing"}
+    | {"quarantined", "refused", "released", "spent", "stale", "stopped", "superseded", "surplus", "unfinished"}
 )
 """What nodes tell of jobs."""
 FAMILIES = (

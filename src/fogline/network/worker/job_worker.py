@@ -89,7 +89,7 @@ from fogline.nodes.events import Trained
 from fogline.nodes.traits import traits_of
 from fogline.params import Params, Spec, check_frozen, frozen_of, load, save, with_frozen, write_arrays
 from fogline.params.ranges import ModelRanges
-from fogline.training.autotune import autotune
+from fogline.training import autotune
 from fogline.training.example_privacy import fresh_secret
 from fogline.training.figures import metrics_of, sums_on_test
 from fogline.training.local import ClientJob

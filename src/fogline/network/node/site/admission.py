@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from fogline.processes.messages import decoder, encode
 from fogline.storage import Database
 
 if TYPE_CHECKING:
+    from fogline.governance.approvals.approval import Approval
     from fogline.governance.bundles.bundle import Bundle
     from fogline.governance.identity.authority import Authority
     from fogline.governance.identity.revocation import HeldLists, Revocations
@@ -103,8 +104,9 @@ class AdmissionControl:
             opened, policies = open_bundle(bundle), self._policies()
             for policy in policies:
                 self._check_job(policy, opened, announcement)
+            words = believed(announcement.approvals, announcement.job, opened.digest, self._name)
             for policy in policies:
-                self._check_approved(policy, opened, announcement)
+                _check_approved(policy, opened, announcement, words)
             for policy in policies:
                 self._count(policy, opened, announcement)
             return opened.unpack(self._code)
@@ -180,23 +182,6 @@ class AdmissionControl:
             why = f"The cloud changed {changed}, which the developer had signed, so the job is refused."
         if why is not None:
             raise NotAllowedError(why)
-
-    def _check_approved(self, policy: Policy, opened: Bundle, announcement: JobAnnouncement) -> None:
-        """Refuse what the owners have not approved, or not as it would run."""
-        words = believed(announcement.approvals, announcement.job, opened.digest, self._name)
-        standing = standing_under(policy, opened.manifest, words)
-        if standing is None:
-            return
-        said = f"{policy.path} lets {opened.manifest.task} run with the owners' approval (signer.approval), and it is"
-        if standing.state == "waiting":
-            raise UnapprovedError(f"{said} {standing.why}: fogline approvals show {announcement.job}")
-        if standing.state == "refused":
-            raise NotAllowedError(f"{said} {standing.why}")
-        changed = departing(opened.manifest.job, announcement.text)
-        if changed is not None:
-            raise NotAllowedError(
-                f"The cloud changed {changed}, which was signed and approved otherwise, so the job is refused."
-            )
 
     def went_back(self) -> None:
         """This node went back to a backup: what was counted under the policy that holds now is not all that began.
@@ -287,6 +272,23 @@ class AdmissionControl:
 
     def _keep(self) -> None:
         self._database.put(REVOKED, REVOKED, encode(self.revoked))
+
+
+def _check_approved(policy: Policy, opened: Bundle, announcement: JobAnnouncement, words: Sequence[Approval]) -> None:
+    """Refuse what the owners have not approved, or not as it would run."""
+    standing = standing_under(policy, opened.manifest, words)
+    if standing is None:
+        return
+    said = f"{policy.path} lets {opened.manifest.task} run with the owners' approval (signer.approval), and it is"
+    if standing.state == "waiting":
+        raise UnapprovedError(f"{said} {standing.why}: fogline approvals show {announcement.job}")
+    if standing.state == "refused":
+        raise NotAllowedError(f"{said} {standing.why}")
+    changed = departing(opened.manifest.job, announcement.text)
+    if changed is not None:
+        raise NotAllowedError(
+            f"The cloud changed {changed}, which was signed and approved otherwise, so the job is refused."
+        )
 
 
 def unprotected(policy: Policy, text: str, surveys: bool) -> str | None:
