@@ -160,6 +160,8 @@ def test_a_job_starts_from_a_version_and_operators_go_back_and_forth(site: Site)
 
 
 def test_a_rollout_is_held_ended_and_approved(site: Site) -> None:
+    site.until_released()
+    site.have(2)
     assert "nothing is being rolled out" in site.refused("models", "resume", "digits")
     assert "is no duration" in site.refused("models", "promote", "digits@1", "--ring-time", "long")
     site.models("promote", "digits@1", "--ring-time", "1h")

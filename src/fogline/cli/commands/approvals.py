@@ -22,6 +22,7 @@ from fogline.cli.options import OPERATOR, Flag, Json, Many, OperatorOptions
 from fogline.governance.approvals.approval import Verdict, sign_approval
 from fogline.governance.bundles.bundle import Bundle, open_bundle
 from fogline.governance.identity.identity import Identity
+from fogline.governance.roles import refusal
 from fogline.governance.safe_files import make_private_folder
 from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import node_name
@@ -142,8 +143,12 @@ def _decide(
     operator: OperatorOptions,
 ) -> None:
     place = operator_folder(operator.folder)
+    subject = Identity.load(place / "identity").subject
+    # Before anything is fetched: who may not decide needs no code, and gets none of jobs that are over.
+    if refused := refusal(subject, "Operator/Decide"):
+        raise UsageError(refused)
     signing = SigningKey.load(key or place / OWNER_KEY)
-    limited = tuple(nodes) or Identity.load(place / "identity").subject.nodes
+    limited = tuple(nodes) or subject.nodes
     with tempfile.TemporaryDirectory() as folder:
         report, bundle = _fetched(job, Path(folder), operator)
         _print_facts(report, bundle, operator.folder)
