@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import report
-from fogline.network.node.participation.driver import ENTRIES
+from fogline.network.node.participation.replay import ENTRIES
 from fogline.nodes.records import Accepted, Closed, Confirmed, Record
 from fogline.storage import open_database
 from tests.network.cluster import job

@@ -17,7 +17,8 @@ from fogline.cli.connection import facts_of
 from fogline.governance.errors import TrustError
 from fogline.network.cloud.folder import FACTS, OperatorFacts
 from fogline.network.node.membership import FILE, Membership
-from fogline.network.node.participation.driver import ENCODE, Driver, Under
+from fogline.network.node.participation.driver import Driver
+from fogline.network.node.participation.replay import ENCODE, Under
 from fogline.network.transport.messages import ParentAddress
 from fogline.nodes import Device
 from fogline.nodes.records import Assigned

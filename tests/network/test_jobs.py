@@ -19,7 +19,7 @@ from fogline.jobs.files.reading import parse_job
 from fogline.monitoring.run_files import load_run
 from fogline.network.cloud import scheduler
 from fogline.network.cloud.records import Record
-from fogline.network.node.participation.driver import ENTRIES
+from fogline.network.node.participation.replay import ENTRIES
 from fogline.network.node.process import Listening
 from fogline.network.transport.messages import ParentAddress
 from fogline.network.worker.client import WorkerClient

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.node.participation.driver import ENTRIES
+from fogline.network.node.participation.replay import ENTRIES
 from fogline.nodes.records import Accepted, Asked
 from fogline.storage import open_database
 from tests.network.cluster import job

@@ -8,6 +8,7 @@ from itertools import repeat
 from fogline.nodes import records
 from fogline.nodes.children.reputation import Reputation
 from fogline.nodes.children.roster import Presence, Roster
+from fogline.nodes.deadline import round_deadline
 from fogline.nodes.effects import Count, Effect, Forget, Send, SetTimer, Write
 from fogline.nodes.exchange_rounds import ParentExchange
 from fogline.nodes.exchange_uplink import UplinkExchange
@@ -165,12 +166,10 @@ class Asking:
                 self._ask(index, chosen, lane.need, lane.quorum, ())
 
     def _set_deadline(self, index: int) -> None:
-        hops = self.ledger.hops  # The hops of a ring share its time, so that one lost child does not end it.
-        until = self.now + self.role.deadline / hops if self._exchange is None else self._exchange.deadline(index)
-        patience = self.role.patience
-        if self.pace is not None and self.role.tier.deadline == "auto":
-            patience = min(patience, self.pace.deadline)
-        self._do(SetTimer(f"deadline/{index}", min(until, self.now + patience)))
+        until = round_deadline(self.role, self.now, self.ledger.hops, self.pace)
+        if self._exchange is not None:
+            until = min(self._exchange.deadline(index), until)
+        self._do(SetTimer(f"deadline/{index}", until))
 
     def _log(self, record: records.Record) -> None:
         self.apply(record)

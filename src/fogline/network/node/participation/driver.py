@@ -13,13 +13,12 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import msgspec
-
 from fogline import logs
 from fogline.compute.effects import GROUP
 from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
 from fogline.network.node.clock import JobClock
 from fogline.network.node.participation.computing import Computation
+from fogline.network.node.participation.replay import ENCODE, Under, replay
 from fogline.network.node.participation.sieve import Sieve
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, Difference, NodeMessage
@@ -61,22 +60,6 @@ FROM_ABOVE = ("model", "reply")
 """Kinds of values that come from the parent, and are its own to forget."""
 CHILDREN_HAVE = (*FROM_ABOVE, "difference")
 """Kinds of values that go down the tree."""
-JOURNAL = 1
-"""Format of journals: it changes when records mean something else."""
-
-
-class Under(msgspec.Struct, frozen=True, tag=True):
-    """In the journal: from here on records are about work for that parent; tasks are numbered by it."""
-
-    parent: str
-    begun: str
-    """Drawn when the journal was begun. The job may end, and begin anew under its name, with another journal: what is
-    counted from the beginning of this one is counted beside what was before."""
-    format: int = JOURNAL
-
-
-ENTRIES = msgspec.msgpack.Decoder(Record | Under)
-ENCODE = msgspec.msgpack.Encoder().encode
 
 
 class Links(Protocol):
@@ -169,36 +152,16 @@ class Driver:
         Raises:
             StorageError: it cannot be read, or another version of Fogline wrote it.
         """
-        at, parent = 0.0, None
-        for entry in await asyncio.to_thread(lambda: list(self._database.read(self.job))):
-            record = self._read(entry)
-            if isinstance(record, Under):
-                parent, self.begun = record.parent, record.begun
-                continue
-            if parent == self._parent:
-                self.machine.apply(record)
-                self.fresh = False
-            self._count(record)
-            at = max(at, getattr(record, "at", 0.0))
+        entries = await asyncio.to_thread(lambda: list(self._database.read(self.job)))
+        found = replay(self.job, entries, self._parent, self.machine, self._count)
+        self.fresh, self.begun = found.fresh, found.begun or self.begun
         self.values = await asyncio.to_thread(self._database.values, self.job)
         await asyncio.to_thread(self._value_store.restore, self.values.values())
-        self.clock = JobClock(at)
+        self.clock = JobClock(found.at)
         if self.fresh:
             for key, value in (first or {}).items():
                 self._set(key, value)
-        await self._commit([] if parent == self._parent else [ENCODE(Under(self._parent, self.begun))])
-
-    def _read(self, entry: bytes) -> Record | Under:
-        try:
-            record = ENTRIES.decode(entry)
-        except msgspec.DecodeError as error:
-            raise StorageError(f"the journal of job {self.job} cannot be read: {error}") from None
-        if isinstance(record, Under) and record.format != JOURNAL:
-            raise StorageError(
-                f"the journal of job {self.job} has format {record.format}; this version of Fogline reads {JOURNAL}: "
-                "end the job, or run the version that began it"
-            )
-        return record
+        await self._commit([] if found.under == self._parent else [ENCODE(Under(self._parent, self.begun))])
 
     def put(self, event: Event, values: dict[Key, BlobRef] | None = None) -> None:
         """Something happened; ``values`` came with it and are durable."""
