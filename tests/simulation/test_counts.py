@@ -85,7 +85,7 @@ def test_a_round_in_which_most_devices_fail_does_not_count(mode: str, below: boo
     tree = fogline.Tree(cloud=fogline.Tier(), fog=tier) if below else fogline.Tree(cloud=tier)
     with pytest.raises(fogline.RunError) as caught:
         fogline.simulate(task(1, wild=3), tree=tree, rounds=3, **LOOP)
-    assert f"{caught.value.mishaps.counts['failed']:,} times devices failed" in str(caught.value)
+    assert f"{caught.value.mishaps.counts['failed']:,} times nodes failed" in str(caught.value)
     assert caught.value.mishaps.counts["abandoned"] >= 3
     assert fogline.simulate(task(3, wild=1), tree=tree, rounds=2, **LOOP).history[-1]["devices"] == 3
 
@@ -94,7 +94,7 @@ def test_reasons_add_up_to_how_often_devices_failed() -> None:
     mishaps = Mishaps()
     for why, amount in (("a", 3), ("b", 2), ("c", 2), ("d", 1), ("", 4)):
         mishaps.count("failed", "client-0", why, amount)
-    assert "12 times devices failed (3 × a; 2 × b; 2 × c; 5 × other reasons)." in mishaps.nothing_learned(1)
+    assert "12 times nodes failed (3 × a; 2 × b; 2 × c; 5 × other reasons)." in mishaps.nothing_learned(1)
     assert mishaps.told("refused") == ""
 
 

@@ -62,7 +62,7 @@ class Mishaps:
     def nothing_learned(self, rounds: int) -> str:
         """Why a run without a round that counted has no model."""
         parts = [f"No round of {rounds:,} counted, so nothing was learned."]
-        for what, says in (("failed", "devices failed"), ("refused", "updates were refused")):
+        for what, says in (("failed", "nodes failed"), ("refused", "updates were refused")):
             if self.counts[what]:
                 parts.append(f"{self.counts[what]:,} times {says} ({self.told(what) or 'they did not say why'}).")
         if self.counts["abandoned"]:
