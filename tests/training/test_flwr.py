@@ -192,11 +192,11 @@ def test_arrays_keep_their_order_and_types_and_what_is_drawn_repeats() -> None:
 @pytest.mark.parametrize(
     ("method", "why"),
     [
-        ("scaffold", "Scaffold overrides adjust_gradient, and a Flower client trains by its own code"),
-        ("fedprox", "FedProx overrides adjust_gradient, and a Flower client trains by its own code"),
-        ("scaffnew", "Scaffnew overrides work, and a Flower client trains by its own code"),
-        ("ditto", "Ditto overrides work, and a Flower client trains by its own code"),
-        ("fednova", "FedNova overrides report, and a Flower client trains by its own code"),
+        ("scaffold", "the method overrides adjust_gradient, and a Flower client trains by its own code"),
+        ("fedprox", "the method overrides adjust_gradient, and a Flower client trains by its own code"),
+        ("scaffnew", "the method overrides work, and a Flower client trains by its own code"),
+        ("ditto", "the method overrides work, and a Flower client trains by its own code"),
+        ("fednova", "FedNova.report raised AttributeError: device.plan.steps is not there: the device trains by code"),
         (
             "fedsgd",
             "FedSGD sets local.batch_size, local.steps, and devices of task 'flower' train by code",
@@ -204,8 +204,44 @@ def test_arrays_keep_their_order_and_types_and_what_is_drawn_repeats() -> None:
     ],
 )
 def test_methods_that_see_steps_are_refused(method: str, why: str) -> None:
-    with pytest.raises((JobError, ValueError), match=why):
+    with pytest.raises((JobError, CodeError), match=why):
         run(new_task(), make(method))
+
+
+class Counting(FedAvg):
+    """Looks at examples, and may say so."""
+
+    says: bool = True
+
+    def looks_at_examples(self) -> bool:
+        return self.says
+
+    def report(self, device: Any) -> Any:
+        return super().report(device)._replace(metrics={"examples": device.examples.count})
+
+
+def test_examples_are_shown_to_no_hook() -> None:
+    with pytest.raises(JobError, match="Counting looks at devices' examples, and devices of task 'flower' train by"):
+        run(new_task(), Counting())
+    with pytest.raises((CodeError, RunError), match="one that trains by code of its own keeps them to itself"):
+        run(new_task(), Counting(says=False))
+
+
+@pytest.mark.parametrize("method", ["fedasync", "fedbuff", "fedexp", "fedavgm", "hierfavg"])
+def test_methods_that_see_rounds_train(method: str) -> None:
+    result = run(new_task(), make(method), rounds=8)
+    assert result.metrics["eval_loss"] < result.history[0]["eval_loss"]
+
+
+def test_a_clip_and_noise_want_a_client_that_says_nothing_beside_its_model() -> None:
+    protected = {
+        "privacy": Privacy(unit="device", clip=1.0, noise=1e-3, delta=1e-5),
+        "evaluation": Evaluation(where="cloud"),
+        "rounds": 2,
+    }
+    with pytest.raises(JobError, match="It reports 'metric/train_loss' beside its movement"):
+        run(new_task(), **protected)
+    assert np.isfinite(run(new_task(metrics=[]), **protected).params.vector).all()
 
 
 @pytest.mark.parametrize(
@@ -327,7 +363,7 @@ def test_nothing_is_said_over_a_network(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     run(new_task())
-    assert FlowerClients(ClientApp(), 1, {}, "n", None).are_made is False
+    assert FlowerClients(ClientApp(), 1, {}, {}, "n", None).are_made is False
 
 
 def test_a_job_asks_for_its_package() -> None:

@@ -49,6 +49,7 @@ class FlowerClients:
         app: a ``ClientApp``, or a ``client_fn``.
         count: how many there are.
         run_config: what ``context.run_config`` is to be.
+        node_config: what ``context.node_config`` has beside ``partition-id`` and ``num-partitions``.
         weighted_by: name of the metric that says how many examples a message handler used.
         metrics: names of the metrics that are told; None: all.
 
@@ -57,14 +58,21 @@ class FlowerClients:
     """
 
     def __init__(
-        self, app: Any, count: int, run_config: Config, weighted_by: str, metrics: Collection[str] | None
+        self,
+        app: Any,
+        count: int,
+        run_config: Config,
+        node_config: Config,
+        weighted_by: str,
+        metrics: Collection[str] | None,
     ) -> None:
         if not callable(app):
             raise ValueError(
                 f"app is {app!r}; give the ClientApp itself, or its client_fn: from my_package.client_app import app"
             )
         self._app: Any = app if isinstance(app, CLIENT_APP) else CLIENT_APP(client_fn=app)
-        self._count, self._run_config, self._weighted_by = count, dict(run_config), weighted_by
+        self._run_config, self._weighted_by = dict(run_config), weighted_by
+        self._node_config = {**node_config, "num-partitions": count}
         self._metrics = None if metrics is None else frozenset(metrics)
 
     @property
@@ -121,7 +129,7 @@ class FlowerClients:
         context = FLOWER.Context(
             run_id=RUN,
             node_id=SERVER + 1 + client,
-            node_config={"partition-id": client, "num-partitions": self._count},
+            node_config={**self._node_config, "partition-id": client},
             state=FLOWER.RecordDict(),
             run_config=dict(self._run_config),
         )

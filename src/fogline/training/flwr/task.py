@@ -41,6 +41,7 @@ class FlowerTask(Task):
             dictionary of arrays or a list of them; or such a thing itself. None: ``get_parameters`` of the first client
             does, whose data must then be wherever the job is.
         run_config: what ``context.run_config`` is to be.
+        node_config: what ``context.node_config`` has beside ``partition-id`` and ``num-partitions``.
         train_config: the ``config`` of ``fit``, or of the messages to ``train``; or a function that gives it for a
             round, counted from 1. Message handlers get ``server-round`` besides.
         evaluate_config: the same for judging; it knows no round.
@@ -63,6 +64,7 @@ class FlowerTask(Task):
         *,
         initial: Any = None,
         run_config: Config | None = None,
+        node_config: Config | None = None,
         train_config: Config | Callable[[int], Config] | None = None,
         evaluate_config: Config | None = None,
         weighted_by: str = "num-examples",
@@ -74,7 +76,7 @@ class FlowerTask(Task):
         if clients < 1:
             raise ValueError(f"clients is {clients}; it must be 1 at least")
         super().__init__(name, _places(name, clients), False, headline, higher_is_better)
-        self._clients = FlowerClients(app, clients, run_config or {}, weighted_by, metrics)
+        self._clients = FlowerClients(app, clients, run_config or {}, node_config or {}, weighted_by, metrics)
         self._initial = initial
         self._train_config, self._evaluate_config = train_config, evaluate_config
         first = self._first(0)

@@ -10,12 +10,12 @@ from fogline.params import Params
 from fogline.randomness import seeded
 from fogline.training.flwr.task import ENGINES, FlowerTask
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
-from fogline.training.method import STEP_HOOKS, LocalMethod
+from fogline.training.method import STEP_HOOKS, LocalMethod, overrides
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import attempt, reason_of
 
-UNSEEN = ("work", *STEP_HOOKS, "phases", "local_round", "report")
-"""Hooks that see, or say, what happens between the beginning and the end of a round."""
+UNSEEN = ("work", *STEP_HOOKS, "phases", "local_round")
+"""Hooks that see, or say, what happens between the beginning and the end of a device's training."""
 
 
 @ENGINES.add("loop", "The client's own code, one device after the other.")
@@ -36,10 +36,9 @@ class FlowerLoop(Engine):
         """Why this engine cannot train so: what a client does out of sight."""
         if not isinstance(task, FlowerTask):
             return f"it asks Flower clients, and this is a {type(task).__name__}."
-        kind = type(getattr(method, "watched", method))  # An engine's view of a method overrides all hooks.
         for hook in UNSEEN:
-            if sum(hook in vars(one) for one in kind.__mro__) > 1:
-                return f"{kind.__name__} overrides {hook}, and a Flower client trains by its own code, out of sight."
+            if overrides(method, hook):
+                return f"the method overrides {hook}, and a Flower client trains by its own code, out of sight."
         return None
 
     def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
