@@ -13,6 +13,7 @@ import pytest
 import fogline
 from fogline import CodeError, Evaluation, FedAvg, Job, JobError, Local, Privacy, RunError, Tier, Tree
 from fogline.algorithms.registry import make
+from fogline.audit import audit_leaks
 from fogline.monitoring.result import Result
 
 pytest.importorskip("flwr", reason="Flower is not installed: pip install 'fogline[flwr]' (docs/from-flower.md)")
@@ -260,6 +261,10 @@ def test_a_clip_and_noise_want_a_client_that_says_nothing_beside_its_model() -> 
             "cannot clip the gradient of each",
         ),
         ({"evaluation": Evaluation(where="devices", baselines=("pooled",))}, "evaluation.baselines has 'pooled'"),
+        (
+            {"attack": "label_flip"},
+            "LabelFlip changes devices' examples, and those of task 'flower' are",
+        ),
         ({"engine": "stacked"}, "There is no engine 'stacked'"),
     ],
 )
@@ -350,6 +355,11 @@ def test_what_each_device_reaches_alone_is_as_many_rounds_of_its_own() -> None:
     made = run(new_task(), evaluation=Evaluation(where="devices", baselines=("alone",))).baselines["alone"]
     assert (made.steps, made.failures) == (CLIENTS * ROUNDS, 0)
     assert made.metrics["eval_loss"] > 0
+
+
+def test_there_is_no_leak_audit_of_what_nobody_sees() -> None:
+    with pytest.raises(JobError, match="The leak audit compares what it finds with devices' examples"):
+        audit_leaks(Job(task="x:y"), new_task())
 
 
 def test_a_handler_without_a_weight_is_told() -> None:
