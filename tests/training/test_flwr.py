@@ -324,7 +324,7 @@ def odd(what: str, **more: Any) -> FlowerTask:
     ("what", "why"),
     [
         ("state", "it keeps 'mine' in context.state, which is not kept from round to round here"),
-        ("text", "it gives the metric 'who' as 'me', and the history has numbers only"),
+        ("text", "it gives the metric 'who' as str, and the history has numbers only"),
         ("bug", r"AttributeError: 'Odd' object has no attribute 'nothing' \(.*test_flwr.py, line"),
     ],
 )
@@ -360,6 +360,13 @@ def test_what_each_device_reaches_alone_is_as_many_rounds_of_its_own() -> None:
 def test_there_is_no_leak_audit_of_what_nobody_sees() -> None:
     with pytest.raises(JobError, match="The leak audit compares what it finds with devices' examples"):
         audit_leaks(Job(task="x:y"), new_task())
+
+
+def test_a_handler_that_gives_nothing_is_told() -> None:
+    app = ClientApp()
+    app.train()(lambda msg, context: None)
+    with pytest.raises(CodeError, match="its handler of 'train' gives a NoneType; it must give a Message"):
+        run(FlowerTask(app, CLIENTS, initial=Net))
 
 
 def test_a_handler_without_a_weight_is_told() -> None:

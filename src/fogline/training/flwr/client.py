@@ -145,6 +145,8 @@ class FlowerClients:
             message_type=kind,
         )
         reply = self._app(FLOWER.Message(content=content, metadata=metadata), context)
+        if not isinstance(reply, FLOWER.Message):
+            raise CodeError(f"its handler of '{kind}' gives a {type(reply).__name__}; it must give a Message")
         if len(context.state):
             raise CodeError(
                 f"it keeps '{next(iter(context.state))}' in context.state, which is not kept from round to round here; "
@@ -171,8 +173,8 @@ class FlowerClients:
             for place, part in enumerate([value] if parts is None else parts):
                 if not isinstance(part, Real):
                     raise CodeError(
-                        f"it gives the metric '{name}' as {part!r}, and the history has numbers only; name those that "
-                        "are to be told: FlowerTask(..., metrics=['loss'])"
+                        f"it gives the metric '{name}' as {type(part).__name__}, and the history has numbers only; "
+                        "name those that are to be told: FlowerTask(..., metrics=['loss'])"
                     )
                 told[name if parts is None else f"{name}/{place}"] = float(part)
         return told
