@@ -259,6 +259,24 @@ def test_a_loader_that_raises_is_named_with_client_file_and_line(how: str) -> No
     assert f"test_bad_input.py, line {line})" in said
 
 
+@pytest.mark.parametrize(
+    ("engine", "kind", "said"),
+    [
+        ("loop", fogline.RunError, "3 × loading its data"),
+        ("flat", CodeError, "Client 'a': loading its data"),
+        (None, CodeError, "Client 'a': loading its data"),
+    ],
+)
+def test_where_nobodys_data_can_be_loaded_the_run_says_why(
+    engine: str | None, kind: type[Exception], said: str
+) -> None:
+    data = from_clients("own", {client: Readings(True) for client in "abc"}, classes=3)
+    with pytest.raises(kind, match=f"{said} raised ValueError: could not convert string to float") as caught:
+        fogline.simulate(fogline.Task(linear, data), rounds=1, processes=0, progress=False, engine=engine)
+    line = inspect.getsourcelines(Readings.__getitem__)[1] + 2
+    assert f"test_bad_input.py, line {line})" in str(caught.value)
+
+
 class Misspelt(nn.Module):
     """Names what does not exist, on one client's data."""
 
