@@ -105,6 +105,13 @@ def test_a_diverging_device_is_left_out(engine: str) -> None:
     assert np.isfinite(result.params.vector).all()
 
 
+def test_numbers_that_are_large_and_still_numbers_fail_nobody() -> None:
+    result = simulate(task(), engine="loop", local={"learning_rate": 1e4})
+    assert result.counts == {}
+    assert np.abs(result.params.vector).max() > 100
+    assert np.isfinite(result.params.vector).all()
+
+
 def test_a_client_with_one_example_trains() -> None:
     x, y, _ = arrays()
     data = from_arrays("small", x, y, [np.array([0]), np.arange(1, 30), np.arange(30, y.size)], classes=3)
