@@ -28,6 +28,13 @@ def rows(made: Cluster, record: Record) -> list[dict[str, float]]:
     return [line.row for _, line in made.cloud.scheduler.job_store.lines(record.job) if line.row is not None]
 
 
+def rounds_told(made: Cluster, record: Record, what: str) -> list[int]:
+    """In which rounds the root told it, as the job's log says."""
+    assert made.cloud.scheduler is not None
+    lines = made.cloud.scheduler.job_store.lines(record.job)
+    return [line.round for _, line in lines if (line.node, line.what) == ("cloud", what)]
+
+
 def test_a_count_is_not_cut_to_who_is_connected(tmp_path: Path) -> None:
     soon = 'deadline = "1s"'
     counts = {
@@ -67,6 +74,8 @@ def test_a_job_whose_devices_all_fail_is_a_failure_that_says_why(tmp_path: Path)
             assert "3 × RuntimeError: the sensor is unplugged" in record.why
             assert "3 × none of its rounds reached the quorum" in record.why
             assert made.said(record)[-1] == ("failed", "cloud", record.why)
+            assert rounds_told(made, record, "abandoned") == [1, 2, 3]
+            assert rounds_told(made, record, "failed")[-1] == 3
 
     asyncio.run(work())
 
