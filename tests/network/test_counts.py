@@ -80,6 +80,21 @@ def test_a_job_whose_devices_all_fail_is_a_failure_that_says_why(tmp_path: Path)
     asyncio.run(work())
 
 
+def test_batch_normalisation_loses_no_device_to_a_last_batch_of_one(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    """Each has 20 examples."""
+    text = job(rounds=2).replace("small:task", "small:layered").replace("batch_size = 5", "batch_size = 19")
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        assert [row["devices"] for row in rows(made, record)] == [4, 4]
+
+    runner.run(work())
+
+
 def spoiled(path: Path) -> bytes:
     """A partial result of the right form that holds numbers that are none."""
     sums = {"delta": np.zeros(SPEC.trainable, np.float32), "buffers": np.full(4, np.nan, np.float32)}
