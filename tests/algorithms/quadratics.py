@@ -21,8 +21,8 @@ from fogline.jobs import Tier
 from fogline.params import Entry, Params, SharedPart, Spec
 from fogline.training import Engine, LocalMethod, Plan
 from fogline.training.context import WORK, Draws, RoundContext
-from fogline.training.home import Home
 from fogline.training.hook_calls import watched
+from fogline.training.kept_on_device import Home
 from fogline.training.local import ClientJob, LocalResult
 from fogline.training.method import overrides
 

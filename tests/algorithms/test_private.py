@@ -12,7 +12,7 @@ from fogline.aggregation import Partial
 from fogline.algorithms import FedAvg, FedBN, FedPer, FedProx, make
 from fogline.algorithms.private import keeps_private, private_names
 from fogline.params import Entry, Spec
-from fogline.training.home import FLOATS
+from fogline.training.kept_on_device import FLOATS
 from fogline.user_code.bugs import CodeError
 
 METHODS: list[tuple[str, dict[str, Any]]] = [

@@ -49,7 +49,9 @@ def _run(victim: str, folder: Path, more: str, tiers: dict[str, str]) -> list[ob
                 made.kill(victim)
                 made.start(victim)
             record = await made.finish(record)
-            assert (record.state, record.why, record.done) == ("finished", "", ROUNDS)
+            # Where deadlines are learned, a machine that slows down at once may cost a round; the next waits longer.
+            assert record.state == "finished"
+            assert (record.why, record.done) == ("", ROUNDS) or LEARNS in text
             return record.job
 
     name = asyncio.run(work())

@@ -16,7 +16,7 @@ from fogline.network.transport.session import Session
 from fogline.network.transport.uplink import Uplink
 from fogline.processes.messages import encode
 from fogline.storage import BlobRef
-from fogline.training.home import FLOATS
+from fogline.training.kept_on_device import FLOATS
 from tests.network.cluster import Cluster, job
 from tests.network.processes import fleet
 from tests.network.test_jobs import simulated

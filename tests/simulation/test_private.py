@@ -21,7 +21,7 @@ from fogline.jobs.planning import planner
 from fogline.params import Params
 from fogline.simulation.executors import inline
 from fogline.training import ClientJob, LocalMethod, LocalTraining
-from fogline.training.home import COUNTERS, FLOATS
+from fogline.training.kept_on_device import COUNTERS, FLOATS
 from tests.toy import SPLIT, SplitToy, ToyEngine, toy_data
 
 TREE = Tree(cloud=Tier(), fog=Tier(count=3))

@@ -9,8 +9,8 @@ import numpy as np
 
 from fogline.algorithms.base import Algorithm
 from fogline.params import Params, SharedPart, Spec, Vector
-from fogline.training.home import Home
 from fogline.training.hook_calls import name_of, wrong
+from fogline.training.kept_on_device import Home
 from fogline.training.task import Task
 from fogline.user_code.bugs import attempt, blame
 

@@ -17,7 +17,7 @@ import numpy as np
 from fogline.data import Examples, FederatedData
 from fogline.data.inputs import arrays_of, mapped
 from fogline.params import Spec, State, Vector
-from fogline.training.home import Home
+from fogline.training.kept_on_device import Home
 from fogline.training.local import ClientJob
 from fogline.training.plan import Plan
 from fogline.training.reading import read_only

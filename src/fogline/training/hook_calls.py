@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from fogline.training.context import DeviceContext, LocalBatch
-from fogline.training.home import Home
+from fogline.training.kept_on_device import Home
 from fogline.training.local import LocalResult
 from fogline.training.method import Array, Arrays, LocalMethod
 from fogline.training.reading import read_only

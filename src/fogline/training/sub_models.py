@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from fogline.params import Params, SharedPart, Spec
 from fogline.params.ranges import Axes, ModelRanges, places_of
-from fogline.training.home import Home, seen
+from fogline.training.kept_on_device import Home, seen
 from fogline.training.local import ClientJob
 
 

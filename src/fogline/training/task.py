@@ -15,8 +15,8 @@ from fogline.data import Examples, FederatedData
 from fogline.params import Params, Spec, State, Vector
 from fogline.plugins import suggest
 from fogline.training.context import ModelFunctions
-from fogline.training.home import Home
 from fogline.training.hook_calls import watched
+from fogline.training.kept_on_device import Home
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.makers import Maker, makers
 from fogline.training.method import Array, LocalMethod
