@@ -58,6 +58,10 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/PublishPolicy": ApiCall(
         "give the fleet a policy", OPERATOR, audited="policy.published", command="policy publish"
     ),
+    "Operator/Policies": ApiCall(
+        "read the fleet's and the cloud's policy", READERS, reach="none", command="policy show"
+    ),
+    "Operator/Ledgers": ApiCall("read what data have given away", READERS, reach="nodes", command="privacy ledgers"),
     # Nodes.
     "Operator/Nodes": ApiCall("list nodes", READERS, reach="nodes", command="nodes list"),
     "Operator/Follow": ApiCall("follow jobs and nodes", READERS),
