@@ -12,6 +12,10 @@ import pytest
 from fogline.governance.approvals.approval import read_approval
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.folder import OWNER_KEY
+from fogline.network.cloud.requests import NewToken
+from fogline.network.node.enrolment import join
+from fogline.network.node.process import NodeFolder
+from fogline.network.transport.messages import ParentAddress
 from tests.dashboard.browser import Page, opened, until
 from tests.dashboard.people import board_of, operator_of
 from tests.network.cluster import Cluster, cluster, job, within
@@ -89,6 +93,27 @@ def test_the_next_one_is_compared_with_what_she_approved(runner: asyncio.Runner,
             assert status == 200
             line = await made.until(record, "away")
             assert "one round will do" in line.why
+            await made.client.stop(record.job, "discard")
+            await made.finish(record)
+
+    runner.run(work())
+
+
+def test_an_owner_of_some_nodes_sees_these_and_speaks_for_these(runner: asyncio.Runner, made: Cluster) -> None:
+    async def work() -> None:
+        token = await made.client.token(NewToken("owner", nodes=("press-*",)))
+        place = NodeFolder(made.folder / "zoe")
+        await join(ParentAddress("cloud", made.cloud.enrolment), token, "zoe", "owner", place.identity)
+        SigningKey.create(place.folder / OWNER_KEY, "zoe")
+        board = board_of(made, place.identity)
+        async with opened(board) as page:
+            record = await made.submit(JOB, wait=3600.0)
+            known = await until(board, lambda said: said.get(f"approval/{record.job}") and said)
+            assert "client-0" not in str([known["nodes/fleet"], known["tree/fleet"], *known.keys()])
+            status, _ = await decided(page, record.job, record.bundle.digest, "approve")
+            assert status == 200
+            (after,) = await made.client.jobs(record.job)
+            assert read_approval(after.approvals[0]).nodes == ("press-*",)
             await made.client.stop(record.job, "discard")
             await made.finish(record)
 

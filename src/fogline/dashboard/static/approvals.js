@@ -20,11 +20,11 @@ export function section(said, wanted) {
 
 export function draw() {
   const waiting = [...store.approvals.values()].sort((a, b) => a.submitted - b.submitted);
-  const columns = [t("job"), t("by"), t("when"), t("waits for"), t("nodes wait"), t("said")].map((text) => ({ text }));
+  const columns = [t("job"), t("submitted by"), t("when"), t("waits for"), t("nodes wait"), t("said")].map((text) => ({ text }));
   const rows = waiting.map((report) => [
     h("a", { href: `#/trust/${encodeURIComponent(report.job)}`, "data-focus": `approval/${report.job}`, "aria-current": report.job === job && "true" }, report.job),
     report.by, format.when(report.submitted), report.missing.join(", ") || "–", report.unapproved.join(", ") || "–",
-    h("ul", { class: "plain" }, report.said.map((one) => h("li", {}, saying(one))))]);
+    report.said.length ? h("ul", { class: "plain" }, report.said.map((one) => h("li", {}, saying(one)))) : "–"]);
   fill(list, rows.length ? table(t("approvals"), columns, rows) : h("p", { class: "quiet" }, t("nothing waits")));
 }
 
@@ -36,6 +36,7 @@ function saying({ owner, verdict, reason, nodes }) {
 // Fetched and verified on the person's machine, not by the cloud's word.
 async function look() {
   const asked = job;
+  say("");
   fill(panel, h("p", {}, t("looking", { job })));
   try {
     const found = await ask("approval", { job });

@@ -2,10 +2,12 @@
 import { ask } from "./ask.js";
 import { fill, h, table } from "./dom.js";
 import * as format from "./format.js";
-import { t } from "./i18n.js";
+import { t, word } from "./i18n.js";
 import * as store from "./store.js";
 
 const epsilon = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)));
+
+const delta = (value) => (value < 0.001 ? value.toExponential() : String(value));
 
 let byJob;
 
@@ -38,14 +40,14 @@ export function draw() {
     const spent = store.rows.get(run.name)?.findLast((row) => Number.isFinite(row.epsilon))?.epsilon;
     const allowed = settings["privacy.epsilon"];
     const left = allowed === null || spent === undefined ? undefined : Math.max(0, allowed - spent);
-    return [[run.label, settings["privacy.unit"], epsilon(spent), String(settings["privacy.delta"]), epsilon(allowed), epsilon(left)]];
+    return [[run.label, word("unit", settings["privacy.unit"]), epsilon(spent), delta(settings["privacy.delta"]), epsilon(allowed), epsilon(left)]];
   });
   fill(byJob, rows.length ? table(t("by job"), columns(t("job")), rows) : h("p", { class: "quiet" }, t("no private job")));
 }
 
 function byNode(said) {
-  const rows = said.map((one) => [one.node, one.problem ? h("span", { class: "bad" }, one.problem) : one.unit,
-    one.problem ? "–" : one.epsilon === null ? t("no bound") : epsilon(one.epsilon), one.problem ? "–" : String(one.delta), epsilon(one.allowed), epsilon(one.left)]);
+  const rows = said.map((one) => [one.node, one.problem ? h("span", { class: "bad" }, one.problem) : word("unit", one.unit),
+    one.problem ? "–" : one.epsilon === null ? t("no bound") : epsilon(one.epsilon), one.problem ? "–" : delta(one.delta), epsilon(one.allowed), epsilon(one.left)]);
   return rows.length ? table(t("by node"), columns(t("node")), rows) : h("p", { class: "quiet" }, t("no ledger"));
 }
 

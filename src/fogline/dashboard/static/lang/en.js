@@ -43,7 +43,7 @@ export default {
   "advance?": "Begin the next ring of {model} now, whatever this one has shown?",
   "abort?": "End the rollout of {model}? All nodes go back to the version before.",
   // Trust
-  approvals: "Jobs that wait for owners", job: "Job", "waits for": "Waits for", "nodes wait": "Nodes that wait", said: "Said so far",
+  approvals: "Jobs that wait for owners", job: "Job", "submitted by": "Submitted by", "waits for": "Waits for", "nodes wait": "Nodes that wait", said: "Said so far",
   "nothing waits": "No job waits for an owner.", looking: "{job} is fetched and verified …", does: "What {job} does",
   "verdict.approve": "approved", "verdict.refuse": "refused", approve: "Approve", refuse: "Refuse", reason: "Reason",
   "reason is": "For the developer and for the record. A refusal needs one.", "no reason": "A refusal needs a reason, for the developer.",
@@ -56,7 +56,7 @@ export default {
   read: "Fetch and read", "policy.the fleet's policy": "The fleet's policy", "policy.the cloud's policy": "The cloud's own policy",
   signed: "Signed by {by}, {when}", "as written": "As it is written",
   budgets: "Privacy: ε spent and left", "budgets are": "Over all jobs, by node: as each node has signed it, verified on this machine. What is allowed is what the owner allowed when the node trained last.",
-  "add up": "Fetch and add up", "by job": "ε by job", "by node": "ε by node", unit: "Protects each", allowed: "Allowed", left: "Left",
+  "add up": "Fetch and add up", "by job": "ε by job", "by node": "ε by node", unit: "Protects each", "unit.example": "example", "unit.device": "device", "unit.site": "site", allowed: "Allowed", left: "Left",
   "no private job": "No job that is shown has differential privacy.", "no ledger": "No node has told of a ledger yet.", "no bound": "without bound",
   members: "Nodes", role: "Role", since: "Since", address: "Address", warning: "Warning", connected: "connected",
   revoke: "Revoke", "revoke?": "Cut {node} off everywhere? To come back it needs a new token.",

@@ -43,7 +43,7 @@ export default {
   "advance?": "不論這一圈的結果如何，現在就開始 {model} 的下一圈嗎？",
   "abort?": "要中止 {model} 的推出嗎？所有節點會回到前一版。",
   // 信任
-  approvals: "等待擁有者的工作", job: "工作", "waits for": "等待對象", "nodes wait": "等待中的節點", said: "目前的意見",
+  approvals: "等待擁有者的工作", job: "工作", "submitted by": "提交者", "waits for": "等待對象", "nodes wait": "等待中的節點", said: "目前的意見",
   "nothing waits": "沒有等待擁有者的工作。", looking: "正在取得並驗證 {job}……", does: "{job} 做什麼",
   "verdict.approve": "已核准", "verdict.refuse": "已拒絕", approve: "核准", refuse: "拒絕", reason: "理由",
   "reason is": "供開發者參考並留存紀錄。拒絕時必須填寫。", "no reason": "拒絕時必須填寫給開發者的理由。",
@@ -56,7 +56,7 @@ export default {
   read: "取得並閱讀", "policy.the fleet's policy": "整個系統的政策", "policy.the cloud's policy": "雲端自己的政策",
   signed: "由 {by} 於 {when} 簽署", "as written": "原文",
   budgets: "隱私：已使用與剩餘的 ε", "budgets are": "各節點在所有工作中的總和，由節點自行簽署，並在這台機器上驗證。允許值為節點上次訓練時擁有者所允許的值。",
-  "add up": "取得並加總", "by job": "依工作的 ε", "by node": "依節點的 ε", unit: "保護單位", allowed: "允許", left: "剩餘",
+  "add up": "取得並加總", "by job": "依工作的 ε", "by node": "依節點的 ε", unit: "保護單位", "unit.example": "每筆資料", "unit.device": "每個裝置", "unit.site": "每個場域", allowed: "允許", left: "剩餘",
   "no private job": "顯示的工作都沒有差分隱私。", "no ledger": "還沒有節點回報帳本。", "no bound": "無上限",
   members: "節點", role: "角色", since: "自", address: "位址", warning: "警告", connected: "已連線",
   revoke: "撤銷", "revoke?": "要在所有地方切斷 {node} 嗎？它需要新的權杖才能回來。",

@@ -264,9 +264,10 @@ class OperatorApi:
                 yield encode(LedgerPage(page))
 
     async def _follow(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
         async with refusals(context):
             NAME.decode(request)
-            async for news in follow(self._scheduler.job_store):
+            async for news in follow(self._scheduler.job_store, self._scheduler.node.name, by.nodes):
                 yield encode(news)
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
