@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fogline.cli import main
 from fogline.governance.approvals.approval import Verdict, sign_approval
 from fogline.governance.audit_log.audit_log import STREAM
 from fogline.governance.audit_log.records import AuditRecord, decode_record
@@ -188,7 +189,9 @@ def test_a_job_that_needs_approval_when_its_turn_comes_waits_then(
         policy.write_text(text)
 
 
-def test_a_fleet_has_one_policy_from_the_next_job_on(runner: asyncio.Runner, made: Cluster, ines: SigningKey) -> None:
+def test_a_fleet_has_one_policy_from_the_next_job_on(
+    runner: asyncio.Runner, made: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     operator = made.folder / "cloud" / "operator"
     signer = (made.folder / "cloud" / "policy.toml").read_text()
     device = made.members["client-0"].node.admission.fleet_policy
@@ -220,6 +223,10 @@ def test_a_fleet_has_one_policy_from_the_next_job_on(runner: asyncio.Runner, mad
         assert (fleet.by, fleet.text) == ("operator", f"{signer}[privacy]\nminimum = 1\n")
         assert any(line.startswith("operator (key ") for line in fleet.words)
         assert (cloud.by, cloud.text) == ("", signer)
+        await asyncio.to_thread(main, ["policy", "show", "--cloud", str(made.folder / "cloud")])
+        said = capsys.readouterr().out
+        assert "The fleet's policy, signed by operator on " in said
+        assert "The cloud's policy:\n  the cloud's policy holds now." in said
         # What the cloud has made up is not shown as an operator's.
         told = await made.client.policies()
         forged = told.fleet.replace(b"minimum = 1", b"minimum = 0")

@@ -74,7 +74,9 @@ def test_a_job_ends_before_its_own_budget_is_exceeded(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path: Path) -> None:
+def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=2) as made:
             allow(tmp_path / "client-0", f"epsilon = 2.0\ndelta = {DELTA}")
@@ -89,6 +91,12 @@ def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path:
             assert first < spent.spent(DELTA) <= 2.0
             assert ledger_of(tmp_path, "client-1").trainings(record.job) == 8
             await check_told(made, spent.spent(DELTA))
+            capsys.readouterr()
+            await asyncio.to_thread(main, ["privacy", "ledgers", "--cloud", str(tmp_path / "cloud")])
+            _, limited, free = (line.split() for line in capsys.readouterr().out.splitlines())
+            assert limited[:3] == ["client-0", "device", f"{spent.spent(DELTA):.4g}"]
+            assert limited[3:] == ["1e-05", "2", f"{2.0 - spent.spent(DELTA):.4g}"]
+            assert free[-2:] == ["no", "limit"]
             reasons = [why for _, child, why in made.said(record) if child == "client-0" and "owner allows 2" in why]
             assert reasons, made.said(record)
             # When nobody is left, the job ends with what it has learned.

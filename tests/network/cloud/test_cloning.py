@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fogline.cli import main
 from fogline.governance.bundles.bundle import open_bundle
 from fogline.governance.signatures.signing import SigningKey
 from fogline.inference.card import Card, Lineage
@@ -93,6 +94,24 @@ def test_the_code_of_a_job_that_is_over_is_its_developer_s_and_the_operator_s(
         async with as_person(made, "bo") as bo:
             with pytest.raises(OperatorApiError, match="may fetch the code of its own jobs"):
                 await clone(bo, record.job, operators_key(made))
+
+    runner.run(work())
+
+
+def test_a_job_is_cloned_on_the_command_line(
+    runner: asyncio.Runner, made: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def work() -> None:
+        first = await made.finish(await made.submit(JOB))
+        cloud = ("--cloud", str(made.folder / "cloud"))
+        await asyncio.to_thread(main, ["jobs", "clone", first.job, "--set", "rounds=1", *cloud])
+        said = capsys.readouterr().out
+        last = (await made.client.jobs())[-1]
+        assert said.startswith(f"Job {last.job} is in the queue, signed by operator.\n")
+        assert (await made.finish(last)).done == 1
+        with pytest.raises(SystemExit):
+            await asyncio.to_thread(main, ["jobs", "resume", first.job, *cloud])
+        assert "has left no version of its model" in capsys.readouterr().err
 
     runner.run(work())
 
