@@ -108,6 +108,7 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
     models = json.loads(terminal.ok("models", "list", "--json"))
     assert all({"model", "version", "metrics", "nodes"} <= set(model) for model in models)
     assert f"Job {job} stopped after" in watching.said
+    assert json.loads(terminal.ok("nodes", "show", "client-1", "--json"))["name"] == "client-1"
     shown = terminal.ok("nodes", "show", "client-1")
     assert "role      device" in shown
     assert "address   127.0.0.1:" in shown

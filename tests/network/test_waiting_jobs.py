@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -48,7 +49,12 @@ def test_a_job_waits_for_its_owner_through_a_kill_of_the_cloud(tmp_path: Path) -
 
     more = terminal.ok("jobs", "submit", "job.toml", "--set", "rounds=9").rpartition("watch ")[2].strip()
     assert "rounds was 3 and is 9" in terminal.ok("approvals", "show", more, *owner)
+    told = json.loads(terminal.ok("approvals", "show", more, "--json", *owner))
+    assert (told["job"], told["missing"]) == (more, ["ines"])
+    assert "rounds was 3 and is 9" in " ".join(told["facts"].values())
     assert "needs a reason" in terminal.refused("approvals", "refuse", more, "--reason", " ", *owner)
     terminal.ok("approvals", "refuse", more, "--reason", "too many rounds", *owner)
     assert "refused by ines: too many rounds" in terminal.ok("jobs", "show", more)
+    (said,) = json.loads(terminal.ok("jobs", "show", more, "--json"))["said"]
+    assert said == {"owner": "ines", "verdict": "refuse", "reason": "too many rounds"}
     assert cloud.end() == 0

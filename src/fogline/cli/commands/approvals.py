@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import OPERATOR, Flag, Json, Many, OperatorOptions
 from fogline.governance.approvals.approval import Verdict
 from fogline.network.cloud.client import Client
@@ -47,16 +47,22 @@ def list_approvals(*, json: Json = False, operator: OperatorOptions = OPERATOR) 
 
 
 @approvals.command
-def show(job: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+def show(job: str, /, *, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
     """Show what a job does, as its signed bundle says, which is fetched and verified here.
 
     Parameters
     ----------
     job
         Its id, or the beginning of it.
+    json
+        Print an object (JSON) instead of a table.
     """
     with tempfile.TemporaryDirectory() as place:
-        _examined(job, Path(place), operator)
+        examined = _examined(job, Path(place), operator)
+    if json:
+        print_json({**to_builtins(examined.report), "facts": dict(examined.facts)})
+    else:
+        _show(examined)
 
 
 @approvals.command
@@ -134,6 +140,7 @@ def _decide(
     owner = DataOwner.load(operator_folder(operator.folder), key)
     with tempfile.TemporaryDirectory() as folder:
         examined = _examined(job, Path(folder), operator)
+        _show(examined)
         if not sure and not _agrees(examined.report.job):
             raise UsageError(f"Job {examined.report.job} was not approved")
         after = asked(operator.folder, lambda client: owner.decide(client, examined, verdict, reason, nodes))
@@ -148,9 +155,12 @@ def _agrees(job: str) -> bool:
 
 
 def _examined(job: str, folder: Path, operator: OperatorOptions) -> ExaminedJob:
-    """A job, and what it does, which is printed."""
+    """A job, and what it does."""
     place = operator_folder(operator.folder)
-    examined = asked(operator.folder, lambda client: examine(client, job, place, folder))
+    return asked(operator.folder, lambda client: examine(client, job, place, folder))
+
+
+def _show(examined: ExaminedJob) -> None:
     report = examined.report
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
@@ -160,4 +170,3 @@ def _examined(job: str, folder: Path, operator: OperatorOptions) -> ExaminedJob:
     for name, text in rows + [("said", said_by(word)) for word in report.said]:
         table.add_row(name, escape(text))
     Console().print(table, highlight=False)
-    return examined

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import OPERATOR, Json, OperatorOptions
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_bytes, human_seconds
@@ -55,19 +55,24 @@ def list_nodes(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> N
 
 
 @nodes.command
-def show(node: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+def show(node: str, /, *, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
     """Show what is known of a node.
 
     Parameters
     ----------
     node
         Its name.
+    json
+        Print an object (JSON) instead of lines.
     """
     known = {found.name: found for found in asked(operator.folder, Client.nodes)}
     if node not in known:
         raise UsageError(f"No node named '{node}' has been connected{suggest(node, known)}")
     found = known[node]
     below = [other.name for other in known.values() if other.parent == node and other.up]
+    if json:
+        print_json({**to_builtins(found), "children": below})
+        return
     facts = {
         "node": found.name,
         "role": found.role,

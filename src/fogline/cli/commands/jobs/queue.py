@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from textwrap import shorten
+from typing import Any
 
 from rich.markup import escape
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, duration
 from fogline.governance.approvals.approval import read_approval
 from fogline.network.cloud.client import Client
@@ -16,6 +18,8 @@ from fogline.network.cloud.records import Record, Stop
 
 TOLD = ("job", "name", "state", "done", "rounds", "priority", "by", "submitted", "headline", "why")
 """What programs are told of a job."""
+SHORT = 60
+"""Characters of a reason in the table; ``show`` has it whole."""
 
 
 def list_jobs(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
@@ -32,19 +36,24 @@ def list_jobs(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> No
     )
     for record in asked(operator.folder, Client.jobs):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.submitted))
-        rounds, by, why = f"{record.done} of {record.rounds}", escape(record.by), escape(record.why)
-        item = {name: getattr(record, name) for name in TOLD}
-        listing.add(item, record.job, record.state, rounds, str(record.priority), by, when, why)
+        rounds, by, why = (
+            f"{record.done} of {record.rounds}",
+            escape(record.by),
+            shorten(record.why, SHORT, placeholder=" …"),
+        )
+        listing.add(_told(record), record.job, record.state, rounds, str(record.priority), by, when, escape(why))
     present([listing], json)
 
 
-def show(job: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+def show(job: str, /, *, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
     """Show what is known of a job: how it stands, what it waits for, and what owners said to it.
 
     Parameters
     ----------
     job
         Its id, or the beginning of it.
+    json
+        Print an object (JSON) instead of lines.
     """
 
     async def ask(client: Client) -> Record:
@@ -52,6 +61,11 @@ def show(job: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
         return record
 
     record = asked(operator.folder, ask)
+    said = [read_approval(envelope) for envelope in record.approvals]
+    if json:
+        words = [{"owner": word.owner.name, "verdict": word.verdict, "reason": word.reason} for word in said]
+        print_json({**_told(record), "bundle": record.bundle.digest, "nodes": record.nodes, "said": words})
+        return
     facts = {
         "job": record.job,
         "state": record.state,
@@ -66,8 +80,12 @@ def show(job: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
     for key, value in facts.items():
         if value:
             print(f"{key:<10}{value}")
-    for word in map(read_approval, record.approvals):
+    for word in said:
         print(f"{'said':<10}{word.owner.name}: {word.verdict}{': ' + word.reason if word.reason else ''}")
+
+
+def _told(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in TOLD}
 
 
 def forget(job: str = "", /, *, older: str = "", operator: OperatorOptions = OPERATOR) -> None:
