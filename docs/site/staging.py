@@ -14,7 +14,8 @@ ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
 }
 """Pages that do not lie in ``docs``, and their names in the site."""
-STYLE = Path(__file__).with_name("tables.css")
+EXTRAS = [Path(__file__).with_name(name) for name in ("extra.css", "extra.js")]
+"""What every page loads beside the theme."""
 PICTURES = {".png", ".svg"}
 LINK = re.compile(r"(?<=\]\()(?!\w+://)([^)#\s]+)")
 """A file of the project that a document links to."""
@@ -47,7 +48,8 @@ def stage_documents(stage: Path) -> None:
             target = (document.parent / pieces[i]).resolve()
             pieces[i] = known.get(target) or linked.setdefault(target, page_of_file(target))
         write(stage / page, WIDE.get(page, "") + "".join(pieces))
-    write(stage / STYLE.name, STYLE.read_text())
+    for extra in EXTRAS:
+        write(stage / extra.name, extra.read_text())
     for target, page in linked.items():
         if target.suffix in PICTURES:
             (stage / page).parent.mkdir(parents=True, exist_ok=True)
