@@ -135,7 +135,7 @@ assert "torch" not in sys.modules and "sklearn" not in sys.modules
 
 
 def test_backends_are_the_packages_of_the_training_room() -> None:
-    assert backends() == ["sklearn", "torch"]
+    assert backends() == ["flwr", "sklearn", "torch"]
 
 
 def test_a_summary_is_a_whole_sentence() -> None:

@@ -24,7 +24,9 @@ from fogline.compute.surveys.queries import QUERIES
 from fogline.data import from_arrays
 from fogline.governance.policy.keys import parse_policy
 from fogline.jobs.files.reading import parse_job
+from fogline.jobs.loading import load_task
 from fogline.lab.labfile import read_lab
+from fogline.simulation.run import run
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEY = "ed25519:kyqkTAZEc168P+haiacYM9VjfA2oweJW0IUzsI6nIOs="
@@ -100,3 +102,17 @@ def test_an_attack_of_ones_own_is_a_finding(written: Callable[[str], ModuleType]
     (found,) = written("leaks.md").length(SimpleNamespace(seen=lambda: [(8, None, view)]))
     assert (found.words, found.devices) == ("A length of 5.00.", 2)
     assert "length" in ATTACKS
+
+
+@pytest.mark.slow
+def test_a_flower_client_runs_as_the_document_has_it(tmp_path: Path) -> None:
+    pytest.importorskip("flwr", reason="Flower is not installed: pip install 'fogline[flwr]' (docs/from-flower.md)")
+    for text in blocks("python", "from-flower.md"):
+        (tmp_path / text.splitlines()[0].removeprefix("# ").split(",")[0]).write_text(text)
+    (described,) = blocks("toml", "from-flower.md")
+    job = parse_job(described).model_copy(update={"rounds": 3, "processes": 0})
+    result = run(job, load_task(job, tmp_path), progress=False)
+    assert [row["devices"] for row in result.history] == [10] * 3
+    assert result.history[2]["eval_acc"] > result.history[0]["eval_acc"]
+    assert result.history[2]["metric/train_loss"] < result.history[0]["metric/train_loss"]
+    assert "0.weight" in result.params.arrays()

@@ -28,6 +28,13 @@ def rows(made: Cluster, record: Record) -> list[dict[str, float]]:
     return [line.row for _, line in made.cloud.scheduler.job_store.lines(record.job) if line.row is not None]
 
 
+def rounds_told(made: Cluster, record: Record, what: str) -> list[int]:
+    """In which rounds the root told it, as the job's log says."""
+    assert made.cloud.scheduler is not None
+    lines = made.cloud.scheduler.job_store.lines(record.job)
+    return [line.round for _, line in lines if (line.node, line.what) == ("cloud", what)]
+
+
 def test_a_count_is_not_cut_to_who_is_connected(tmp_path: Path) -> None:
     soon = 'deadline = "1s"'
     counts = {
@@ -67,8 +74,25 @@ def test_a_job_whose_devices_all_fail_is_a_failure_that_says_why(tmp_path: Path)
             assert "3 × RuntimeError: the sensor is unplugged" in record.why
             assert "3 × none of its rounds reached the quorum" in record.why
             assert made.said(record)[-1] == ("failed", "cloud", record.why)
+            assert rounds_told(made, record, "abandoned") == [1, 2, 3]
+            assert rounds_told(made, record, "failed")[-1] == 3
 
     asyncio.run(work())
+
+
+def test_batch_normalisation_loses_no_device_to_a_last_batch_of_one(
+    runner: asyncio.Runner, clusters: dict[int, Cluster]
+) -> None:
+    """Each has 20 examples."""
+    text = job(rounds=2).replace("small:task", "small:layered").replace("batch_size = 5", "batch_size = 19")
+    made = clusters[2]
+
+    async def work() -> None:
+        record = await made.finish(await made.submit(text))
+        assert (record.state, record.why) == ("finished", "")
+        assert [row["devices"] for row in rows(made, record)] == [4, 4]
+
+    runner.run(work())
 
 
 def spoiled(path: Path) -> bytes:

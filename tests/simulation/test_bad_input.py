@@ -105,6 +105,13 @@ def test_a_diverging_device_is_left_out(engine: str) -> None:
     assert np.isfinite(result.params.vector).all()
 
 
+def test_numbers_that_are_large_and_still_numbers_fail_nobody() -> None:
+    result = simulate(task(), engine="loop", local={"learning_rate": 1e4})
+    assert result.counts == {}
+    assert np.abs(result.params.vector).max() > 100
+    assert np.isfinite(result.params.vector).all()
+
+
 def test_a_client_with_one_example_trains() -> None:
     x, y, _ = arrays()
     data = from_arrays("small", x, y, [np.array([0]), np.arange(1, 30), np.arange(30, y.size)], classes=3)
@@ -257,6 +264,24 @@ def test_a_loader_that_raises_is_named_with_client_file_and_line(how: str) -> No
     assert "Client 'b': loading its data raised ValueError: could not convert string to float: '12,5' (" in said
     line = inspect.getsourcelines(Readings.__getitem__)[1] + 2
     assert f"test_bad_input.py, line {line})" in said
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "said"),
+    [
+        ("loop", fogline.RunError, "3 × loading its data"),
+        ("flat", CodeError, "Client 'a': loading its data"),
+        (None, CodeError, "Client 'a': loading its data"),
+    ],
+)
+def test_where_nobodys_data_can_be_loaded_the_run_says_why(
+    engine: str | None, kind: type[Exception], said: str
+) -> None:
+    data = from_clients("own", {client: Readings(True) for client in "abc"}, classes=3)
+    with pytest.raises(kind, match=f"{said} raised ValueError: could not convert string to float") as caught:
+        fogline.simulate(fogline.Task(linear, data), rounds=1, processes=0, progress=False, engine=engine)
+    line = inspect.getsourcelines(Readings.__getitem__)[1] + 2
+    assert f"test_bad_input.py, line {line})" in str(caught.value)
 
 
 class Misspelt(nn.Module):

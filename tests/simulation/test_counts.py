@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_round_in_which_most_devices_fail_does_not_count(mode: str, below: boo
     tree = fogline.Tree(cloud=fogline.Tier(), fog=tier) if below else fogline.Tree(cloud=tier)
     with pytest.raises(fogline.RunError) as caught:
         fogline.simulate(task(1, wild=3), tree=tree, rounds=3, **LOOP)
-    assert f"{caught.value.mishaps.counts['failed']:,} times devices failed" in str(caught.value)
+    assert f"{caught.value.mishaps.counts['failed']:,} times nodes failed" in str(caught.value)
     assert caught.value.mishaps.counts["abandoned"] >= 3
     assert fogline.simulate(task(3, wild=1), tree=tree, rounds=2, **LOOP).history[-1]["devices"] == 3
 
@@ -94,7 +95,7 @@ def test_reasons_add_up_to_how_often_devices_failed() -> None:
     mishaps = Mishaps()
     for why, amount in (("a", 3), ("b", 2), ("c", 2), ("d", 1), ("", 4)):
         mishaps.count("failed", "client-0", why, amount)
-    assert "12 times devices failed (3 × a; 2 × b; 2 × c; 5 × other reasons)." in mishaps.nothing_learned(1)
+    assert "12 times nodes failed (3 × a; 2 × b; 2 × c; 5 × other reasons)." in mishaps.nothing_learned(1)
     assert mishaps.told("refused") == ""
 
 
@@ -218,7 +219,27 @@ def test_what_does_not_fit_beside_the_others_counts_for_no_quorum_in_any_tier(
 def test_the_reasons_that_are_told_add_up_to_all(reasons: int) -> None:
     mishaps = Mishaps()
     for which in range(reasons):
-        mishaps.count("failed", why=f"reason {which}")
+        mishaps.count("failed", why=f"reason {ascii_lowercase[which]}")
     told = mishaps.told("failed")
     assert sum(int(part.split(" × ")[0]) for part in told.split("; ")) == reasons
     assert told.count("other reasons") == (reasons > 3)
+
+
+def test_reasons_that_differ_in_their_numbers_only_stand_together_where_they_are_many() -> None:
+    few, many = Mishaps(), Mishaps()
+    for steps in (19, 20):
+        few.count("failed", f"client-{steps}", f"Client 'client-{steps}': the loss is nan in step 2 of {steps}.")
+    assert few.told("failed") == "1 × the loss is nan in step 2 of 19; 1 × the loss is nan in step 2 of 20"
+    assert few.reasons["failed"] == "Client 'client-19': the loss is nan in step 2 of 19."
+    for steps in range(100, 100 + 2 * DISTINCT):
+        many.count("failed", why=f"the loss is nan in step 2 of {steps:,}.5.")
+    many.count("failed", why="it has no examples", amount=2)
+    assert many.told("failed") == (
+        f"{2 * DISTINCT} × the loss is nan in step 2 of 100.5 (the numbers differ); 2 × other reasons"
+    )
+
+
+def test_a_fog_below_which_nothing_counted_is_no_device() -> None:
+    with pytest.raises(fogline.RunError) as caught:
+        fogline.simulate(task(0, wild=2), tree=TREES["fog"], rounds=2, **LOOP)
+    assert "6 times nodes failed (4 × the loss is nan in step 2 of 30; 2 × none of its rounds" in str(caught.value)

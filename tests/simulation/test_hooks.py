@@ -332,6 +332,18 @@ class Invented(FedAvg):
         return momentum
 
 
+class Moves(FedAvg):
+    """The name is nobody's; what it takes is a hook's."""
+
+    def move(self, model, folded, state, group):
+        return model, state
+
+
+class Bends(FedAvg):
+    def bend(self, gradient, weights, start, local, received):
+        return gradient * 0
+
+
 class Few(FedAvg):
     def adjust_gradient(self, gradient, weights):
         return gradient
@@ -356,6 +368,11 @@ class Renamed(FedAvg):
 
     def scaled(self, vector):
         return vector
+
+    product = staticmethod(np.multiply)
+
+    def mixed(self, model, folded, state, share):
+        return model
 
     @staticmethod
     def staleness_weight(age):
@@ -382,6 +399,12 @@ class Unbuffered(FedAvg):
             "Invented.adjust_momentum looks like a hook, and there is none of that name (a function of your own may be "
             "called _adjust_momentum); there are adjust_gradient",
         ),
+        (
+            Moves,
+            "Moves.move looks like a hook, and there is none of that name (a function of your own may be called _move)"
+            "; there are server_update, inner_update",
+        ),
+        (Bends, "Bends.bend looks like a hook, and there is none of that name (a function of your own may be called"),
         (
             Few,
             "Few.adjust_gradient takes (gradient, weights), but is called with (gradient, weights, start, local, rec",

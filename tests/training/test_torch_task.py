@@ -225,7 +225,7 @@ def test_several_outputs_are_trained_together(by_name: bool) -> None:
     test = named.data.at(1)
     assert named.evaluate(named.initial(0), test)["count"] == len(test.y)
     for engine in ("flat", "stacked"):
-        with pytest.raises(ValueError, match="it trains models of one output; this one gives several"):
+        with pytest.raises(ValueError, match="models that give one tensor; this one gives several, or an object"):
             named.build(engine, LocalMethod(), local)
 
 
@@ -234,7 +234,7 @@ def test_a_method_that_changes_the_output_needs_one() -> None:
         def adjust_outputs(self, outputs: Tensor, batch: object, device: object) -> Tensor:
             return outputs
 
-    with pytest.raises(ValueError, match="its method changes the outputs of a model, and this one gives several"):
+    with pytest.raises(ValueError, match="its method changes outputs that are one tensor; this model gives several"):
         task_of(Exiting).build("loop", Bending(), LocalTraining())
 
 

@@ -24,6 +24,8 @@ HOOKS = (
 ADJUSTING = tuple(hook for hook in HOOKS if hook.startswith("adjust_"))
 ALIKE = 0.75
 """How alike a name must be to a hook's to be taken for a slip of the pen."""
+TELLING = 3
+"""Parameters that a function must have at least for a hook to be known by them, whatever the function is called."""
 
 
 def check_method(method: type[Algorithm]) -> None:
@@ -98,11 +100,24 @@ def _check_hook(kind: type, name: str, thing: Any) -> None:
 def _check_name(kind: type, name: str, thing: Any) -> None:
     if not (inspect.isfunction(thing) or isinstance(thing, staticmethod | classmethod)):
         return
+    meant = _taking_the_same(thing, kind)
     if nearest(name, HOOKS, ALIKE) or name.startswith("adjust_"):
+        meant = ADJUSTING if name.startswith("adjust_") else HOOKS
+    if meant:
         raise ValueError(
             f"{kind.__name__}.{name} looks like a hook, and there is none of that name (a function of your own may be "
-            f"called _{name}){suggest(name, ADJUSTING if name.startswith('adjust_') else HOOKS, ALIKE)}"
+            f"called _{name}){suggest(name, meant, ALIKE)}"
         )
+
+
+def _taking_the_same(thing: Any, kind: type) -> tuple[str, ...]:
+    """Hooks that take what a function takes, by the same names: it was meant for one of them, under another name."""
+    if not inspect.isfunction(getattr(thing, "__func__", thing)):
+        return ()  # What is written in C does not say what it takes.
+    taken = list(inspect.signature(thing.__get__(object(), kind)).parameters)
+    if len(taken) < TELLING:
+        return ()
+    return tuple(hook for hook in HOOKS if _parameters(getattr(Algorithm, hook)) == taken)
 
 
 def _parameters(hook: Any) -> list[str]:

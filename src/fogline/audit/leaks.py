@@ -13,7 +13,7 @@ from fogline.audit.registry import ATTACKS
 from fogline.audit.scene import AuditSettings, Scene
 from fogline.audit.verdict import verdict_of
 from fogline.data import FederatedData
-from fogline.jobs import Job
+from fogline.jobs import Job, JobError
 from fogline.jobs.protection.protection import DEVICES, protection_of
 from fogline.training.task import Task
 
@@ -90,6 +90,11 @@ def audit_leaks(
         UnknownAttackError: there is no attack of that name.
         RunError: no round of it counts.
     """
+    if task.trains_itself:
+        raise JobError(
+            f"The leak audit compares what it finds with devices' examples, and those of task '{task.name}' are seen "
+            "by nobody but devices"
+        )
     names = [ATTACKS.find(name).name for name in attacks] or list(ATTACKS)
     with Scene(job, task, settings or AuditSettings(), algorithm).opened() as scene:
         findings: list[Finding] = []

@@ -7,13 +7,15 @@ from fogline.jobs import Job, JobError
 from fogline.jobs.unequal import check_parts
 from fogline.nodes.policies import policy_of
 from fogline.training.method import overrides
+from fogline.training.task import Task
 
 
-def check_policies(job: Job, algorithm: Algorithm) -> None:
+def check_policies(job: Job, algorithm: Algorithm, task: Task) -> None:
     """Names and parameters of all policies are right, and those that ask for part of a round's work may.
 
     Raises:
-        JobError: children are no devices, there are no rounds, or the method says itself how much they do.
+        JobError: children are no devices, there are no rounds, or the method or devices say themselves how much these
+            do.
         SelectionPolicyError: a policy does not know its name or parameters.
     """
     modes = job.tree.modes(algorithm.mode)
@@ -29,6 +31,11 @@ def check_policies(job: Job, algorithm: Algorithm) -> None:
             raise JobError(
                 f"{name}.policy is '{tier.policy}', which cuts work to the time of a round, and {name} has no rounds "
                 "(its mode is 'async'); leave the policy out, or take a synchronous method"
+            )
+        if task.trains_itself:
+            raise JobError(
+                f"{name}.policy is '{tier.policy}', which asks devices for part of a round's work, and task "
+                f"'{task.name}' trains by code of its own; take another policy, such as 'uniform'"
             )
         if algorithm.effort_cuts:
             check_parts(job, f"{name}.policy = '{tier.policy}'")

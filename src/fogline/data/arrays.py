@@ -46,7 +46,8 @@ def read(given: Any, what: str) -> Array:
     values: Any = given
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise ValueError(
-            f"{what} masks values out, and training sees no mask; fill them (x.filled(0)) or leave them out."
+            f"{what} masks values out, and training sees no mask; fill them (inputs as with x.filled(0), labels with "
+            "y.filled(-100), which stands for no truth) or leave them out."
         )
     if hasattr(values, "todense"):
         raise ValueError(f"{what} is a sparse matrix; give it as an array (x.toarray()).")

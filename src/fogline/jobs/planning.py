@@ -17,6 +17,7 @@ from fogline.data import FederatedData
 from fogline.jobs.errors import JobError, shown
 from fogline.jobs.job import Job, Local
 from fogline.jobs.judging import with_judges
+from fogline.jobs.own_training import check_own_training
 from fogline.jobs.tree import Tier, Tree
 from fogline.settings import Mode
 from fogline.training.context import NO_PUBLIC, WORK, Draws, RoundContext
@@ -70,9 +71,10 @@ def with_defaults(job: Job, algorithm: Algorithm, task: Task) -> Job:
 
     Raises:
         JobError: the method's are none, its formulas do not hold for the job's, the job says how steps are made that
-            the method makes itself, or it has judges that the method cannot have.
+            the method or the task makes itself, or it has judges that the method cannot have.
     """
     job, said = with_judges(job, algorithm), job.local.model_fields_set
+    check_own_training(job, algorithm, task)
     defaults = {"smallest_batch": task.smallest_batch, **algorithm.local_defaults}
     changes = {name: value for name, value in defaults.items() if name not in said}
     try:

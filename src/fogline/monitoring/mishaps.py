@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,11 +19,13 @@ OTHER = "other reasons"
 WHOSE = re.compile(r"^Client '[^']*': ")
 LONGEST = 300
 """Characters of a reason in a sentence."""
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 @dataclass(slots=True)
 class Mishaps:
-    """Running totals of updates that did not count, rounds that were abandoned, and devices that failed."""
+    """Running totals of updates that did not count, rounds that were abandoned, and nodes that failed: devices, and
+    fogs of which no round counted."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
@@ -46,15 +48,20 @@ class Mishaps:
         if self.listener is not None:
             self.listener(what, who)
         if why:
-            self.reasons.setdefault(what, f"{who}: {why}" if who else why)
+            self.reasons.setdefault(what, f"{who}: {why}" if who and not why.startswith(f"Client '{who}'") else why)
             tally = self.tallies.setdefault(what, Counter())
             why = WHOSE.sub("", why)  # One reason, however many clients have it.
-            tally[why if why in tally or len(tally) < DISTINCT else OTHER] += amount
+            if why not in tally and len(tally) >= DISTINCT:
+                why = next((known for known in tally if _shape(known) == _shape(why)), OTHER)
+            tally[why] += amount
 
     def told(self, what: str) -> str:
-        """The reasons of a kind, with how often each was given; empty if none is known."""
-        tally = self.tallies.get(what, Counter[str]())
-        named = Counter({why: count for why, count in tally.items() if why != OTHER}).most_common(SHOWN)
+        """The reasons of a kind, with how often each was given; empty if none is known.
+
+        Where they are too many to be named, those that differ in their numbers only stand together.
+        """
+        tally = Counter({why: count for why, count in self.tallies.get(what, {}).items() if why != OTHER})
+        named = (tally if len(tally) <= SHOWN else _together(tally)).most_common(SHOWN)
         rest = self.counts[what] - sum(count for _, count in named)  # Told too, so that the counts add up.
         shown = [f"{count:,} × {why[:LONGEST].rstrip('.')}" for why, count in named]
         return "; ".join([*shown, f"{rest:,} × {OTHER}"] if shown and rest > 0 else shown)
@@ -62,7 +69,7 @@ class Mishaps:
     def nothing_learned(self, rounds: int) -> str:
         """Why a run without a round that counted has no model."""
         parts = [f"No round of {rounds:,} counted, so nothing was learned."]
-        for what, says in (("failed", "devices failed"), ("refused", "updates were refused")):
+        for what, says in (("failed", "nodes failed"), ("refused", "updates were refused")):
             if self.counts[what]:
                 parts.append(f"{self.counts[what]:,} times {says} ({self.told(what) or 'they did not say why'}).")
         if self.counts["abandoned"]:
@@ -71,6 +78,24 @@ class Mishaps:
         if others:
             parts.append(f"Besides: {', '.join(others)}.")
         return " ".join(parts)
+
+
+def _shape(why: str) -> str:
+    """A reason without its numbers."""
+    return NUMBER.sub("#", why)
+
+
+def _together(tally: Counter[str]) -> Counter[str]:
+    """Reasons of one shape as one, told by the most frequent of them."""
+    alike = defaultdict[str, list[str]](list)
+    for why, _ in tally.most_common():
+        alike[_shape(why)].append(why)
+    return Counter(
+        {
+            f"{whys[0].rstrip('.')} (the numbers differ)" if whys[1:] else whys[0]: sum(tally[why] for why in whys)
+            for whys in alike.values()
+        }
+    )
 
 
 def lost_in_words(lost: int, rounds: int, why: str = "") -> str:

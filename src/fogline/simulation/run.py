@@ -376,7 +376,12 @@ def _devices_at_once(setting: Setting) -> int:
 
 
 def _choose(setting: Setting, processes: int) -> Choice:
-    """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own."""
+    """Engine and chunk for the job: what it names, or what is fastest on a cohort like its own.
+
+    Raises:
+        JobError: no engine can run the job; one sentence.
+        CodeError: a hook is wrong, or the code that loads clients' data, for every client that is looked at.
+    """
     job, task, algorithm = setting.job, setting.task, setting.algorithm
     plan = planner(job, task.data, algorithm)
     clients, shared = range(_devices_at_once(setting)), setting.shared
@@ -387,8 +392,8 @@ def _choose(setting: Setting, processes: int) -> Choice:
         its_first, *others = tried(algorithm, task, client_job(client, first, planned, {}))
         jobs.append(its_first)
         later += others
-    try:
-        return autotune(
+    choice = attempt(
+        lambda: autotune(
             task,
             algorithm,
             setting.local,
@@ -399,11 +404,14 @@ def _choose(setting: Setting, processes: int) -> Choice:
             processes=max(1, processes),
             compared=job.engine_compared,
         )
-    except ValueError as error:
-        raise JobError(str(error)) from error
-    except CodeError as error:
-        error.at("While an engine is chosen")
-        raise
+    )
+    if isinstance(choice, Choice):
+        return choice
+    if isinstance(choice, CodeError) or loading_of(choice):
+        raise blame("choosing an engine", choice).at("While an engine is chosen")
+    if isinstance(choice, ValueError):
+        raise JobError(str(choice)) from choice
+    raise choice
 
 
 def with_choice(job: Job, choice: Choice) -> Job:

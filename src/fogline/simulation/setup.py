@@ -155,7 +155,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     homes = assign(job.tree, task.data)
     _check_counts(job.tree, homes, algorithm.mode)
     _check_rules(job.tree, rules, homes, list(task.data.clients), algorithm)
-    check_policies(job, algorithm)
+    check_policies(job, algorithm, task)
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)

@@ -9,7 +9,7 @@ from fogline.training.task import Task
 
 
 def backends() -> list[str]:
-    """Names of the backends, installed or not: ``sklearn``, ``torch``."""
+    """Names of the backends, installed or not: ``flwr``, ``sklearn``, ``torch``."""
     return [module.name for module in iter_modules(fogline.training.__path__) if module.ispkg]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from fogline.data.inputs import arrays_of, mapped
 from fogline.params import Spec, State, Vector
 from fogline.training.kept_on_device import Home
 from fogline.training.local import ClientJob
-from fogline.training.plan import Plan
+from fogline.training.plan import Plan, UnseenPlan
 from fogline.training.reading import read_only
 
 Array = Any
@@ -141,6 +141,8 @@ SEALED = (
     "see them, which clip what each one does and add noise"
 )
 
+UNSEEN = "a device's examples are asked for, and one that trains by code of its own keeps them to itself"
+
 NO_FEATURES = (
     "the model's features, the input of its last linear layer, are asked for; this model has no linear layer that "
     "gives the engine one"
@@ -153,6 +155,7 @@ class ContextTask(Protocol):
     data: FederatedData
     home: Home | None
     sealed: bool
+    trains_itself: ClassVar[bool]
 
     @property
     def spec(self) -> Spec:
@@ -233,10 +236,12 @@ class DeviceContext:
         """The device's examples, loaded when they are first asked for.
 
         Raises:
-            ValueError: the job protects each of them.
+            ValueError: the job protects each of them, or nobody but the device's own code sees them.
         """
         if self._task.sealed:
             raise ValueError(SEALED)
+        if self._task.trains_itself:
+            raise ValueError(UNSEEN)
         examples = self._task.data.at(self._job.client)
         return Examples(mapped(read_only, examples.x), read_only(examples.y))
 
@@ -256,6 +261,8 @@ class DeviceContext:
     def plan(self) -> Plan:
         """How much it trains; in ``report``, how much it trained."""
         job = self._job
+        if self._task.trains_itself:
+            return cast("Plan", UnseenPlan(None if self._plan is None else self._plan.samples))
         samples = int(self._task.data.sizes()[job.client])
         return self._plan or Plan(job.steps, samples, job.learning_rate, job.batch_size)
 

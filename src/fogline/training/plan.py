@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
 from fogline.training.shuffling import cuts
 
@@ -65,3 +66,26 @@ class Plan:
             learning_rate=self.learning_rate if learning_rate is None else float(learning_rate),
         )
         return changed if epochs is None else replace(changed, steps=max(1, round(changed._per_epoch * epochs)))
+
+
+class UnseenPlan:
+    """What is known of how much a device trained that trains by code of its own.
+
+    Args:
+        samples: examples that it used; None: it has not trained yet.
+    """
+
+    def __init__(self, samples: int | None) -> None:
+        if samples is not None:
+            self.samples = samples
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a plan has is not known.
+
+        Raises:
+            AttributeError: always; the sentence says what there is.
+        """
+        raise AttributeError(
+            f"device.plan.{name} is not there: the device trains by code of its own, of which only samples are known, "
+            "in report"
+        )

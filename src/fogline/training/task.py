@@ -100,6 +100,9 @@ class Task(ABC):
     makers: tuple[Maker, ...] = ()
     """Functions of the program that were making it, the innermost first."""
     higher_is_better: bool
+    trains_itself: ClassVar[bool] = False
+    """Whether devices train by code of their own, a round as a whole, on examples that nobody else sees: then a job
+    says neither how nor how much, and engines are not measured."""
     on_processor: bool = True
     """Whether this process's processor time is what training takes: not where an accelerator trains."""
     home: Home | None = None

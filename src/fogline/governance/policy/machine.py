@@ -9,7 +9,7 @@ from pathlib import Path
 from fogline.governance.policy.offers import Offers
 from fogline.governance.policy.terms import Policy
 
-FRAMEWORKS = ("jax", "keras", "lightgbm", "numpy", "pandas", "sklearn", "tensorflow", "torch", "xgboost")
+FRAMEWORKS = ("flwr", "jax", "keras", "lightgbm", "numpy", "pandas", "sklearn", "tensorflow", "torch", "xgboost")
 CGROUP = Path("sys/fs/cgroup")
 SUPPLIES = Path("sys/class/power_supply")
 

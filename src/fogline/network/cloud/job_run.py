@@ -31,6 +31,7 @@ from fogline.network.node.participation.aggregating import aggregator_maker, sur
 from fogline.network.node.participation.frozen import FROZEN
 from fogline.network.node.participation.participation import JobParticipation
 from fogline.network.node.participation.root_job import RootJob
+from fogline.network.node.participation.standing import Rounds
 from fogline.network.node.participation.survey import SurveyEndedError
 from fogline.network.node.site.admission import NotAllowedError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
@@ -130,8 +131,8 @@ class JobRun:
         self._enough = False
         """Whether its model is as good as the job wanted."""
         self._failure: str | None = None
-        self._lost = 0
-        """Rounds that came to nothing."""
+        self._rounds = Rounds()
+        """Those that it had, once it is over."""
         self._moved_at = time.time()
 
     async def recount(self) -> None:
@@ -184,6 +185,15 @@ class JobRun:
         limit = None if self._job.privacy is None else self._job.privacy.epsilon
         return JobProgress(self._record, self._history, self._moved_at, self._mishaps.counts, limit)
 
+    @property
+    def rounds_over(self) -> int:
+        """Rounds of the root that are over, counted or not, judged or not."""
+        return (self._rounds if self._over else self._participation.rounds).over
+
+    def over_when(self, told: JobLog) -> int:
+        """How many of them were when a node told something: of a lost round it tells just after its end."""
+        return self.rounds_over - (told.node == self._means.node.name and told.what == "abandoned")
+
     def hear(self, told: JobLog) -> None:
         """A node has something for the job's report."""
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
@@ -221,7 +231,7 @@ class JobRun:
         if group is not None and self._last is None and not self._models:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
             self._last = group
-        self._failure, self._lost = why, self._participation.rounds_lost
+        self._failure, self._rounds = why, self._participation.rounds
         self._over = True
         self._there.set()
 
@@ -332,7 +342,7 @@ class JobRun:
         if self._job.privacy is not None and self._history and "epsilon" in self._history[-1]:
             self._note("privacy", in_words(self._job.privacy, self._history[-1]["epsilon"]))
         self._participation.conclude()
-        lost = self._lost
+        lost = self._rounds.lost
         why = why or (lost_in_words(lost, self._job.rounds, self._mishaps.told("abandoned")) if lost else "")
         return msgspec.structs.replace(self._record, state=state, why=why, lost=lost)
 
@@ -343,7 +353,7 @@ class JobRun:
         try:
             path = self._means.node.value_store.path(group)
             sums, queries = self._beside.found_of(group), self._beside.answers
-            counts, reasons, lost = dict(mishaps.counts), mishaps.reasons, self._lost
+            counts, reasons, lost = dict(mishaps.counts), mishaps.reasons, self._rounds.lost
             asked = Conclude(folder, path, counts, reasons, wall, sums, queries, mishaps.cut_off, lost)
             return expect(Evaluated, await self._judge.ask(asked)).metrics, None
         except (WorkerError, StorageError) as error:
@@ -369,7 +379,7 @@ class JobRun:
         self._note("published", text[:LONGEST])
 
     def _note(self, what: str, why: str = "", row: Row | None = None) -> None:
-        self._means.job_store.note(self._record.job, what, why, row=row)
+        self._means.job_store.note(self._record.job, what, why, row=row, over=self.rounds_over)
 
 
 async def prepare(means: Means, record: Record) -> JobRun:

@@ -208,13 +208,21 @@ class JobStore:
     # Logs.
 
     def note(
-        self, job: str, what: str, why: str = "", node: str = "", child: str = "", row: dict[str, float] | None = None
+        self,
+        job: str,
+        what: str,
+        why: str = "",
+        node: str = "",
+        child: str = "",
+        row: dict[str, float] | None = None,
+        over: int = 0,
     ) -> None:
-        """A line more in a job's log; without a node it is the cloud's own."""
+        """A line more in a job's log; without a node it is the cloud's own. ``over``: rounds that are, where more are
+        than the record says, which knows those only that counted and were judged."""
         record = self._records.get(job)
         round_ = 0 if record is None else record.done
-        if record is not None and record.state == "running" and row is None and record.done < record.rounds:
-            round_ += 1  # It is told during the next one; after the last there is none.
+        if record is not None and record.state == "running" and row is None:
+            round_ = min(max(round_, over) + 1, record.rounds)  # It is told during the next one, if there is one.
         line = LogLine(time.time(), node or self._owner, what, child, why, row, round_)
         with logs.about(job, round_):
             log.log(line.level, "%s", line.text)

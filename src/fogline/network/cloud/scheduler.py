@@ -231,9 +231,11 @@ class JobScheduler:
 
     def hear(self, told: JobLog) -> None:
         """Something for a job's report."""
-        if told.job in self._job_runs:
-            self._job_runs[told.job].hear(told)
-        self.job_store.note(told.job, told.what, told.why[:LONGEST], told.node, told.child)
+        job_run, over = self._job_runs.get(told.job), 0
+        if job_run is not None:
+            job_run.hear(told)
+            over = job_run.over_when(told)
+        self.job_store.note(told.job, told.what, told.why[:LONGEST], told.node, told.child, over=over)
 
     def has_ended(self, job: str) -> bool:
         """Whether a job is over, or never was."""
@@ -273,7 +275,7 @@ class JobScheduler:
         await job_run.begin()
         ended = await job_run.follow()
         del self._job_runs[job]
-        await self._over(ended)
+        await self._over(ended, job_run.rounds_over)
 
     async def _prepared(self, record: Record) -> JobRun | None:
         """A job that is loaded; None if it was stopped before."""
@@ -285,11 +287,13 @@ class JobScheduler:
             preparing.cancel()
         return None if preparing.cancelled() else preparing.result()
 
-    async def _over(self, record: Record) -> None:
+    async def _over(self, record: Record, rounds: int = 0) -> None:
+        """A job has ended, after so many rounds, counted or not."""
         self.node.admission.uses.ended(record.job)
         await self.node.audit.record(
             "job.ended", self.node.name, record.job, state=record.state, rounds=record.done, why=record.why[:LONGEST]
         )
-        self.job_store.note(record.job, record.state, record.why)  # First: who watches leaves when the job has ended.
+        # First: who watches leaves when the job has ended.
+        self.job_store.note(record.job, record.state, record.why, over=rounds)
         await self.job_store.put(record)
         self._schedule()

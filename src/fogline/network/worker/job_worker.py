@@ -277,7 +277,7 @@ class JobWorker:
         check_measuring(self.job, self.algorithm, self.task)
         check_shares(self.job, self.algorithm)
         check_named(self.task, self.algorithm, self.job.shares)
-        check_policies(self.job, self.algorithm)
+        check_policies(self.job, self.algorithm, self.task)
         check_publishing(self.job, self.algorithm)
         check_honest(self.job)
         for query in self.job.queries:

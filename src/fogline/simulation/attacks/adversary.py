@@ -87,6 +87,11 @@ class Adversary:
         Raises:
             JobError: one sentence.
         """
+        if self.attack.poisons and task.trains_itself:
+            raise JobError(
+                f"{type(self.attack).__name__} changes devices' examples, and those of task '{task.name}' are seen by "
+                "nobody but devices; take an attack that changes what they send"
+            )
         if self.attack.poisons:
             poisoned = self.poisoned(task).data
             poisoned.at(poisoned.clients.index(self.nodes[0]))

@@ -101,7 +101,10 @@ class ModuleTask(Task):
 
     @cached_property
     def _forward_flops(self) -> int:
-        one, floats = self._first().part(slice(1)), self._floats
+        one = attempt(lambda: self._first().part(slice(1)))
+        if isinstance(one, Exception):  # Nobody's data can be loaded, as those who train will say.
+            return 0
+        floats = self._floats
         with FlopCounterMode(display=False) as counter:
             outputs = attempt(lambda: self._tried(one, floats))
         return 0 if isinstance(outputs, Exception) else counter.get_total_flops()

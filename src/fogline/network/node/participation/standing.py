@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fogline.compute.effects import GROUP
 from fogline.network.node.participation.driver import Driver
@@ -21,9 +21,18 @@ def round_of(driver: Driver, most: int) -> RoundState:
     return round_state(_ledger(driver), most)
 
 
-def lost_rounds(driver: Driver) -> int:
-    """Rounds that came to nothing."""
-    return _ledger(driver).rounds_lost
+class Rounds(NamedTuple):
+    """How many rounds of its own an aggregator has behind it."""
+
+    over: int = 0
+    lost: int = 0
+    """Of these, those that came to nothing."""
+
+
+def rounds_of(driver: Driver) -> Rounds:
+    """The rounds so far."""
+    ledger = _ledger(driver)
+    return Rounds(ledger.rounds_done, ledger.rounds_lost)
 
 
 def outcome(driver: Driver) -> BlobRef | None:

@@ -42,7 +42,9 @@ class TorchEngine(Engine):
         if not isinstance(task, TorchTask):
             return f"it trains PyTorch models, and this is a {type(task).__name__}."
         if task.gives_several and overrides(method, "adjust_outputs"):
-            return "its method changes the outputs of a model, and this one gives several."
+            return (
+                "its method changes outputs that are one tensor; this model gives several, or an object that holds it."
+            )
         if local.batch_size is not None and local.batch_size < local.smallest_batch:
             return f"batch_size is {local.batch_size}, and the model wants {local.smallest_batch} examples at least."
         if local.privacy is not None and (why := unfit(task, method, local)):

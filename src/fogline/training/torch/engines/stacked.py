@@ -387,7 +387,7 @@ def _tells_norms(graph: Graph, head: Head) -> bool:
 
 def _refuses_model(task: TorchTask) -> str | None:
     if task.gives_several:
-        return "it trains models of one output; this one gives several."
+        return "it trains models that give one tensor; this one gives several, or an object that holds it."
     if task.takes_several:
         return "it trains models that take one array; this one takes several."
     types = {entry.dtype for entry in task.spec.entries if entry.is_float}
