@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from quadratics import Quadratics, Run
 
+from fogline.algorithms import METHODS, hooks, make
 from fogline.algorithms import group as groups
-from fogline.algorithms import hooks, make
 from fogline.jobs import Job, Tier, Tree
 from fogline.jobs.errors import JobError
 from fogline.jobs.planning import check_rounds, planner
@@ -28,6 +31,17 @@ DATA = SimpleNamespace(sizes=lambda: np.array([10, 25, 40]), clients=["a", "b", 
 
 def job(**settings: object) -> Job:
     return Job(task="m:t", seed=3, **settings)  # type: ignore[arg-type]
+
+
+NAMED = ["feddc", "scaffnew", "fedpvr", "scaffold", "fedntd", "fedproto", "fedmd", "ifca", "decayingsteps"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_method_is_less_than_sixty_lines_and_names_its_source(name: str) -> None:
+    kind = METHODS.find(name).thing
+    lines = [line for line in Path(inspect.getfile(kind)).read_text().splitlines() if line.strip()]
+    assert len(lines) < 60
+    assert re.search(r"20\d\d.*arXiv \d{4}\.\d{5}", " ".join((kind.__doc__ or "").split()))
 
 
 def test_scaffold_option_one_keeps_the_gradient_at_the_model_received() -> None:

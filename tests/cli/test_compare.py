@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fogline.cli import main
-from fogline.jobs import Job, JobError, Local, Method, Tier, Tree
+from fogline.jobs import Evaluation, Job, JobError, Local, Method, Tier, Tree
+from fogline.jobs.job import FineTune
 from fogline.monitoring.comparison import compared, curve, groups_of
 from fogline.monitoring.comparison_plot import comparison_figure
 from fogline.monitoring.folder import RunFolder
@@ -212,6 +213,26 @@ def test_runs_that_stop_by_themselves_are_other_experiments(result: Result) -> N
     patient.job = patient.job.model_copy(update={"evaluation": evaluation, "seed": 2})
     groups = groups_of([compared(run(result, 1), "a"), compared(patient, "b")])
     assert [group.settings.get("evaluation.patience") for group in groups] == [None, 3]
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [{"where": "devices"}, {"where": "devices", "share": 0.5}, {"where": "devices", "fine_tune": FineTune(epochs=2)}],
+)
+def test_figures_of_other_examples_or_other_models_are_no_seeds_of_one_line(result: Result, judged: Any) -> None:
+    devices = [run(result, seed) for seed in (1, 2)]
+    for one, settings in zip(devices, ({} if len(judged) == 1 else {"where": "devices"}, judged), strict=True):
+        one.job = one.job.model_copy(update={"evaluation": Evaluation(**settings)})
+    groups = groups_of([compared(one, str(i)) for i, one in enumerate(devices)])
+    assert [len(group.runs) for group in groups] == [1, 1]
+    assert all(key.startswith("evaluation.") for key in groups[0].settings)
+
+
+def test_how_often_a_model_is_judged_sets_no_runs_apart(result: Result) -> None:
+    runs = [run(result, seed) for seed in (1, 2)]
+    runs[0].job = runs[0].job.model_copy(update={"evaluation": Evaluation(every=7)})
+    (group,) = groups_of([compared(one, str(i)) for i, one in enumerate(runs)])
+    assert len(group.runs) == 2
 
 
 def test_a_run_of_real_nodes_counts_what_it_has(result: Result) -> None:

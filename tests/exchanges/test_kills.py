@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from fogline.network.node.participation.replay import Under
+from fogline.nodes.records import Record
+from tests.network import test_kills as plain
+from tests.network import test_quarantine as quarantine
 from tests.network.cluster import job
 from tests.network.processes import fleet
 from tests.network.test_kills import as_without
@@ -70,3 +75,8 @@ def test_a_child_that_does_not_come_back_is_out_and_the_others_go_on(tmp_path: P
             assert [row["devices"] for row in rows] == [2.0, 2.0]
 
     asyncio.run(work())
+
+
+def test_a_node_dies_at_every_kind_of_record_somewhere() -> None:
+    tried = {kind for kinds in plain.RECORDS.values() for kind in kinds} | {kind for _, kind, _ in RECORDS}
+    assert tried | plain.UNUSABLE.keys() | {*quarantine.RECORDS} == {kind.__name__ for kind in get_args(Record | Under)}

@@ -7,6 +7,7 @@ come back nor what they do again may show.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -82,14 +83,25 @@ POINTS = {
 }
 
 
-async def killed_until_done(made: Fleet, victim: str, after: bool, text: str) -> None:
+RECORDS = {
+    "cloud": ("Under", "Assigned", "Asked", "Accepted", "Closed", "JobOver"),
+    "fog": ("Under", "Assigned", "Asked", "Accepted", "Closed", "Posted", "Confirmed"),
+    "client-0": ("Under", "Assigned", "Posted", "Confirmed"),
+}
+"""What each writes into its journal where nothing goes wrong; of exchanges: tests/exchanges/test_kills.py."""
+
+UNUSABLE = {"Resolved": "blind = 1", "Spoiled": "huge = 1"}
+"""What a fog writes when an update turns out to be none, and what a device has to do for it."""
+
+
+async def killed_until_done(made: Fleet, victim: str, after: bool, text: str, kinds: Sequence[str] = ("",)) -> None:
     """A node dies at its first commit, then at its second one after the restart, and so on.
 
     Of a device, only where it is in a round: one that dies between two rounds is not there when the next one begins,
-    which is no fault.
+    which is no fault. ``kinds``: of another node, at commits with these records only; else at any.
     """
     device = victim.startswith("client")
-    kinds = ["Assigned", "Posted"] if device else [""]  # Any.
+    kinds = ["Assigned", "Posted"] if device else list(kinds)
     if device:
         made.kill(victim)
         made.start(victim, commit=(1, after, kinds))
@@ -110,8 +122,24 @@ async def killed_until_done(made: Fleet, victim: str, after: bool, text: str) ->
     else:
         made.kill(victim)
         made.start(victim)
+    assert n > 2, f"{victim} has not died"
     record = await made.finish(record)
     await as_without(made, record, text)
+
+
+async def killed_at_each(made: Fleet, victim: str, after: bool, text: str, kinds: Sequence[str]) -> None:
+    """A node dies at its first record of one kind, after the restart at its first one of the next kind, and so on."""
+    made.kill("fog")  # Nothing begins before the victim is there.
+    record = await made.submit(text)
+    if victim != "fog":
+        made.kill(victim)
+    for place, kind in enumerate(kinds):
+        made.start(victim, commit=(1, after, [kind]))
+        if not place and victim != "fog":
+            made.start("fog")
+        await made.died(victim)
+    made.start(victim)
+    await as_without(made, await made.finish(record), text)
 
 
 async def as_without(made: Fleet, record: Record, text: str) -> None:
@@ -126,11 +154,24 @@ async def as_without(made: Fleet, record: Record, text: str) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("victim", ["cloud", "fog", "client-0"])
-def test_a_node_that_dies_at_every_commit_changes_nothing(victim: str, after: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", RECORDS)
+def test_a_node_that_dies_at_each_of_its_records_changes_nothing(victim: str, after: bool, tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path) as made:
-            await killed_until_done(made, victim, after, TEXT)
+            await killed_at_each(made, victim, after, TEXT, RECORDS[victim])
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_fog_that_dies_where_an_update_is_none_changes_nothing(kind: str, after: bool, tmp_path: Path) -> None:
+    three = "quorum = 2\ncohort = 3"
+    text = job(rounds=3, fogs=1, clients=3, cloud=ALL, fog=three, more="exact = true", task=UNUSABLE[kind])
+
+    async def work() -> None:
+        async with fleet(tmp_path, devices=3) as made:
+            await killed_at_each(made, "fog", after, text, [kind])
 
     asyncio.run(work())
 

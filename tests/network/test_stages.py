@@ -100,6 +100,7 @@ async def measured(made: Cluster, wire: Wire, text: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("uplink", "bits", "least", "most"),
     [
+        ("int8", 8.0, 1.0, 1.01),
         ("eden", 4.0, 1.0, 1.01),
         ("top_k(share=0.2)", 7.14, 0.9, 1.01),  # The network finds something to compress.
         ("stc(share=0.2)", 0.94, 1.0, 1.05),  # Messages are short, and what goes beside them is not shorter.

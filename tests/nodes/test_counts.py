@@ -262,6 +262,16 @@ def test_a_round_whose_time_is_up_is_looked_at_before_it_counts(sieve: type[Siev
 
 
 @at_once_or_later
+def test_who_is_away_is_waited_for_where_a_round_has_too_few_without(sieve: type[Sieve]) -> None:
+    root = Driver(sift=sieve("a"), quorum=2).start("a", "b", "c")
+    root.answer("a").answer("b")
+    assert not root.leave("c").moved
+    assert root.counts == ["left", "failed"]
+    root.join("c").answer("c")
+    assert root.folded == [("b", 0), ("c", 0)]
+
+
+@at_once_or_later
 def test_a_fog_below_its_quorum_reports_nothing_that_counts(sieve: type[Sieve]) -> None:
     fog = Driver(sift=sieve("a", "b"), quorum=0.5, rounds=1, parent="up").start("a", "b", "c").work(0)
     for child in "abc":

@@ -352,15 +352,18 @@ def test_a_batch_far_larger_than_any_device_takes_all_it_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["fedntd", "scaffnew", "feddc", "fedpvr", "ifca", "decayingsteps", "scaffold", "fedproto"]
+    "name", ["fedntd", "scaffnew", "feddc", "fedpvr", "ifca", "decayingsteps", "scaffold", "fedproto", "fedmd"]
 )
-def test_new_methods_give_on_a_tree_what_they_give_on_a_star(name: str) -> None:
-    parameters = {"option": 1} if name == "scaffold" else {}
-    runs = [
-        fogline.simulate(task_of(), make(name, **parameters), tree, engine="flat", **QUIET) for tree in (Tree(), FOGS)
-    ]
-    np.testing.assert_allclose(runs[1].params.vector, runs[0].params.vector, rtol=1e-4, atol=1e-6)
-    assert np.isfinite(runs[0].params.vector).all()
+@pytest.mark.parametrize("engine", ["flat", "stacked"])
+def test_new_methods_give_on_a_tree_what_the_reference_gives_on_a_star(name: str, engine: str) -> None:
+    method, task = make(name, **({"option": 1} if name == "scaffold" else {})), task_of(public=PUBLIC)
+    star = fogline.simulate(task, method, engine="loop", **QUIET)
+    tree = fogline.simulate(task, method, FOGS, engine=engine, **QUIET)
+    np.testing.assert_allclose(tree.params.vector, star.params.vector, rtol=1e-4, atol=1e-6)
+    assert np.isfinite(star.params.vector).all()
+    # Where devices keep their models, they judge, and the root's says nothing.
+    assert tree.metrics["loss"] == pytest.approx(star.metrics["loss"], rel=1e-5)
+    assert (star.devices is not None) == (not method.global_model)
 
 
 def test_fedproto_shares_the_mean_features_of_each_class() -> None:

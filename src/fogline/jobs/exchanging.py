@@ -26,9 +26,9 @@ def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
     """What aggregators and their children do before these report, by the tier of the aggregators.
 
     Raises:
-        JobError: a tier's rounds are not synchronous, or its rule wants single updates, or an exchange does not work
-            with its cohort, with the method, or with what devices are asked beside the training.
-        ValueError: there is no such exchange or parameter.
+        JobError: there is no such exchange or parameter, a tier's rounds are not synchronous, or its rule wants single
+            updates, or an exchange does not work with its cohort, with the method, or with what devices are asked
+            beside the training.
     """
     exchanges = {name: _exchange_of(job, algorithm, name) for name, tier in job.tree.tiers.items() if tier.exchange}
     last = job.tree.names[-1]
@@ -60,7 +60,10 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
             f"With {type(algorithm).__name__} devices send vectors of different names, and the exchange of tree.{name} "
             "adds up what all send alike; take another method, or leave the exchange out."
         )
-    exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
+    try:
+        exchange = make_exchange(tier.exchange, **tier.exchange_parameters)
+    except ValueError as error:
+        raise JobError(f"tree.{name}.exchange: {error}") from error
     if name == job.tree.names[-1]:
         exchange = with_shares(job, exchange)
     if mode == "async":

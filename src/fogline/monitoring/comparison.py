@@ -17,10 +17,11 @@ from fogline.monitoring.run_files import RunFiles
 ELSEWHERE = ("name", "seed", "engine", "chunk", "engine_compared", "engines_refused", "executor", "processes")
 """Keys of a job that do not make another experiment: what a run is called, its seed, and how it was computed."""
 SHOWN_ONLY = ("checkpoint_every", "evaluation", "needs", "publish")
-"""Tables that say what is kept, judged and published, and change no model. When a run ends by what it reaches is looked
-at besides."""
+"""Tables that say what is kept, judged and published, and change no model; but for these keys of the second."""
+JUDGED_ON = ("where", "share", "cohort", "fine_tune")
+"""What the figures are of; and what devices hold out does not train."""
 ENDING = ("target", "stop_at_target", "patience")
-
+"""Where a run ends by what it reaches."""
 
 DEFAULTS: Mapping[str, Any] = Tier().model_dump(exclude={"count"})
 """What a tier has where nothing is set."""
@@ -190,8 +191,9 @@ def _flat(job: Job) -> dict[str, Any]:
     for key, value in tables.items():
         if key not in (*ELSEWHERE, *SHOWN_ONLY):
             _flatten(key, value, found)
-    for key in ENDING if job.evaluation.stop_at_target or job.evaluation.patience is not None else ():
-        found[f"evaluation.{key}"] = tables["evaluation"][key]
+    ends = job.evaluation.stop_at_target or job.evaluation.patience is not None
+    for key in (*JUDGED_ON, *ENDING) if ends else JUDGED_ON:
+        _flatten(f"evaluation.{key}", tables["evaluation"][key], found)
     return found
 
 

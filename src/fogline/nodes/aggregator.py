@@ -347,11 +347,13 @@ class Aggregator(Asking):
         if self._exchange is not None and self._exchange.goes_on(lane):
             self._exchange.go_on(lane)
             return
-        if lane.fresh >= lane.need and not self._leave_out_failed(lane):
+        if lane.fresh < lane.need and not self._quorum.nobody_comes(lane):
+            return
+        if not self._leave_out_failed(lane):
             self._unsifted.setdefault(index, False)
         elif lane.fresh >= lane.need and not self._quorum.lacks(lane):
             self._close(index)
-        elif not lane.asks or (len(lane.asks) == lane.absent and not self._quorum.lacks(lane)):
+        elif self._quorum.nobody_comes(lane):
             self._deadline(index)
 
     def _leave_out_failed(self, lane: Lane) -> bool:
@@ -371,12 +373,9 @@ class Aggregator(Asking):
         """Go on where that was not known."""
         lanes, self._unsifted = self._unsifted, {}
         for index, late in lanes.items():
-            if not (self.ledger.lanes[index].open and self.ledger.working):
-                continue
-            if late:
-                self._deadline(index)
-            else:
-                self._progress(index)
+            if self.ledger.lanes[index].open and self.ledger.working:
+                go_on = self._deadline if late else self._progress
+                go_on(index)
 
     # Closing a round.
 

@@ -68,6 +68,11 @@ class Quorum:
         devices = self._ledger.devices(lane.pending)[0] if minimum > 1 else minimum
         return "" if devices >= minimum else f"{counted(devices)}, the job's minimum is {minimum}"
 
+    def nobody_comes(self, lane: Lane) -> bool:
+        """Whether a lane's round has nobody left to wait for. Who is away may come back, and is waited for where the
+        round lacks it."""
+        return not lane.asks or (len(lane.asks) == lane.absent and not self.lacks(lane))
+
     def ring_lacks(self) -> str:
         """Ring mode, at the end of a ring: what it lacks to count as a round. What its hops did to the model stays, as
         the updates of other rounds that miss their quorum are carried into the next."""
