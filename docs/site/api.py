@@ -16,6 +16,7 @@ FACES = (
     "fogline.training",
     "fogline.training.torch",
     "fogline.training.sklearn",
+    "fogline.training.flwr",
     "fogline.data",
     "fogline.jobs",
     "fogline.aggregation",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import tomllib
 from collections.abc import Iterator
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def names_of(face: str) -> list[str]:
+    """A module's ``__all__`` as its file says; what it imports need not be installed."""
+    spec = find_spec(face)
+    assert spec is not None
+    assert spec.origin is not None
+    for statement in ast.parse(Path(spec.origin).read_text()).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
+            return ast.literal_eval(statement.value)
+    raise AssertionError(f"{face} says nothing of what it hands out")
+
+
 @pytest.mark.slow
 def test_the_references_have_all_that_there_is(root: Path) -> None:
     folder = root / "build" / "docs" / "reference"
     for face in FACES:
-        names = import_module(face).__all__
         headings = re.findall(r"^## (\w+)$", (folder / f"{face}.md").read_text(), re.MULTILINE)
-        assert headings == sorted(names), face
+        assert headings == sorted(names_of(face)), face
     named = (folder / "algorithms.md").read_text()
     for kind in NAMED_KINDS:
         assert [f"{kind.kind}-{name}" for name in kind.registry()] == re.findall(rf"#({kind.kind}-[\w.]+) }}", named)
