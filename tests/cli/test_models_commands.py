@@ -140,6 +140,11 @@ def test_a_version_is_listed_and_shown(site: Site) -> None:
     assert "press: committed" in facts
     assert "takes     input FP32[n, 1, 8, 8]" in facts
     assert "Version 1 is published." in facts
+    told = json.loads(site.models("show", "digits", "--json"))
+    assert (told["model"], told["version"], told["nodes"]) == ("digits", 1, {"press": "committed"})
+    assert told["card"]["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 1, 8, 8]}]
+    assert (told["digest"] in facts, told["card"]["lineage"]["rounds"]) == (True, 1)
+    assert "Version 1 is published." in [note["text"] for note in told["notes"]]
 
 
 def test_a_job_starts_from_a_version_and_operators_go_back_and_forth(site: Site) -> None:

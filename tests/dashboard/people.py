@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fogline.dashboard.cloud import CloudBoard
-from fogline.governance.identity.identity import Identity
 from fogline.network.cloud.client import Client, connect
 from tests.network.cluster import Cluster
 
@@ -23,8 +22,7 @@ def board_of(made: Cluster, identity: Path) -> CloudBoard:
     async def nothing(_: Client) -> None:
         """There are no offline keys."""
 
-    root = (identity / "root.pem").read_bytes()
-    return CloudBoard(connection, Identity.load(identity).subject, "cloud", root, nothing)
+    return CloudBoard(connection, identity.parent, "cloud", nothing)
 
 
 def operator_of(made: Cluster) -> Path:

@@ -4,74 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from fogline.dashboard.board import About, Answer, Board
+from fogline.dashboard.board import About, Answer
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.runs import RunsBoard
-from fogline.dashboard.server import served
 from fogline.inference.card import Asset, Card, Lineage, Tensor
 from fogline.monitoring.tree_state import RoundState, SnapshotWriter, TreeNode, TreeNodes, TreeSnapshot, write_nodes
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.registry.release import Release, Tally
-from tests.dashboard.browser import CHROMIUM, needs_chromium
+from tests.dashboard.browser import needs_chromium
+from tests.dashboard.looking import PHONE, check_accessible, fits, looking, playwright
 from tests.dashboard.people import board_of, operator_of
 from tests.dashboard.test_runs import begun, row
 from tests.network.cluster import Cluster, cluster, job, within
 from tests.patience import PATIENCE
 
-playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed")
 pytestmark = [needs_chromium, pytest.mark.slow]
-PHONE = {"width": 390, "height": 844}
-LONG = 1000 * PATIENCE
-SERIOUS = ("serious", "critical")
-
-
-@asynccontextmanager
-async def looking(board: Board, **how: Any) -> AsyncGenerator[Any]:
-    """A page that is open on a board. In the end it must have had no error, and asked nobody else for anything."""
-    async with served(board) as serving, playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = await browser.new_context(**how)
-        context.set_default_timeout(LONG)
-        page = await context.new_page()
-        errors: list[str] = []
-        asked: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("request", lambda request: asked.append(request.url))
-        await page.goto(serving.address)
-        try:
-            yield page
-        finally:
-            await browser.close()
-        assert errors == []
-        origin = serving.address.partition("#")[0]
-        assert [url for url in asked if not url.startswith((origin, "data:"))] == []
-
-
-async def check_accessible(page: Any) -> None:
-    """That axe finds nothing serious."""
-    await page.evaluate(axe.AXE_SCRIPT)
-    found = await page.evaluate("axe.run()")
-    bad = [
-        (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
-        for one in found["violations"]
-        if one["impact"] in SERIOUS
-    ]
-    assert bad == []
-
-
-async def fits(page: Any) -> bool:
-    """Whether nothing has to be scrolled sideways."""
-    return await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def with_tree(path: Path) -> SnapshotWriter:
@@ -152,9 +106,10 @@ def test_on_a_phone_nothing_is_cut_off(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def made(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cloud, a fog with two devices, and an auditor."""
+    """A cloud, a fog with two devices, and people."""
     with within(runner, cluster(tmp_path_factory.mktemp("browser"), fogs=1, devices=2)) as made:
-        runner.run(made.join("an-auditor", "auditor"))
+        for role in ("developer", "owner", "auditor"):
+            runner.run(made.join(f"an-{role}", role))
         yield made
 
 
@@ -183,17 +138,43 @@ def test_a_person_follows_a_job_and_revokes_a_node(runner: asyncio.Runner, made:
     runner.run(work())
 
 
-def test_who_may_not_has_no_button(runner: asyncio.Runner, made: Cluster) -> None:
+DOES = "What it does, and what owners say to it"
+BUTTONS = {
+    "operator": {"Stop", "Stop and publish", "Clone", "Revoke", "Make", "Fetch and verify"},
+    "developer": {"Clone"},
+    "owner": {"Approve", "Refuse"},
+    "auditor": {"Fetch and verify"},
+}
+"""What each role has a button for that changes something, or shows what not everybody may see, of another's job."""
+FOR_ALL = ("Fetch and read", "Fetch and add up")
+
+
+@pytest.mark.parametrize("role", BUTTONS)
+def test_a_role_has_buttons_for_what_it_may_and_no_others(role: str, runner: asyncio.Runner, made: Cluster) -> None:
     async def work() -> None:
-        async with looking(board_of(made, made.folder / "an-auditor" / "identity"), locale="en-GB") as page:
-            await page.get_by_text("an-auditor (auditor)").wait_for()
-            await page.get_by_role("link", name="Trust").click()
+        record = await made.submit(job(rounds=1, fogs=1, clients=3), wait=3600.0)  # A third device never comes.
+        identity = operator_of(made) if role == "operator" else made.folder / f"an-{role}" / "identity"
+        async with looking(board_of(made, identity), locale="en-GB") as page:
+            await page.get_by_role("link", name="Runs").click()
+            await page.get_by_role("button", name=record.job).click()
+            await page.get_by_role("heading", name=record.job).wait_for()
+            found = await buttons(page)
+            await page.get_by_role("link", name=DOES).click()
+            await page.get_by_text("Data tagged").or_(page.get_by_text("Whatever its task reads")).wait_for()
             await page.get_by_role("cell", name="client-1").wait_for()
-            assert await page.get_by_role("button", name="Revoke").count() == 0
-            assert await page.get_by_role("button", name="Make").count() == 0
-            await page.get_by_role("button", name="Fetch and verify").wait_for()
+            found |= await buttons(page)
+            assert found >= set(FOR_ALL)
+            everybody_s = set.union(*BUTTONS.values())
+            assert found & everybody_s == BUTTONS[role]
+        await made.client.stop(record.job, "discard")
+        await made.finish(record)
 
     runner.run(work())
+
+
+async def buttons(page: Any) -> set[str]:
+    """Texts of all buttons, also in what is folded."""
+    return {text.strip() for text in await page.locator("main button").all_text_contents()}
 
 
 class Models:

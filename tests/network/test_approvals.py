@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from fogline.cli import main
 from fogline.governance.approvals.approval import Verdict, sign_approval
 from fogline.governance.audit_log.audit_log import STREAM
 from fogline.governance.audit_log.records import AuditRecord, decode_record
@@ -16,7 +18,8 @@ from fogline.governance.identity.checked import credentials
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.client import Client, OperatorApiError, connect
 from fogline.network.cloud.records import Record
-from fogline.network.cloud.requests import NewToken
+from fogline.network.cloud.requests import NewToken, SetPolicies
+from fogline.network.cloud.shown_policies import ShownPolicy, shown_policies
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder, RunningNode
 from fogline.network.node.site.fleet_policy import sign_fleet_policy
@@ -186,7 +189,9 @@ def test_a_job_that_needs_approval_when_its_turn_comes_waits_then(
         policy.write_text(text)
 
 
-def test_a_fleet_has_one_policy_from_the_next_job_on(runner: asyncio.Runner, made: Cluster, ines: SigningKey) -> None:
+def test_a_fleet_has_one_policy_from_the_next_job_on(
+    runner: asyncio.Runner, made: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     operator = made.folder / "cloud" / "operator"
     signer = (made.folder / "cloud" / "policy.toml").read_text()
     device = made.members["client-0"].node.admission.fleet_policy
@@ -196,7 +201,13 @@ def test_a_fleet_has_one_policy_from_the_next_job_on(runner: asyncio.Runner, mad
         assert "every node takes it over with its next job" in await made.client.publish_policy(signed)
         return signed
 
+    root = (operator / "identity" / "root.pem").read_bytes()
+
+    async def shown() -> tuple[ShownPolicy, ...]:
+        return shown_policies(await made.client.policies(), root, datetime.now())
+
     async def work() -> None:
+        assert (await shown())[0].words == ("There is none: each node goes by its own.",)
         older = await publish(f"{signer}[privacy]\nminimum = 9\n")
         record = await made.finish(await made.submit(JOB, planned=False))
         assert record.state == "failed"
@@ -208,6 +219,21 @@ def test_a_fleet_has_one_policy_from_the_next_job_on(runner: asyncio.Runner, mad
         single = job(rounds=1, fogs=0, clients=2, cloud="quorum = 1")
         assert (await made.finish(await made.submit(single, planned=False))).state == "finished"
         assert device.held == newest
+        fleet, cloud = await shown()
+        assert (fleet.by, fleet.text) == ("operator", f"{signer}[privacy]\nminimum = 1\n")
+        assert any(line.startswith("operator (key ") for line in fleet.words)
+        assert (cloud.by, cloud.text) == ("", signer)
+        await asyncio.to_thread(main, ["policy", "show", "--cloud", str(made.folder / "cloud")])
+        said = capsys.readouterr().out
+        assert "The fleet's policy, signed by operator on " in said
+        assert "The cloud's policy:\n  the cloud's policy holds now." in said
+        # What the cloud has made up is not shown as an operator's.
+        told = await made.client.policies()
+        forged = told.fleet.replace(b"minimum = 1", b"minimum = 0")
+        assert forged != told.fleet
+        (words, *_), _ = (one.words for one in shown_policies(SetPolicies(forged, ""), root, datetime.now()))
+        assert "cannot be believed" in words
         await publish("")
+        assert (await shown())[0].words == ("It was taken back: each node goes by its own.",)
 
     runner.run(work())

@@ -10,6 +10,7 @@ import pytest
 from fogline.cli import main
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.policy.terms import Policy, PrivacyBudget, Unit
+from fogline.network.cloud.budgets import spent_budgets
 from fogline.network.cloud.records import Record
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.site.admission import unprotected
@@ -41,6 +42,20 @@ async def ended(made: Cluster, text: str) -> Record:
     return await made.finish(await made.submit(text, wait=1.0))
 
 
+async def check_told(made: Cluster, spent: float) -> None:
+    """What people are told of two devices, of which the first has a limit: what these have signed, and nothing else."""
+    root = (made.folder / "cloud" / "operator" / "identity" / "root.pem").read_bytes()
+    ends = await made.client.ledgers()
+    limited, free = spent_budgets(ends, root)
+    assert (limited.node, limited.unit, limited.epsilon, limited.allowed) == ("client-0", "device", spent, 2.0)
+    assert limited.left == pytest.approx(2.0 - spent)
+    assert free.epsilon is not None
+    assert (free.node, free.epsilon > spent, free.allowed, free.left) == ("client-1", True, None, None)
+    # A cloud that gives out one device's ledger as another's is not believed.
+    swapped = spent_budgets([("client-0", ends[1][1]), ("client-1", ends[1][1][:-1])], root)
+    assert ["not signed by" in one.problem for one in swapped] == [True, True]
+
+
 def test_a_job_ends_before_its_own_budget_is_exceeded(tmp_path: Path) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=2) as made:
@@ -59,7 +74,9 @@ def test_a_job_ends_before_its_own_budget_is_exceeded(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path: Path) -> None:
+def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def work() -> None:
         async with cluster(tmp_path, fogs=0, devices=2) as made:
             allow(tmp_path / "client-0", f"epsilon = 2.0\ndelta = {DELTA}")
@@ -73,6 +90,13 @@ def test_an_owner_s_budget_holds_over_all_jobs_whatever_the_cloud_asks(tmp_path:
             assert spent.trainings(record.job) < 8
             assert first < spent.spent(DELTA) <= 2.0
             assert ledger_of(tmp_path, "client-1").trainings(record.job) == 8
+            await check_told(made, spent.spent(DELTA))
+            capsys.readouterr()
+            await asyncio.to_thread(main, ["privacy", "ledgers", "--cloud", str(tmp_path / "cloud")])
+            _, limited, free = (line.split() for line in capsys.readouterr().out.splitlines())
+            assert limited[:3] == ["client-0", "device", f"{spent.spent(DELTA):.4g}"]
+            assert limited[3:] == ["1e-05", "2", f"{2.0 - spent.spent(DELTA):.4g}"]
+            assert free[-2:] == ["no", "limit"]
             reasons = [why for _, child, why in made.said(record) if child == "client-0" and "owner allows 2" in why]
             assert reasons, made.said(record)
             # When nobody is left, the job ends with what it has learned.

@@ -196,6 +196,20 @@ def test_a_rollback_leads_to_what_was_on_all_nodes_and_not_to_what_was_given_up(
     assert cloud.served == 1
 
 
+def test_a_model_is_compared_with_the_first_version_while_that_is_still_on_its_way(tmp_path: Path) -> None:
+    def served() -> int | None:
+        card = cloud.publisher.served("digits")
+        return None if card is None else card.version
+
+    cloud = Cloud(tmp_path)
+    assert served() is None
+    cloud.release("probation")
+    assert served() == 1
+    cloud.hears("committed", 1, 2.0)
+    cloud.release("probation")
+    assert served() == 1, "nodes go back to it"
+
+
 def test_a_node_that_waits_for_an_approval_holds_no_rollout_up(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path, "device-2")
     cloud.cautious = {"device-2"}

@@ -48,7 +48,7 @@ COMMANDS = {
         "Write the folder of a cloud, a fog or a device into a file. The node must be stopped.",
     ),
     "restore": ("backup:restore", "Make the folder of a cloud, a fog or a device from a backup."),
-    "privacy": ("privacy:privacy", "Noise for a promise, and what a device's data has given away."),
+    "privacy": ("privacy:privacy", "Noise for a promise, and what data have given away."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),
     "algorithms": (
         "lists:algorithms",

@@ -7,67 +7,34 @@ has no other door for it, knows who does what, and refuses what the person's rol
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
 
 from fogline.backoff import Backoff
 from fogline.dashboard.board import About, Answer
+from fogline.dashboard.calls import CALLS, Again, Decided, Invitation, JobName, NodeName, Nothing, Stopped, asking, may
 from fogline.dashboard.fleet import FleetView
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.job_view import LogView, show_record
-from fogline.governance.audit_log.export import check_export, read_export
-from fogline.governance.audit_log.records import AuditRecord, decode_record
+from fogline.dashboard.trust import TrustDesk
+from fogline.governance.identity.credentials import ROOT
+from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import refusal
-from fogline.governance.subject import Role, Subject
+from fogline.governance.signatures.signing import SigningKey
+from fogline.network.cloud import cloning
 from fogline.network.cloud.client import Client, OperatorApiError
-from fogline.network.cloud.records import Record
+from fogline.network.cloud.folder import SIGNING
+from fogline.network.cloud.records import LogLine, Record
 from fogline.network.cloud.requests import FleetNews, NewToken
+from fogline.network.transport.messages import UNAPPROVED
 from fogline.processes.tasks import Tasks
 from fogline.registry.model_report import Steer
 
 AGAIN = Backoff(first=1.0, longest=30.0)
 LOGS = 20
 """Jobs whose logs and rows are shown, the newest."""
-RECORDS = 500
-"""Records of the audit log that are shown, the newest; all are verified."""
-CALLS = {"stop": "Stop", "steer": "Steer", "revoke": "Revoke", "token": "Token", "audit": "AuditLog"}
-"""What the page may ask, and which call of the cloud's that makes."""
-Asked = TypeVar("Asked", bound=msgspec.Struct)
-
-
-class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request about a job."""
-
-    job: str
-
-
-class NodeName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request about a node."""
-
-    name: str
-
-
-class Invitation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for a token."""
-
-    role: Role
-    uses: int = 1
-
-
-class VerifiedLog(msgspec.Struct, frozen=True):
-    """The cloud's audit log, and what does not hold of it."""
-
-    node: str
-    size: int
-    problems: tuple[str, ...]
-    records: tuple[AuditRecord, ...]
-    """The last ones."""
 
 
 class CloudBoard:
@@ -75,46 +42,56 @@ class CloudBoard:
 
     Args:
         connect: makes a connection with the person's identity.
-        person: who that is.
+        place: the person's folder, with that identity, and the keys that the person signs with.
         cloud: the cloud's name.
-        root: certificate of its authority, which the audit log is verified with.
         before_steering: what is to be done before a release is changed.
     """
 
     def __init__(
         self,
         connect: Callable[[], AbstractAsyncContextManager[Client]],
-        person: Subject,
+        place: Path,
         cloud: str,
-        root: bytes,
         before_steering: Callable[[Client], Awaitable[None]],
     ) -> None:
+        person = Identity.load(place / "identity").subject
         self.hub = Hub()
         self.about = About(
             cloud,
             ("tree", "runs", "models", "trust"),
-            tuple(name for name, call in CALLS.items() if _may(person, call)),
+            tuple(name for name, call in CALLS.items() if may(person, call)),
             person.name,
             person.role,
         )
         self._connect = connect
         self._person = person
-        self._root = root
+        self._place = place
+        self._desk = TrustDesk(place, (place / "identity" / ROOT).read_bytes())
         self._before_steering = before_steering
         self._client: Client | None = None
         self._fleet = FleetView(cloud, self.hub)
         self._models = -1
+        self._waiting = asyncio.Event()
+        """Set where other jobs may wait for owners than are shown."""
+        self._shown_waiting: set[str] = set()
         self._followed: deque[str] = deque()
         """Jobs whose logs are followed."""
 
     def answers(self) -> Mapping[str, Answer]:
         """What the person's role may do; the cloud looks again."""
+        desk = self._desk
         answers: dict[str, Answer] = {
-            "stop": _asking(JobName, self._stop),
-            "steer": _asking(Steer, self._steer),
-            "revoke": _asking(NodeName, self._revoke),
-            "token": _asking(Invitation, self._token),
-            "audit": self._audit,
+            "stop": asking(Stopped, self._stop),
+            "clone": asking(Again, self._clone),
+            "resume": asking(Again, self._resume),
+            "steer": asking(Steer, self._steer),
+            "approval": asking(JobName, lambda asked: desk.show(self._connected, asked)),
+            "decide": asking(Decided, lambda asked: desk.decide(self._connected, asked)),
+            "policies": asking(Nothing, lambda _: desk.policies(self._connected)),
+            "budgets": asking(Nothing, lambda _: desk.budgets(self._connected)),
+            "revoke": asking(NodeName, lambda asked: self._connected.revoke(asked.name)),
+            "token": asking(Invitation, lambda asked: self._connected.token(NewToken(asked.role, uses=asked.uses))),
+            "audit": asking(Nothing, lambda _: desk.audit(self._connected)),
         }
         return {name: answer for name, answer in answers.items() if name in self.about.calls}
 
@@ -125,6 +102,7 @@ class CloudBoard:
             try:
                 async with self._connect() as client:
                     tasks = Tasks(self.about.title)
+                    tasks.spawn(self._show_approvals(client))
                     try:
                         async for news in client.follow():
                             failures, self._client = 0, client
@@ -144,11 +122,13 @@ class CloudBoard:
         for record in news.jobs:
             show_record(self.hub, record, refusal(self._person, "Operator/Stop", record.by) is None)
             self._follow_log(client, record, tasks)
+        if news.jobs or news.forgotten_jobs:
+            self._waiting.set()
         for job in news.forgotten_jobs:
             for kind in ("run", "job"):
                 self.hub.forget(f"{kind}/{job}")
             self._forget_log(job)
-        if news.models != self._models and _may(self._person, "Models"):
+        if news.models != self._models and may(self._person, "Models"):
             self._models = news.models
             for report in await client.models():
                 self.hub.tell(f"model/{report.model}", report)
@@ -168,7 +148,27 @@ class CloudBoard:
 
     async def _show_log(self, client: Client, job: str) -> None:
         with suppress(OperatorApiError):  # The connection is lost: who follows the cloud says so.
-            await LogView(job, self.hub, self._fleet.heard).follow(client.watch(job))
+            await LogView(job, self.hub, self._heard).follow(client.watch(job))
+
+    def _heard(self, line: LogLine) -> None:
+        self._fleet.heard(line)
+        if line.what == UNAPPROVED:
+            self._waiting.set()
+
+    async def _show_approvals(self, client: Client) -> None:
+        """Show which jobs wait for owners, whenever that may have changed."""
+        self._waiting.set()
+        with suppress(OperatorApiError):  # See above.
+            while True:
+                await self._waiting.wait()
+                self._waiting.clear()
+                reports = await client.approvals()
+                for report in reports:
+                    self.hub.tell(f"approval/{report.job}", report)
+                now = {report.job for report in reports}
+                for job in self._shown_waiting - now:
+                    self.hub.forget(f"approval/{job}")
+                self._shown_waiting = now
 
     # What the page asks.
 
@@ -183,44 +183,22 @@ class CloudBoard:
             raise OperatorApiError("The cloud is not connected now; try again when it is.")
         return self._client
 
-    async def _stop(self, asked: JobName) -> str:
-        record = await self._connected.stop(asked.job)
+    async def _stop(self, asked: Stopped) -> str:
+        record = await self._connected.stop(asked.job, asked.how)
         return f"Job {record.job} is {record.state}."
+
+    async def _clone(self, asked: Again) -> str:
+        return self._queued(await cloning.clone(self._connected, asked.job, self._signing(), asked.changes))
+
+    async def _resume(self, asked: Again) -> str:
+        return self._queued(await cloning.resume(self._connected, asked.job, self._signing(), asked.changes))
+
+    def _signing(self) -> SigningKey:
+        return SigningKey.load(self._place / SIGNING)
+
+    def _queued(self, record: Record) -> str:
+        return f"Job {record.job} is {record.why if record.state == 'waiting' else 'in the queue'}."
 
     async def _steer(self, asked: Steer) -> str:
         await self._before_steering(self._connected)
         return await self._connected.steer(asked)
-
-    async def _revoke(self, asked: NodeName) -> str:
-        return await self._connected.revoke(asked.name)
-
-    async def _token(self, asked: Invitation) -> str:
-        return await self._connected.token(NewToken(asked.role, uses=asked.uses))
-
-    async def _audit(self, _: bytes) -> VerifiedLog:
-        """Fetch the whole log and verify it here."""
-        with tempfile.TemporaryDirectory(prefix="fogline-board-") as folder:
-            path = Path(folder) / "cloud.audit"
-            await self._connected.audit_log(path)
-            return await asyncio.to_thread(self._verified, path)
-
-    def _verified(self, path: Path) -> VerifiedLog:
-        checked = check_export(path, self._root)
-        last = deque(read_export(path)[1], maxlen=RECORDS)
-        records = tuple(map(decode_record, last)) if not checked.problems else ()
-        return VerifiedLog(checked.head.node, checked.head.size, checked.problems, records)
-
-
-def _may(person: Subject, call: str) -> bool:
-    """Whether somebody may make a call at all, if only for what is his own."""
-    return refusal(person, f"Operator/{call}", person.name) is None
-
-
-def _asking(kind: type[Asked], answer: Callable[[Asked], Awaitable[Any]]) -> Answer:
-    """Reads the request, and answers it."""
-    decode = msgspec.json.Decoder(kind).decode
-
-    async def answered(body: bytes) -> Any:
-        return await answer(decode(body))
-
-    return answered

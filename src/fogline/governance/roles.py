@@ -58,9 +58,13 @@ CALLS: Mapping[str, ApiCall] = {
     "Operator/PublishPolicy": ApiCall(
         "give the fleet a policy", OPERATOR, audited="policy.published", command="policy publish"
     ),
+    "Operator/Policies": ApiCall(
+        "read the fleet's and the cloud's policy", READERS, reach="none", command="policy show"
+    ),
+    "Operator/Ledgers": ApiCall("read what data have given away", READERS, reach="nodes", command="privacy ledgers"),
     # Nodes.
     "Operator/Nodes": ApiCall("list nodes", READERS, reach="nodes", command="nodes list"),
-    "Operator/Follow": ApiCall("follow jobs and nodes", READERS),
+    "Operator/Follow": ApiCall("follow jobs and nodes", READERS, reach="nodes"),
     "Operator/Notices": ApiCall("read what happened to the cloud", READERS, reach="none"),
     "Operator/Token": ApiCall("make tokens", OPERATOR, audited="token.made", reach="nodes", command="token create"),
     "Operator/Revoke": ApiCall("revoke nodes", OPERATOR, audited="node.revoked", reach="nodes", command="nodes revoke"),

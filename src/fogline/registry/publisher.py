@@ -120,10 +120,11 @@ class Publisher:
                 self.catalogue.forget(model, card.version)
 
     def served(self, model: str) -> Card | None:
-        """The version that nodes serve, and fall back to while a newer one is on its way; None if there is none."""
+        """The version that nodes serve, and fall back to while a newer one is on its way; while the first one of all
+        is, that one. None if there is none."""
         with self._lock:
-            good = self._states.of(model).rollout.good if model in self._states else None
-        return None if good is None else self.catalogue.get(model, good.version)
+            served = self._states.of(model).rollout.served_first if model in self._states else None
+        return None if served is None else self.catalogue.get(model, served.version)
 
     def recent(self, model: str, count: int) -> list[Card]:
         """The newest versions that have weights of their own, the newest first; none where there is no such model."""

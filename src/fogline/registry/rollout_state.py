@@ -77,6 +77,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         return self.phase in RUNNING
 
     @property
+    def served_first(self) -> ServedVersion | None:
+        """What everybody serves; before there is such a version, the one that is on its way."""
+        return self.good or (self.new if self.running else None)
+
+    @property
     def name(self) -> str:
         """What is being rolled out, for people."""
         return f"{self.model} version {self.new.version}" if self.new else self.model

@@ -24,6 +24,7 @@ from fogline.params import load_arrays, save_arrays
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import LazyValue, reachable
+from fogline.storage.atomic import sweep_drafts, write_file
 
 Arrays = dict[str, npt.NDArray[Any]]
 FORMAT = 2
@@ -61,7 +62,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
     target = folder / f"round-{round_index:06d}"
     target.mkdir(parents=True, exist_ok=True)
     save_arrays(target / NUMBERS, arrays)
-    (target / NOTES).write_text(json.dumps(notes))
+    write_file(target / NOTES, json.dumps(notes))  # Last: where the notes are, the numbers are whole.
     _forget_older(folder, keep=target)
 
 
@@ -126,4 +127,5 @@ def _forget_older(folder: Path, keep: Path) -> None:
         if path < keep:
             for name in (NOTES, NUMBERS):
                 (path / name).unlink(missing_ok=True)
+            sweep_drafts(path)
             path.rmdir()

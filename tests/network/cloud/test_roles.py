@@ -161,6 +161,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "approvals show": ("JOB",),
     "approvals approve": ("JOB", "--yes"),
     "policy publish": ("policy.toml",),
+    "policy show": (),
+    "privacy ledgers": (),
     "nodes list": (),
     "nodes revoke": ("client-0",),
     "token create": (),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -19,20 +18,10 @@ from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
 from fogline.cli.options import OPERATOR, Flag, Json, Many, OperatorOptions
-from fogline.governance.approvals.approval import Verdict, sign_approval
-from fogline.governance.bundles.bundle import Bundle, open_bundle
-from fogline.governance.identity.identity import Identity
-from fogline.governance.roles import refusal
-from fogline.governance.safe_files import make_private_folder
-from fogline.governance.signatures.signing import SigningKey
-from fogline.governance.subject import node_name
-from fogline.network.cloud.api.approvals import facts_of_bundle
+from fogline.governance.approvals.approval import Verdict
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.folder import OWNER_KEY
-from fogline.network.cloud.records import ApprovalReport, Word
-
-APPROVED = "approved"
-"""In an owner's folder: of each job, by its name, the bundle that this owner approved last."""
+from fogline.network.cloud.data_owner import DataOwner, ExaminedJob, examine
+from fogline.network.cloud.records import Word
 
 approvals = App(name="approvals")
 
@@ -67,8 +56,7 @@ def show(job: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
         Its id, or the beginning of it.
     """
     with tempfile.TemporaryDirectory() as place:
-        report, bundle = _fetched(job, Path(place), operator)
-        _print_facts(report, bundle, operator.folder)
+        _examined(job, Path(place), operator)
 
 
 @approvals.command
@@ -142,26 +130,15 @@ def _decide(
     key: Path | None,
     operator: OperatorOptions,
 ) -> None:
-    place = operator_folder(operator.folder)
-    subject = Identity.load(place / "identity").subject
     # Before anything is fetched: who may not decide needs no code, and gets none of jobs that are over.
-    if refused := refusal(subject, "Operator/Decide"):
-        raise UsageError(refused)
-    signing = SigningKey.load(key or place / OWNER_KEY)
-    limited = tuple(nodes) or subject.nodes
+    owner = DataOwner.load(operator_folder(operator.folder), key)
     with tempfile.TemporaryDirectory() as folder:
-        report, bundle = _fetched(job, Path(folder), operator)
-        _print_facts(report, bundle, operator.folder)
-        if not sure and not _agrees(report.job):
-            raise UsageError(f"Job {report.job} was not approved")
-        envelope = sign_approval(report.job, bundle.digest, verdict, reason, signing, time.time(), limited)
-        after = asked(operator.folder, lambda client: client.decide(report.job, envelope))
-        if verdict == "approve":
-            _keep(bundle, report.name, place)
-    what = "approved" if verdict == "approve" else "refused"
-    print(
-        f"{signing.signer.name} {what} job {after.job}, which is {after.state}{': ' + after.why if after.why else ''}."
-    )
+        examined = _examined(job, Path(folder), operator)
+        if not sure and not _agrees(examined.report.job):
+            raise UsageError(f"Job {examined.report.job} was not approved")
+        after = asked(operator.folder, lambda client: owner.decide(client, examined, verdict, reason, nodes))
+    said, why = ("approved" if verdict == "approve" else "refused"), f": {after.why}" if after.why else ""
+    print(f"{owner.key.signer.name} {said} job {after.job}, which is {after.state}{why}.")
 
 
 def _agrees(job: str) -> bool:
@@ -170,40 +147,17 @@ def _agrees(job: str) -> bool:
     return input(f"Approve job {job}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _fetched(job: str, folder: Path, operator: OperatorOptions) -> tuple[ApprovalReport, Bundle]:
-    """How a job stands, and its bundle, verified on this machine: of what it does the cloud's word is not needed."""
-    path = folder / "bundle.zip"
-
-    async def ask(client: Client) -> ApprovalReport:
-        report = await client.approval(job)
-        await client.fetch(report.bundle, path)
-        return report
-
-    return asked(operator.folder, ask), open_bundle(path)
-
-
-def _print_facts(report: ApprovalReport, bundle: Bundle, folder: Path) -> None:
-    before = _kept(report.name, operator_folder(folder))
+def _examined(job: str, folder: Path, operator: OperatorOptions) -> ExaminedJob:
+    """A job, and what it does, which is printed."""
+    place = operator_folder(operator.folder)
+    examined = asked(operator.folder, lambda client: examine(client, job, place, folder))
+    report = examined.report
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
     stands = f"{report.state}{', ' + report.why if report.why else ''}"
-    rows = [("job", report.job), ("state", stands), ("submitted by", report.by), *facts_of_bundle(bundle, before)]
+    rows = [("job", report.job), ("state", stands), ("submitted by", report.by), *examined.facts]
     for name, text in rows + [("said", said_by(word)) for word in report.said]:
         table.add_row(name, escape(text))
     Console().print(table, highlight=False)
-
-
-def _kept(name: str, place: Path) -> Bundle | None:
-    path = _path_of(name, place)
-    return open_bundle(path) if path.exists() else None
-
-
-def _keep(bundle: Bundle, name: str, place: Path) -> None:
-    path = _path_of(name, place)
-    make_private_folder(path.parent)
-    shutil.move(bundle.path, path)
-
-
-def _path_of(name: str, place: Path) -> Path:
-    return place / APPROVED / f"{node_name(name)}.zip"
+    return examined

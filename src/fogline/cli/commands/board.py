@@ -59,14 +59,10 @@ def board_of_cloud(folder: Path) -> Board:
     from fogline.cli.commands.models.approval import catch_up
     from fogline.cli.connection import cloud_of, facts_of, operator_folder
     from fogline.dashboard.cloud import CloudBoard
-    from fogline.governance.identity.credentials import ROOT
-    from fogline.governance.identity.identity import Identity
 
     facts, place = facts_of(folder), operator_folder(folder)
-    person = Identity.load(place / "identity")
-    root = (place / "identity" / ROOT).read_bytes()
 
     async def before_steering(client: Client) -> None:
         await catch_up(client, folder)
 
-    return CloudBoard(lambda: cloud_of(folder), person.subject, facts.name, root, before_steering)
+    return CloudBoard(lambda: cloud_of(folder), place, facts.name, before_steering)

@@ -9,13 +9,17 @@ from cyclopts import App
 
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.options import COMMON, OPERATOR, CommonOptions, OperatorOptions
+from fogline.cli.listing import print_json, printable
+from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
 from fogline.governance.identity.checked import credentials
-from fogline.governance.policy.policy import not_in_force, read_policy
+from fogline.governance.identity.credentials import ROOT
+from fogline.governance.policy.in_words import in_words
+from fogline.governance.policy.policy import read_policy
 from fogline.governance.policy.signed import sign_policy, signature_of
-from fogline.governance.policy.terms import Allowed, Policy
 from fogline.governance.signatures.signing import SigningKey
+from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import OWNER_KEY
+from fogline.network.cloud.shown_policies import shown_policies
 from fogline.network.node.site.fleet_policy import sign_fleet_policy
 
 policy = App(name="policy")
@@ -35,6 +39,27 @@ def check(path: Path = Path("policy.toml"), /, *, options: CommonOptions = COMMO
         raise UsageError(f"There is no policy {path}: nothing may run there")
     for line in in_words(read, datetime.now()):
         print(line)
+
+
+@policy.command
+def show(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
+    """Show the fleet's policy, and the cloud's own. What nodes' owners decide stays on the nodes.
+
+    Parameters
+    ----------
+    json
+        Print an array of objects (JSON) instead of sentences.
+    """
+    root = (operator_folder(operator.folder) / "identity" / ROOT).read_bytes()
+    shown = shown_policies(asked(operator.folder, Client.policies), root, datetime.now())
+    if json:
+        print_json(shown)
+        return
+    for one in shown:
+        when = "" if one.at is None else f", signed by {one.by} on {datetime.fromtimestamp(one.at):%Y-%m-%d %H:%M}"
+        print(printable(f"{one.name[0].upper()}{one.name[1:]}{when}:"))
+        for line in one.words:
+            print(f"  {printable(line)}")
 
 
 @policy.command
@@ -69,30 +94,3 @@ def publish(path: Path, /, *, operator: OperatorOptions = OPERATOR) -> None:
         raise UsageError(f"{path} cannot be read: {error}") from None
     signed = sign_fleet_policy(text, credentials(operator_folder(operator.folder) / "identity"))
     print(asked(operator.folder, lambda client: client.publish_policy(signed)))
-
-
-def in_words(read: Policy, now: datetime) -> list[str]:
-    """What a policy says, a line for each thing."""
-    said = [not_in_force(read, now) or f"{read.path} holds now."]
-    said += [_of_signer(entry) for entry in read.allowed] or ["It lists no signer, so nothing may run."]
-    if read.owners.signers:
-        needed = "all" if read.owners.needed is None else str(read.owners.needed)
-        said.append(f"Owners: {', '.join(owner.text for owner in read.owners.signers)}; {needed} must approve.")
-    if read.secure_aggregation or read.privacy is not None or read.minimum > 1:
-        budget = "" if read.privacy is None else f"ε = {read.privacy.epsilon:g} for each {read.privacy.unit}"
-        wanted = [*read.secure_aggregation, *([budget] if budget else [])]
-        how = (" or " if read.either else " and ").join(wanted) or "nothing"
-        said.append(f"Privacy: {how}; at least {read.minimum} devices in what is handed on.")
-    for table in read.tables:
-        seen = [f"{rule.column} ({rule.how})" for rule in table.columns if rule.how != "drop"]
-        said.append(f"Table {table.name} ({table.file}): tasks see {', '.join(seen)}.")
-    return said
-
-
-def _of_signer(entry: Allowed) -> str:
-    words = [f"{entry.signer.name} (key {entry.signer.fingerprint}): tasks {', '.join(entry.tasks)}"]
-    words += [f"methods {', '.join(entry.algorithms)}"] if entry.algorithms != ("*",) else []
-    words += [f"{len(entry.code)} versions of code"] if entry.code else []
-    words += ["with the owners' approval"] if entry.approval else []
-    words += [f"{entry.uses} jobs"] if entry.uses is not None else []
-    return "; ".join(words) + "."

@@ -9,11 +9,17 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from msgspec import to_builtins
+from rich.markup import escape
 
+from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
 from fogline.cli.listing import Listing, present
-from fogline.cli.options import COMMON, CommonOptions, Json
+from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
+from fogline.governance.identity.credentials import ROOT
 from fogline.governance.policy.policy import read_policy
+from fogline.network.cloud.budgets import spent_budgets
+from fogline.network.cloud.client import Client
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.spending import AHEAD, ahead_of, behind
 from fogline.privacy.accounting.accountants import epsilon, least_noise
@@ -99,6 +105,28 @@ def spent(*, folder: Path = DEVICE, json: Json = False, options: CommonOptions =
         }
         after = "without bound" if entry.epsilon is None else f"{entry.epsilon:.4g}"
         listing.add(item, entry.job, entry.unit, f"{entry.rounds:,}", f"{alone:.4g}", after, f"{entry.delta:g}", when)
+    present([listing], json)
+
+
+@privacy.command
+def ledgers(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
+    """Show what the data of all nodes have given away, and what is left, as each node has signed it.
+
+    Parameters
+    ----------
+    json
+        Print an array of objects (JSON) instead of a table.
+    """
+    root = (operator_folder(operator.folder) / "identity" / ROOT).read_bytes()
+    listing = Listing(
+        ("node", "protects each", "ε", "δ", "allowed", "left", "problem"),
+        empty="No node has told of a ledger: nothing was given away yet that is counted.",
+    )
+    for one in spent_budgets(asked(operator.folder, Client.ledgers), root):
+        figures = ("without bound" if one.epsilon is None else f"{one.epsilon:.4g}", f"{one.delta:g}")
+        limits = ("no limit", "") if one.allowed is None else (f"{one.allowed:g}", f"{one.left:.4g}")
+        known = ("", "", "", "", "") if one.problem else (one.unit, *figures, *limits)
+        listing.add(to_builtins(one), one.node, *known, escape(one.problem))
     present([listing], json)
 
 

@@ -22,15 +22,17 @@ export function action(text, question, call, wanted, then = say) {
   return h("button", {
     type: "button",
     "data-focus": `${call}/${JSON.stringify(wanted)}`,
-    onclick: async () => {
-      if (!(await agreed(question, text))) return;
-      try {
-        then(await ask(call, wanted));
-      } catch (error) {
-        say(error.message);
-      }
-    },
+    onclick: () => act(text, question, call, wanted, then),
   }, text);
+}
+
+export async function act(text, question, call, wanted, then) {
+  if (!(await agreed(question, text))) return;
+  try {
+    then(await ask(call, wanted));
+  } catch (error) {
+    say(error.message);
+  }
 }
 
 function agreed(question, text) {

@@ -1,5 +1,5 @@
 // Runs side by side: a table, curves over rounds, time, bytes or energy, what came of one, and how settings differ.
-import { action } from "./ask.js";
+import { again, ending } from "./again.js";
 import { chart } from "./chart.js";
 import { choice, fill, h, keepingFocus, table } from "./dom.js";
 import * as format from "./format.js";
@@ -12,6 +12,7 @@ const LOSS = "loss or train_loss"; // Whichever there is, that of training first
 const HIDDEN = ["round", "wall"];
 
 let main;
+let about;
 let parts;
 let shown; // Names of the runs that are drawn; undefined: the newest.
 let x = "round";
@@ -20,8 +21,8 @@ let one = ""; // The run that is looked at.
 let other = ""; // The one that it is held against.
 let everything = false;
 
-export function show(element) {
-  main = element;
+export function show(element, said) {
+  [main, about] = [element, said];
   parts = Object.fromEntries(["list", "controls", "first", "second", "one"].map((name) => [name, h("div")]));
   parts.first.className = parts.second.className = "chart";
   fill(main, h("h1", {}, t("runs")), parts.list, h("section", { "aria-label": t("curves") }, parts.controls,
@@ -30,7 +31,7 @@ export function show(element) {
 }
 
 export function update(kinds) {
-  if (["run", "rows", "job", "outcome", "log"].some((kind) => kinds.has(kind))) draw();
+  if (["run", "rows", "job", "outcome", "log", "model"].some((kind) => kinds.has(kind))) draw();
 }
 
 function draw() {
@@ -143,11 +144,18 @@ function drawOne() {
     fill(parts.one);
     return;
   }
-  const stoppable = run.stoppable && ["queued", "running"].includes(run.progress.status);
+  const asks = about.calls.includes("approval") && ["waiting", "queued", "running"].includes(run.progress.status);
   fill(parts.one, h("h2", {}, run.label),
     run.progress.why && h("p", {}, run.progress.why),
-    stoppable && action(t("stop"), t("stop?", { job: run.label }), "stop", { job: run.name }),
-    outcome(run), settings(run), log(run));
+    asks && h("p", {}, h("a", { href: `#/trust/${encodeURIComponent(run.name)}`, "data-focus": "does" }, t("what it does"))),
+    ending(run), onceMore(run), outcome(run), settings(run), log(run));
+}
+
+// What is typed there stays while the run goes on; another state may bring other buttons.
+function onceMore(run) {
+  const made = `${run.name} ${run.progress.status} ${store.models.size}`;
+  if (parts.madeFor !== made) [parts.madeFor, parts.again] = [made, again(run, about)];
+  return parts.again;
 }
 
 function bars(values, name, unit) {

@@ -10,8 +10,10 @@ export const logs = new Map(); // name → lines
 export const troubles = new Map(); // what → a sentence
 export const models = new Map(); // name → model report
 export const members = new Map(); // name → what the cloud knows of the node
+export const approvals = new Map(); // name → how a job stands that waits for owners
 
-const PLAIN = { run: runs, job: jobs, nodes, tree: trees, outcome: outcomes, trouble: troubles, model: models, member: members };
+const PLAIN = { run: runs, job: jobs, nodes, tree: trees, outcome: outcomes, trouble: troubles, model: models, member: members,
+  approval: approvals };
 const PARTS = { rows, log: logs };
 
 const listeners = new Set();

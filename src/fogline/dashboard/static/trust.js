@@ -1,8 +1,11 @@
-// Trust: who is in the tree and may be cut off, tokens for those who come, and what the audit log says.
+// Trust: jobs that wait for owners, policies and what was given away; who is in the tree and may be cut off, tokens for
+// those who come, and what the audit log says.
+import * as approvals from "./approvals.js";
 import { action, ask, say } from "./ask.js";
 import { choice, fill, h, keepingFocus, table } from "./dom.js";
 import * as format from "./format.js";
 import { t, word } from "./i18n.js";
+import * as protection from "./protection.js";
 import * as store from "./store.js";
 
 const MOST = 200;
@@ -13,11 +16,14 @@ let parts;
 let wanted = "";
 let role = "device";
 
-export function show(element, said) {
+export function show(element, said, [job = ""] = []) {
   [main, about] = [element, said];
   parts = { nodes: h("div"), audit: h("div") };
   const calls = about.calls;
   fill(main, h("h1", {}, t("trust")),
+    calls.includes("approval") && approvals.section(about, job),
+    calls.includes("policies") && protection.policies(),
+    calls.includes("budgets") && protection.budgets(),
     h("section", {}, h("h2", {}, t("members")), h("label", { class: "choice" }, h("span", {}, t("search")),
       h("input", { type: "search", value: wanted, oninput: (event) => {
         wanted = event.target.value.trim().toLowerCase();
@@ -31,6 +37,8 @@ export function show(element, said) {
 
 export function update(kinds) {
   if (kinds.has("member")) draw();
+  if (kinds.has("approval") && about.calls.includes("approval")) keepingFocus(main, approvals.draw);
+  if (["run", "rows", "job"].some((kind) => kinds.has(kind)) && about.calls.includes("budgets")) protection.draw();
 }
 
 function draw() {
@@ -47,7 +55,7 @@ function draw() {
 
 function token() {
   const made = h("output", { class: "token" });
-  const roles = ["device", "fog", "developer", "auditor", "operator"].map((one) => [one, word("role", one)]);
+  const roles = ["device", "fog", "developer", "owner", "auditor", "operator"].map((one) => [one, word("role", one)]);
   const uses = h("input", { type: "number", min: 1, max: 10000, value: 1 });
   return h("section", {}, h("h2", {}, t("token")), h("p", { class: "quiet" }, t("token is")),
     h("div", { class: "bar" },

@@ -27,6 +27,7 @@ from fogline.network.cloud.requests import (
     AuditPage,
     FleetNews,
     Forgetting,
+    LedgerPage,
     Linked,
     Moving,
     Name,
@@ -36,6 +37,7 @@ from fogline.network.cloud.requests import (
     NumberedLine,
     OfflineMetadataMessage,
     OwnerDecision,
+    SetPolicies,
     SetRetrainRule,
     Stopping,
     Submit,
@@ -108,6 +110,21 @@ class Client:
     async def publish_policy(self, data: bytes) -> str:
         """Give the fleet a policy, signed by an operator."""
         return (await self._ask("PublishPolicy", NewFleetPolicy(data), Text)).text
+
+    async def policies(self) -> SetPolicies:
+        """The fleet's policy and the cloud's own."""
+        return await self._ask("Policies", Name(), SetPolicies)
+
+    async def ledgers(self) -> list[tuple[str, bytes]]:
+        """The newest end of each node's ledger of privacy, as the node signed it, by the node."""
+        found: list[tuple[str, bytes]] = []
+        kind = decoder(LedgerPage)
+        try:
+            async for message in self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Ledgers")(encode(Name())):
+                found += kind.decode(message).ends
+        except grpc.aio.AioRpcError as error:
+            raise _sentence(error) from error
+        return found
 
     async def fetch(self, file: Blob, path: Path) -> None:
         """Fetch a job's bundle into a file."""

@@ -11,7 +11,7 @@ import msgspec
 
 from fogline import logs
 from fogline.network.cloud.records import JobState, LogLine, NodeInfo, Record
-from fogline.network.transport.messages import Blob, RoundActivity
+from fogline.network.transport.messages import RoundActivity
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import Database, StorageError
@@ -98,10 +98,9 @@ class JobStore:
             raise LookupError(f"there is no job '{job}'" if not found else f"several jobs begin with '{job}'")
         return found[0]
 
-    def bundle(self, digest: str) -> Blob | None:
-        """The bundle of a job that is not over, for owners who are to approve it."""
-        records = self.records("waiting", "queued", "running")
-        return next((record.bundle for record in records if record.bundle.digest == digest), None)
+    def with_bundle(self, digest: str) -> list[Record]:
+        """Jobs, over or not, that have the bundle with that digest."""
+        return [record for record in self._records.values() if record.bundle.digest == digest]
 
     async def add(self, record: Record) -> None:
         """A new job.

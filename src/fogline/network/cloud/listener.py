@@ -81,7 +81,17 @@ class NewsListener:
 
     def bundle(self, digest: str) -> Blob | None:
         """See :class:`fogline.network.node.context.Cloud`."""
-        return self._scheduler.job_store.bundle(digest)
+        return next((record.bundle for record in self._scheduler.job_store.with_bundle(digest)), None)
+
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        """See :class:`fogline.network.node.context.Cloud`."""
+        jobs = self._scheduler.job_store.with_bundle(digest)
+        if not all(record.ended for record in jobs) or subject.role == "operator":
+            return None
+        if subject.role == "developer" and any(record.by == subject.name for record in jobs):
+            return None
+        own = "its own jobs and of " if subject.role == "developer" else ""
+        return f"{subject.name} may fetch the code of {own}jobs that are not over, and no other files"
 
     def has_ended(self, job: str) -> bool:
         """See :class:`fogline.network.node.context.Cloud`."""

@@ -47,6 +47,22 @@ class NewFleetPolicy(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class SetPolicies(msgspec.Struct, frozen=True):
+    """The policies that hold at the cloud."""
+
+    fleet: bytes
+    """The fleet's, as an operator signed it; empty where there is none."""
+    cloud: str
+    """The cloud's own (TOML); empty where there is none, so that nothing runs."""
+
+
+class LedgerPage(msgspec.Struct, frozen=True):
+    """A part of what the cloud keeps of nodes' ledgers of privacy."""
+
+    ends: tuple[tuple[str, bytes], ...] = ()
+    """Node, and the newest end of its ledger as the node signed it: see :mod:`fogline.privacy.accounting.heads`."""
+
+
 class Stopping(msgspec.Struct, frozen=True):
     """A request to end a job."""
 

@@ -63,7 +63,12 @@ class Cloud(Protocol):
         ...
 
     def bundle(self, digest: str) -> Blob | None:
-        """The bundle of a job that is not over; None where it is none's."""
+        """The bundle of a job, over or not; None where it is none's."""
+        ...
+
+    def withheld(self, subject: Subject, digest: str) -> str | None:
+        """Why somebody may not have a job's bundle: that of a job that is over only operators may have, and the
+        developer whose it was; None if he may."""
         ...
 
     def has_ended(self, job: str) -> bool:

@@ -239,7 +239,9 @@ class Node:
 
     def withheld(self, subject: Subject, digest: str) -> str | None:
         """Why somebody may not have a blob: who only looks gets the code of jobs that are not over."""
-        if subject.role in SUBMITTERS | NODES or (self.cloud is not None and self.cloud.bundle(digest) is not None):
+        if self.cloud is not None and self.cloud.bundle(digest) is not None:
+            return self.cloud.withheld(subject, digest)
+        if subject.role in SUBMITTERS | NODES:
             return None
         return f"{subject.name} may fetch the code of jobs that are not over, and no other files"
 

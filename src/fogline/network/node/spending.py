@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fogline.governance.errors import SitePolicyError
 from fogline.privacy.accounting.heads import LedgerHead, read_head, sign_head, verified_head
 from fogline.privacy.accounting.ledger import FILE, BudgetError, Charge, Limit, PrivacyLedger
 from fogline.storage.atomic import write_file
@@ -72,14 +73,23 @@ class Spending:
         ahead = ahead_of(self._folder, self.ledger)
         if ahead is not None:
             raise BudgetError(behind(self._folder, self.ledger, ahead))
-        budget = self._budget()
-        entry = self.ledger.charge(charge, None if budget is None else Limit(budget.epsilon, budget.delta))
+        entry = self.ledger.charge(charge, self._limit())
         return None if entry is None else self.end()
 
     def end(self) -> bytes | None:
         """The end of the ledger, signed; None where there is none, or this node shows nobody who it is."""
         own = self._credentials()
-        return None if own is None or not self.ledger.number else sign_head(LedgerHead.of(self.ledger, self._name), own)
+        if own is None or not self.ledger.number:
+            return None
+        try:
+            limit = self._limit()
+        except SitePolicyError:  # It is for people to look at; when a job comes, the policy is asked again.
+            limit = None
+        return sign_head(LedgerHead.of(self.ledger, self._name, limit), own)
+
+    def _limit(self) -> Limit | None:
+        budget = self._budget()
+        return None if budget is None else Limit(budget.epsilon, budget.delta)
 
     def shown(self, data: bytes) -> None:
         """Take note of an end of this node's ledger that others hold. If it is this node's word and not in the ledger

@@ -13,7 +13,7 @@ import msgspec
 from fogline.governance.errors import CertificateError
 from fogline.governance.identity.statements import body_of, make_statement, speaker_of
 from fogline.privacy.accounting.events import Event, Unit
-from fogline.privacy.accounting.ledger import PrivacyLedger
+from fogline.privacy.accounting.ledger import Limit, PrivacyLedger
 
 if TYPE_CHECKING:
     from fogline.governance.identity.credentials import Credentials
@@ -32,13 +32,16 @@ class LedgerHead(msgspec.Struct, frozen=True):
     """See :attr:`PrivacyLedger.unit`."""
     events: tuple[Event, ...]
     """What the owner has given away over all jobs, in as few events as say it."""
+    limit: Limit | None = None
+    """What the owner allowed over all jobs when this was signed, for people to see; None: as much as jobs ask for, or
+    it was signed by a version of Fogline that did not say."""
 
     @classmethod
-    def of(cls, ledger: PrivacyLedger, node: str) -> LedgerHead:
+    def of(cls, ledger: PrivacyLedger, node: str, limit: Limit | None = None) -> LedgerHead:
         """The end of a ledger as it stands."""
         from fogline.privacy.accounting.tally import tally
 
-        return cls(node, ledger.number, ledger.digest, ledger.unit, tuple(tally(ledger.events()).events()))
+        return cls(node, ledger.number, ledger.digest, ledger.unit, tuple(tally(ledger.events()).events()), limit)
 
 
 HEAD = msgspec.msgpack.Decoder(LedgerHead)

@@ -52,17 +52,22 @@ def list_models(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> 
     present([listing], json=False)
 
 
-def show(model: str, /, *, operator: OperatorOptions = OPERATOR) -> None:
+def show(model: str, /, *, json: Json = False, operator: OperatorOptions = OPERATOR) -> None:
     """Show a version: what it takes and gives, where it came from, who serves it and how it fares.
 
     Parameters
     ----------
     model
         NAME for the newest version, or NAME@VERSION.
+    json
+        Print an object (JSON) instead of lines.
     """
     name, version = parsed(model)
     (model_report,) = asked(operator.folder, lambda client: client.models(name))
     card = chosen(model_report, version)
+    if json:
+        print_json(_all_facts(model_report, card))
+        return
     facts = {
         "model": f"{card.model}, version {card.version}",
         "approved": "" if card.version not in model_report.approved else f"by {model_report.approved[card.version]}",
@@ -110,6 +115,19 @@ def _facts(model_report: ModelReport, card: Card) -> Item:
         "release": current.state if current else None,
         "next_ring": model_report.next_ring if current else None,
         "nodes": {found.node: found.what for found in model_report.outcomes if found.version == card.version},
+    }
+
+
+def _all_facts(model_report: ModelReport, card: Card) -> Item:
+    """A version in full, for programs: what the list tells of it, and the rest."""
+    return {
+        **_facts(model_report, card),
+        "digest": model_report.digests[card.version],
+        "card": card,
+        "tally": model_report.tallies.get(card.version),
+        "psi": model_report.psi.get(card.version),
+        "outcomes": [outcome for outcome in model_report.outcomes if outcome.version == card.version],
+        "notes": model_report.notes,
     }
 
 

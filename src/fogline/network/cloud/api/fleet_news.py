@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable, Mapping
 from typing import TypeVar
 
+import msgspec
+
+from fogline.governance.subject import fits
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import NodeInfo, Record
 from fogline.network.cloud.requests import FleetNews
@@ -19,20 +22,36 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-async def follow(store: JobStore) -> AsyncIterator[FleetNews]:
+async def follow(store: JobStore, cloud: str = "", patterns: tuple[str, ...] = ()) -> AsyncIterator[FleetNews]:
     """The news of a cloud's store, without end.
 
     Args:
         store: is only read. Its records are never changed but replaced, so that what is another object is news.
+        cloud: the cloud's name, whose own rounds everybody is told of.
+        patterns: of the nodes that may be told of; none at all: all.
     """
+
+    def seen(name: str) -> bool:
+        return name == cloud or fits(name, patterns)
+
+    def narrowed(activity: RoundActivity) -> RoundActivity:
+        """What is said of children holds for all of them, but not everybody is told their names."""
+        if not patterns:
+            return activity
+        state = msgspec.structs.replace(activity.state, names=tuple(filter(seen, activity.state.names)))
+        return msgspec.structs.replace(activity, state=state)
+
     told_jobs, told_nodes = dict[str, Record](), dict[str, NodeInfo]()
     told_activity = dict[tuple[str, str], RoundActivity]()
     models = -1
     while True:
         records = {record.job: record for record in store.records()}
+        known_nodes = {name: node for name, node in store.nodes.items() if seen(name)}
+        known_activity = {key: one for key, one in store.activity.items() if seen(key[0])}
         jobs = _news(told_jobs, records)
-        nodes, activity = _news(told_nodes, store.nodes), _news(told_activity, store.activity)
-        gone = _gone(told_activity, store.activity), _gone(told_jobs, records), _gone(told_nodes, store.nodes)
+        nodes = _news(told_nodes, known_nodes)
+        activity = tuple(map(narrowed, _news(told_activity, known_activity)))
+        gone = _gone(told_activity, known_activity), _gone(told_jobs, records), _gone(told_nodes, known_nodes)
         if jobs or nodes or activity or any(gone) or models != store.model_changes:
             models = store.model_changes
             for start in range(0, max(1, len(jobs), len(nodes), len(activity)), APIECE):

@@ -24,12 +24,14 @@ from fogline.network.cloud.registrar import Registrar
 from fogline.network.cloud.requests import (
     AuditPage,
     Forgetting,
+    LedgerPage,
     Moving,
     Name,
     NewFleetPolicy,
     NewToken,
     NumberedLine,
     OwnerDecision,
+    SetPolicies,
     Stopping,
     Submit,
     Text,
@@ -37,6 +39,7 @@ from fogline.network.cloud.requests import (
 from fogline.network.cloud.results import contents, messages
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.auditing import AuditTrail
+from fogline.network.node.services.ledgers import LedgerService
 from fogline.network.node.services.parents import ParentService
 from fogline.network.transport.downlink import Context, Downlink
 from fogline.network.transport.grpc import Methods
@@ -45,7 +48,7 @@ from fogline.storage import StorageError
 
 NAME: Decoder[Name] = decoder(Name)
 PAGE = 64
-"""Records of an audit log in a message: as long as may be, they fit in one."""
+"""Records of an audit log, or ends of ledgers, in a message: as long as may be, they fit in one."""
 Answers = dict[str, tuple[Any, Callable[[Any, Subject], Awaitable[Any]]]]
 """Kind of the request, and what answers it, told who asks."""
 
@@ -141,6 +144,7 @@ class OperatorApi:
             "Approval": (Name, self._approval),
             "Decide": (OwnerDecision, self._decide),
             "PublishPolicy": (NewFleetPolicy, self._publish_policy),
+            "Policies": (Name, self._policies),
             "Nodes": (Name, self._nodes),
             "Notices": (Name, self._notices),
             "Revoke": (Name, self._revoke),
@@ -152,6 +156,7 @@ class OperatorApi:
         return {
             **answering(self._downlink, self._scheduler.node.audit, answers),
             "AuditLog": grpc.unary_stream_rpc_method_handler(self._audit_log),
+            "Ledgers": grpc.unary_stream_rpc_method_handler(self._ledgers),
             "Follow": grpc.unary_stream_rpc_method_handler(self._follow),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
             "Result": grpc.unary_stream_rpc_method_handler(self._result),
@@ -186,6 +191,10 @@ class OperatorApi:
         if not await asyncio.to_thread(self._scheduler.node.admission.fleet_policy.take, asked.data):
             raise ValueError("the fleet has a policy that is as new, or newer; is this machine's clock right?")
         return Text("The fleet has a new policy; every node takes it over with its next job.")
+
+    async def _policies(self, _: Name, __: Subject) -> SetPolicies:
+        admission = self._scheduler.node.admission
+        return SetPolicies(admission.fleet_policy.held, await asyncio.to_thread(admission.policy_text))
 
     async def _nodes(self, _: Name, by: Subject) -> list[NodeInfo]:
         known = [node for node in self._scheduler.job_store.nodes.values() if fits(node.name, by.nodes)]
@@ -245,10 +254,20 @@ class OperatorApi:
             while lines := await asyncio.to_thread(lambda: tuple(islice(records, PAGE))):
                 yield encode(AuditPage(lines=lines))
 
-    async def _follow(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+    async def _ledgers(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
         async with refusals(context):
             NAME.decode(request)
-            async for news in follow(self._scheduler.job_store):
+            kept = self._scheduler.node.service(LedgerService).kept()
+            ends = iter([(name, end) for name, end in kept if fits(name, by.nodes)])
+            while page := tuple(islice(ends, PAGE)):
+                yield encode(LedgerPage(page))
+
+    async def _follow(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        by = (await self._downlink.admit(context)).subject
+        async with refusals(context):
+            NAME.decode(request)
+            async for news in follow(self._scheduler.job_store, self._scheduler.node.name, by.nodes):
                 yield encode(news)
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:

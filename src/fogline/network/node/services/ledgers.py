@@ -44,8 +44,12 @@ class LedgerService(Service[FromChild, LedgerEnd]):
         if own is not None:
             uplink.send(LedgerEnd(self.node.name, own))
         if self.node.downlink is not None:
-            for name, held in self.node.database.all(KEPT):
+            for name, held in self.kept():
                 uplink.send(LedgerEnd(name, held))
+
+    def kept(self) -> list[tuple[str, bytes]]:
+        """The newest end of each ledger that is known here, as its node signed it, by the node."""
+        return self.node.database.all(KEPT)
 
     def from_child(self, session: Session, frame: FromChild) -> None:
         held = self.node.database.get(KEPT, frame.node)

@@ -193,6 +193,14 @@ class AdmissionControl:
         for policy in self._policies():
             self.uses.went_back(policy)
 
+    def policy_text(self) -> str:
+        """The owner's policy as it stands in its file now; empty where there is none.
+
+        Raises:
+            OSError, UnicodeDecodeError: it cannot be read.
+        """
+        return self._policy.read_text("utf-8-sig") if self._policy.exists() else ""
+
     @property
     def folder(self) -> Path:
         """Where the owner's policy lies: the node's folder."""

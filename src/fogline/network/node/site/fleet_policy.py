@@ -15,6 +15,7 @@ from fogline.governance.errors import CertificateError, SitePolicyError
 from fogline.governance.identity.statements import body_of, make_statement, speaker_of
 from fogline.governance.policy.keys import parse_policy
 from fogline.governance.policy.terms import Policy
+from fogline.governance.subject import Subject
 from fogline.storage import Database
 
 if TYPE_CHECKING:
@@ -27,13 +28,16 @@ LARGEST = 32 * 1024
 """Bytes of its text."""
 
 
-class _FleetPolicy(msgspec.Struct, frozen=True):
+class FleetPolicy(msgspec.Struct, frozen=True):
+    """What an operator said."""
+
     at: float
     """Unix time, by the operator's clock: the newest counts."""
     text: str
+    """The policy (TOML); empty: it was taken back."""
 
 
-DECODER = msgspec.msgpack.Decoder(_FleetPolicy)
+DECODER = msgspec.msgpack.Decoder(FleetPolicy)
 
 
 def sign_fleet_policy(text: str, operator: Credentials) -> bytes:
@@ -45,7 +49,26 @@ def sign_fleet_policy(text: str, operator: Credentials) -> bytes:
     if len(text.encode()) > LARGEST:
         raise SitePolicyError(f"A fleet's policy may have {LARGEST} bytes; this one has {len(text.encode())}.")
     parse_policy(text, SOURCE)
-    return make_statement(PURPOSE, msgspec.msgpack.encode(_FleetPolicy(time.time(), text)), operator)
+    return make_statement(PURPOSE, msgspec.msgpack.encode(FleetPolicy(time.time(), text)), operator)
+
+
+def verified_fleet_policy(data: bytes, root: bytes) -> tuple[Subject, FleetPolicy]:
+    """Who signed a fleet's policy, and what it says.
+
+    Args:
+        data: what :func:`sign_fleet_policy` gave.
+        root: certificate of the authority (PEM).
+
+    Raises:
+        SitePolicyError: no operator of the whole fleet has signed it.
+    """
+    try:
+        speaker = speaker_of(data, PURPOSE, root)
+    except CertificateError as error:
+        raise SitePolicyError(f"What came as the fleet's policy cannot be believed: {error}") from None
+    if speaker.role != "operator" or speaker.nodes:
+        raise SitePolicyError(f"The fleet's policy was signed by {speaker.name}, who is no operator of all nodes.")
+    return speaker, _read(data)
 
 
 class FleetPolicyKeeper:
@@ -74,13 +97,7 @@ class FleetPolicyKeeper:
         """
         if not data or data == self.held:
             return False
-        try:
-            speaker = speaker_of(data, PURPOSE, self._root)
-        except CertificateError as error:
-            raise SitePolicyError(f"What came as the fleet's policy cannot be believed: {error}") from None
-        if speaker.role != "operator" or speaker.nodes:
-            raise SitePolicyError(f"The fleet's policy was signed by {speaker.name}, who is no operator of all nodes.")
-        said, before = _read(data), _read(self.held) if self.held else None
+        (_, said), before = verified_fleet_policy(data, self._root), _read(self.held) if self.held else None
         parse_policy(said.text, SOURCE)
         if before is not None and said.at <= before.at:
             return False
@@ -93,7 +110,7 @@ class FleetPolicyKeeper:
         return parse_policy(text, SOURCE) if text.strip() else None
 
 
-def _read(data: bytes) -> _FleetPolicy:
+def _read(data: bytes) -> FleetPolicy:
     try:
         return DECODER.decode(body_of(data) or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,0 +1,61 @@
+"""``fogline jobs clone`` and ``resume``: a job of the cloud once more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from fogline.cli.connection import asked, facts_of, operator_folder
+from fogline.cli.failures import UsageError
+from fogline.cli.options import OPERATOR, Many, OperatorOptions
+from fogline.governance.identity.checked import credentials
+from fogline.governance.roles import refusal
+from fogline.governance.signatures.signing import SigningKey
+from fogline.network.cloud import cloning
+from fogline.network.cloud.client import Client
+from fogline.network.cloud.folder import SIGNING
+from fogline.network.cloud.records import Record
+
+
+def clone(job: str, /, *, set: Many = (), operator: OperatorOptions = OPERATOR) -> None:
+    """Submit a job of the cloud again, with the same code, signed with your key.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it.
+    set
+        Change a key of the job: --set rounds=20. May be given several times.
+    """
+    _again(cloning.clone, job, set, operator)
+
+
+def resume(job: str, /, *, set: Many = (), operator: OperatorOptions = OPERATOR) -> None:
+    """Go on with a job that ended early, as a new job, signed with your key: it begins with the version that the old
+    one left (jobs stop --publish), and makes the rounds that are missing.
+
+    Parameters
+    ----------
+    job
+        Its id, or the beginning of it.
+    set
+        Change a key of the job: --set rounds=20. May be given several times.
+    """
+    _again(cloning.resume, job, set, operator)
+
+
+def _again(
+    how: Callable[[Client, str, SigningKey, Sequence[str]], Awaitable[Record]],
+    job: str,
+    changes: tuple[str, ...],
+    operator: OperatorOptions,
+) -> None:
+    place = operator_folder(operator.folder)
+    facts_of(operator.folder)  # First of all there must be a cloud to ask.
+    if why := refusal(credentials(place / "identity").subject, "Operator/Submit"):
+        raise UsageError(why)
+    key = SigningKey.load(place / SIGNING)
+
+    record = asked(operator.folder, lambda client: how(client, job, key, changes))
+    state = record.why if record.state == "waiting" else "in the queue"
+    print(f"Job {record.job} is {state}, signed by {key.signer.name}.")
+    print(f"Follow it: fogline jobs watch {record.job}")
