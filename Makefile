@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test check check-style check-types check-tests clean
+.PHONY: setup demo test check check-style check-types check-tests docs clean
 
 setup: $(INSTALLED)
 
@@ -38,5 +38,9 @@ check-style:
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
+# The documents as a site, with references made from the code: open build/site/index.html.
+docs: setup
+	$(BIN)/python -m docs.site
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) build runs .pytest_cache .hypothesis .ruff_cache

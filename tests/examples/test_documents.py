@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import pytest
 from pydantic import BaseModel
@@ -19,11 +21,12 @@ import fogline
 from fogline.algorithms import METHODS, Algorithm, FedAvg
 from fogline.algorithms.checks import HOOKS
 from fogline.data import from_arrays
-from fogline.jobs import Evaluation, Job, Local, Tier, Tree
-from fogline.jobs.job import AttackPlan, JobNeeds, Method, Publish
+from fogline.jobs import Evaluation, Job, Local, Privacy, Tier, Tree
+from fogline.jobs.job import AttackPlan, FineTune, JobNeeds, Method, Publish
 from fogline.jobs.shares import Shares
 from fogline.jobs.tree import Quarantine
 from fogline.params import Entry, Spec
+from fogline.registry.release import Probation, Thresholds
 from fogline.simulation.profiles import DeviceProfile, Distribution, LinkProfile
 from fogline.stages import STAGES, Extent, LinkContext, make, pipeline
 
@@ -35,7 +38,8 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-SECTIONS: dict[str, type[BaseModel]] = {
+Table = type[BaseModel] | type[msgspec.Struct]
+SECTIONS: dict[str, Table] = {
     "The job": Job,
     "algorithm": Method,
     "local": Local,
@@ -45,7 +49,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "attack": AttackPlan,
     "needs": JobNeeds,
     "evaluation": Evaluation,
+    "evaluation.fine_tune": FineTune,
+    "privacy": Privacy,
     "publish": Publish,
+    "publish.probation": Probation,
+    "publish.thresholds": Thresholds,
     "devices": DeviceProfile,
     "links": LinkProfile,
     "shares": Shares,
@@ -61,12 +69,14 @@ def tables() -> dict[str, dict[str, str]]:
     return found
 
 
-def default(model: type[BaseModel], name: str) -> str:
+def default(model: Table, name: str) -> str:
     """A field's default as the reference writes it."""
-    field = model.model_fields[name]
     if model is Tree and name == "tiers":
         return "`{ cloud = {} }`"
-    value: Any = field.default
+    if issubclass(model, BaseModel):
+        value: Any = model.model_fields[name].default
+    else:
+        value = {field.name: field.default for field in msgspec.structs.fields(model)}[name]
     if value is None:
         return "none"
     if value is PydanticUndefined or (isinstance(value, BaseModel) and not isinstance(value, Distribution)):
@@ -85,19 +95,58 @@ def _toml(value: object) -> str:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_the_jobs_reference_names_every_key_with_its_default(title: str) -> None:
     model = SECTIONS[title]
-    assert tables()[title] == {name: default(model, name) for name in model.model_fields}
+    names = model.model_fields if issubclass(model, BaseModel) else model.__struct_fields__
+    assert tables()[title] == {name: default(model, name) for name in names}
 
 
-def links() -> Iterator[tuple[Path, str]]:
+def test_the_jobs_reference_has_a_section_for_each_table_of_a_job() -> None:
+    found, waiting = set[type](), [Job]
+    while waiting:
+        model = waiting.pop()
+        found.add(model)
+        kinds: list[Any] = [field.annotation for field in model.model_fields.values()]
+        while kinds:
+            kind = kinds.pop()
+            kinds += get_args(kind)
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in found:
+                waiting.append(kind)
+    assert found <= set(SECTIONS.values())
+
+
+def prose_of(document: Path) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def links() -> Iterator[tuple[Path, Path, str]]:
+    """Every link within the project: where it stands, the file that it leads to, and the heading, if it names one."""
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(document)):
+            file, _, heading = target.partition("#")
             if "://" not in target:
-                yield document, target
+                yield document, document.parent / file if file else document, heading
+
+
+@cache
+def headings(document: Path) -> set[str]:
+    """What links call the headings of a document, as GitHub and the site make it of their texts."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", prose_of(document), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        found.add(re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-"))
+    return found
 
 
 def test_links_lead_somewhere() -> None:
-    broken = [(document.name, target) for document, target in links() if not (document.parent / target).exists()]
-    assert not broken
+    assert [(document.name, str(target)) for document, target, _ in links() if not target.exists()] == []
+
+
+def test_links_to_headings_lead_to_one() -> None:
+    named = [link for link in links() if link[2]]
+    assert len(named) > 50
+    assert [
+        (document.name, target.name, name) for document, target, name in named if name not in headings(target)
+    ] == []
 
 
 def test_programs_and_jobs_that_are_named_exist() -> None:

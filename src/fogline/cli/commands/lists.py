@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.markup import escape
 
@@ -18,6 +18,47 @@ Parameters = dict[str, str | None]
 """Defaults by name, as people write them; None where one has to be given."""
 
 
+class NamedKind(NamedTuple):
+    """A kind of thing that jobs name."""
+
+    kind: str
+    title: str
+    place: str
+    """Where a job names one."""
+    home: str
+    """``module:NAME`` of the registry, which is imported when it is asked for."""
+    hint: str = ""
+
+    def registry(self) -> Registry[Any]:
+        """All things of the kind."""
+        module, _, name = self.home.partition(":")
+        return getattr(import_module(module), name)
+
+
+NAMED_KINDS = (
+    NamedKind(
+        "method",
+        "Methods",
+        "algorithm.name",
+        "fogline.algorithms:METHODS",
+        'Each has private too, the layers that stay on devices: private = ["head.*"]',
+    ),
+    NamedKind("rule", "Rules", "rule of a tier", "fogline.aggregation.rules:RULES"),
+    NamedKind(
+        "policy",
+        "Client selection",
+        "policy of a tier",
+        "fogline.nodes.policies:POLICIES",
+        "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort",
+    ),
+    NamedKind("stage", "Stages", "uplink and downlink of a tier", "fogline.stages:STAGES"),
+    NamedKind("exchange", "Exchanges", "exchange of the last tier", "fogline.exchanges:EXCHANGES"),
+    NamedKind("mechanism", "Noise", "privacy.mechanism", "fogline.privacy.mechanisms:MECHANISMS"),
+    NamedKind("attack", "Attacks in simulations", "attack.name", "fogline.simulation.attacks:ATTACKS"),
+)
+"""The kinds that ``fogline algorithms`` lists, in that order."""
+
+
 def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     """List the methods, rules, policies of selection, stages, exchanges, mechanisms of noise and attacks.
 
@@ -26,37 +67,17 @@ def algorithms(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     json
         Print an array of objects (JSON) instead of a table.
     """
-    from fogline.aggregation.rules import RULES
-    from fogline.algorithms import METHODS
-    from fogline.exchanges import EXCHANGES
-    from fogline.nodes.policies import POLICIES
-    from fogline.privacy.mechanisms import MECHANISMS
-    from fogline.simulation.attacks import ATTACKS
-    from fogline.stages import STAGES
-
-    columns = ("name", "what it does", "parameters")
-    every = 'Each has private too, the layers that stay on devices: private = ["head.*"]'
-    methods = Listing(columns, title="Methods (algorithm.name)", hint=every)
-    _add(methods, "method", METHODS)
-    hint = "Use one: fogline simulate job.toml --set algorithm=fedprox --set cloud.policy=oort"
-    rules = Listing(columns, title="Rules (rule of a tier)")
-    _add(rules, "rule", RULES)
-    selection = Listing(columns, title="Client selection (policy of a tier)", hint=hint)
-    _add(selection, "policy", POLICIES)
-    on_links = Listing(columns, title="Stages (uplink and downlink of a tier)")
-    _add(on_links, "stage", STAGES)
-    steps = Listing(columns, title="Exchanges (exchange of the last tier)")
-    _add(steps, "exchange", EXCHANGES)
-    noise = Listing(columns, title="Noise (privacy.mechanism)")
-    _add(noise, "mechanism", MECHANISMS)
-    attacks = Listing(columns, title="Attacks in simulations (attack.name)")
-    _add(attacks, "attack", ATTACKS)
-    present([methods, rules, selection, on_links, steps, noise, attacks], json)
+    listings: list[Listing] = []
+    for one in NAMED_KINDS:
+        listing = Listing(("name", "what it does", "parameters"), title=f"{one.title} ({one.place})", hint=one.hint)
+        _add(listing, one.kind, one.registry())
+        listings.append(listing)
+    present(listings, json)
 
 
 def _add(listing: Listing, kind: str, registry: Registry[Any]) -> None:
     for name, thing in registry.items():
-        what, parameters = registry.summary(name), _parameters(thing)
+        what, parameters = registry.summary(name), parameters_of(thing)
         item = {"kind": kind, "name": name, "summary": what, "parameters": parameters}
         shown = ", ".join(key if default is None else f"{key}={default}" for key, default in parameters.items())
         listing.add(item, escape(name), escape(what), escape(shown))
@@ -135,7 +156,7 @@ def executors(*, json: Json = False, options: CommonOptions = COMMON) -> None:
     present([listing], json)
 
 
-def _parameters(thing: type) -> Parameters:
+def parameters_of(thing: type) -> Parameters:
     """Names and defaults of what its constructor takes, but for what every method has and hardly one changes."""
     taken = {name: one for name, one in signature_of(thing).parameters.items() if name != "private"}
     return {name: None if one.default is one.empty else str(one.default) for name, one in taken.items()}

@@ -1,0 +1,1 @@
+"""The documents, and in ``docs.site`` what makes a site of them."""
