@@ -55,8 +55,10 @@ def asking(policy: str, owner: SigningKey) -> str:
     return f'{policy}approval = true\n[[owner]]\nname = "{owner.signer.name}"\nkey = "{owner.signer.key}"\n'
 
 
-def say(record: Record, key: SigningKey, verdict: Verdict = "approve", reason: str = "because") -> bytes:
-    return sign_approval(record.job, record.bundle.digest, verdict, reason, key, time.time())
+def say(
+    record: Record, key: SigningKey, verdict: Verdict = "approve", reason: str = "because", nodes: tuple[str, ...] = ()
+) -> bytes:
+    return sign_approval(record.job, record.bundle.digest, verdict, reason, key, time.time(), nodes)
 
 
 def as_owner(made: Cluster, name: str = "ines") -> object:
@@ -156,7 +158,54 @@ def test_an_owner_of_some_nodes_speaks_for_these(runner: asyncio.Runner, made: C
             word = sign_approval(record.job, record.bundle.digest, "approve", "", ines, time.time(), ("client-91",))
             assert (await client.decide(record.job, word)).said[0].nodes == ("client-91",)
             assert [node.name for node in await client.nodes()] == []
-        await made.until(record, "unapproved")  # The word is for other nodes than client-1.
+            await made.until(record, "unapproved")  # The word is for other nodes than client-1,
+            reports = [*await client.approvals(), await client.approval(record.job)]  # which zoe is not told of.
+            assert [report.unapproved for report in reports if report.job == record.job] == [(), ()]
+        assert (await made.client.approval(record.job)).unapproved == ("client-1",)
+        await made.client.stop(record.job)
+        await made.finish(record)
+
+    runner.run(work())
+
+
+def test_another_owner_brings_no_old_word_back(runner: asyncio.Runner, made: Cluster, ines: SigningKey) -> None:
+    """Everybody reads what was signed: who hands in an approval that its owner has taken back is told so."""
+
+    async def work() -> None:
+        record = await made.submit(JOB, planned=False)
+        approval, some = say(record, ines), say(record, ines, nodes=("client-1",))
+        refusal = say(record, ines, "refuse", "not now")
+        async with as_owner(made) as owner:  # type: ignore[attr-defined]
+            client: Client = owner
+            for word in (approval, refusal):
+                await client.decide(record.job, word)
+            for old in (approval, some):
+                with pytest.raises(OperatorApiError, match=f"ines said something newer to job {record.job}: refuse"):
+                    await client.decide(record.job, old)
+            assert [word.verdict for word in (await client.approval(record.job)).said] == ["refuse"]
+            await client.decide(record.job, say(record, ines, nodes=("client-7",)))
+            with pytest.raises(OperatorApiError, match="said something newer"):
+                await client.decide(record.job, approval)
+        await made.client.stop(record.job)
+        await made.finish(record)
+
+    runner.run(work())
+
+
+def test_an_owner_speaks_for_some_nodes_and_then_for_others(
+    runner: asyncio.Runner, made: Cluster, ines: SigningKey
+) -> None:
+    """What was said for the first ones still holds; what is said for all takes the place of all that was said."""
+
+    async def work() -> None:
+        record = await made.submit(JOB, planned=False)
+        async with as_owner(made) as owner:  # type: ignore[attr-defined]
+            client: Client = owner
+            for nodes in (("client-9*",), ("client-8",), ("client-8",), ("client-91",)):
+                after = await client.decide(record.job, say(record, ines, nodes=nodes))
+            assert [word.nodes for word in after.said] == [("client-9*",), ("client-8",), ("client-91",)]
+            after = await client.decide(record.job, say(record, ines, "refuse"))
+            assert [(word.verdict, word.nodes) for word in after.said] == [("refuse", ())]
         await made.client.stop(record.job)
         await made.finish(record)
 

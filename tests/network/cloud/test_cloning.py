@@ -18,6 +18,7 @@ from fogline.jobs.files.reading import parse_job
 from fogline.network.cloud.client import OperatorApiError, bundle_of, connect
 from fogline.network.cloud.cloning import clone, resume
 from fogline.network.cloud.records import JobState, Record
+from fogline.network.cloud.requests import Submit
 from fogline.network.transport.messages import Blob
 from fogline.registry.model_report import ModelReport
 from tests.network.cluster import HERE, Cluster, cluster, job, submit, within
@@ -94,6 +95,23 @@ def test_the_code_of_a_job_that_is_over_is_its_developer_s_and_the_operator_s(
         async with as_person(made, "bo") as bo:
             with pytest.raises(OperatorApiError, match="may fetch the code of its own jobs"):
                 await clone(bo, record.job, operators_key(made))
+
+    runner.run(work())
+
+
+def test_nobody_submits_the_bundle_of_another_s_job(runner: asyncio.Runner, made: Cluster, tmp_path: Path) -> None:
+    """Under his own name it would be his, to read and to run, with the other's signature."""
+
+    async def work() -> None:
+        async with as_person(made, "ana") as ana, as_person(made, "bo") as bo:
+            record = await made.finish(await submit(ana, made.folder, JOB))
+            count = len(await made.client.jobs())
+            with pytest.raises(OperatorApiError, match=f"that bundle is of ana's job {record.job}; sign its code"):
+                await bo._ask("Submit", Submit(JOB, record.bundle), Record)
+            with pytest.raises(OperatorApiError, match="bo may fetch the code of its own jobs"):
+                await bo.fetch(record.bundle, tmp_path / "bo")
+            assert len(await made.client.jobs()) == count
+            assert (await ana._ask("Submit", Submit(record.text, record.bundle), Record)).by == "ana"
 
     runner.run(work())
 

@@ -10,14 +10,14 @@ from fogline.governance.approvals.approval import Approval, read_approval
 from fogline.governance.bundles.bundle import Bundle, open_bundle
 from fogline.governance.errors import ApprovalError, BundleError
 from fogline.governance.roles import refusal
-from fogline.governance.subject import Subject
+from fogline.governance.subject import Subject, fits
 from fogline.jobs.in_words import Facts, facts_of
 from fogline.network.cloud.records import ApprovalReport, Record, Word
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.storage import MissingBlobError
 
 MOST = 64
-"""Owners who may speak to one job."""
+"""Words of owners that are kept of one job."""
 LEAKS = "leaks.json"
 """What ``fogline audit leaks`` writes, where a developer sends it along."""
 
@@ -64,9 +64,9 @@ class ApprovalDesk:
         async with self._turn:  # Two owners at a time must not lose each other's word.
             record = self._scheduler.job_store.record(name)
             self._check(word, record)
-            others = [kept for kept in record.approvals if not _same_owner(kept, word)]
+            others = _beside(word, record)
             if len(others) >= MOST:
-                raise ApprovalError(f"{MOST} owners have spoken to job {record.job} already; no more are kept.")
+                raise ApprovalError(f"Owners have said {MOST} things to job {record.job} already; no more are kept.")
             await self._scheduler.node.audit.record(
                 "job.decided",
                 word.owner.name,
@@ -149,5 +149,27 @@ def leaks_of(bundle: Bundle) -> str:
     return str(found.get("verdict", "")) if isinstance(found, dict) else ""
 
 
-def _same_owner(envelope: bytes, word: Approval) -> bool:
-    return read_approval(envelope).owner.public_key == word.owner.public_key
+def _beside(word: Approval, record: Record) -> list[bytes]:
+    """What was said to a job, and holds beside a word: of the same owner, what was said for nodes that it is not for.
+
+    Raises:
+        ApprovalError: the owner has said something newer to them. Everybody reads what owners signed, and who hands an
+            old word in again is not who said it.
+    """
+    kept: list[bytes] = []
+    for envelope in record.approvals:
+        before = read_approval(envelope)
+        newer, same = before.at > word.at, before.owner.public_key == word.owner.public_key
+        if same and newer and _covers(before, word):
+            raise ApprovalError(
+                f"{word.owner.name} said something newer to job {record.job}: {before.verdict}. Is this machine's clock "
+                "right?"
+            )
+        if not same or newer or not _covers(word, before):
+            kept.append(envelope)
+    return kept
+
+
+def _covers(word: Approval, other: Approval) -> bool:
+    """Whether a word is for all nodes that another one is for."""
+    return all(fits(pattern, word.nodes) for pattern in other.nodes or ("*",))

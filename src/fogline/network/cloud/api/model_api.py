@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from fogline.governance.signatures.signers import Signer
-from fogline.governance.subject import Subject
+from fogline.governance.subject import Subject, fits
 from fogline.network.cloud.api.operator_api import Answers, answering
 from fogline.network.cloud.requests import (
     AnyModel,
@@ -23,6 +25,11 @@ from fogline.network.transport.messages import Blob
 from fogline.registry.model_report import ModelReport, Steer
 from fogline.registry.publisher import Publisher
 from fogline.storage import Blobs
+
+
+def narrowed(report: ModelReport, by: Subject) -> ModelReport:
+    """What is known of a model, without the names of nodes to which a role is not limited."""
+    return msgspec.structs.replace(report, outcomes=tuple(one for one in report.outcomes if fits(one.node, by.nodes)))
 
 
 class ModelApi:
@@ -56,8 +63,9 @@ class ModelApi:
         }
         return answering(self._downlink, self._audit, answers)
 
-    async def _models(self, asked: AnyModel, _: Subject) -> list[ModelReport]:
-        return await asyncio.to_thread(self._publisher.model_reports, asked.model)
+    async def _models(self, asked: AnyModel, by: Subject) -> list[ModelReport]:
+        reports = await asyncio.to_thread(self._publisher.model_reports, asked.model)
+        return [narrowed(report, by) for report in reports]
 
     async def _steer(self, asked: Steer, by: Subject) -> Text:
         return Text(await asyncio.to_thread(self._publisher.steer, asked, by.name))

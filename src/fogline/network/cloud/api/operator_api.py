@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any
@@ -117,6 +117,23 @@ def check_node(by: Subject, call: str, node: str) -> None:
         raise PermissionError(why)
 
 
+def check_own_bundle(by: Subject, jobs: Sequence[Record]) -> None:
+    """Refuse a job whose bundle others' jobs have: it is their signature, and may not be readable to who submits it.
+
+    Raises:
+        PermissionError: no job of his own has it, and some of others have.
+    """
+    if jobs and by.role != "operator" and all(record.by != by.name for record in jobs):
+        job, owner = jobs[0].job, jobs[0].by
+        raise PermissionError(f"that bundle is of {owner}'s job {job}; sign its code yourself: fogline jobs clone {job}")
+
+
+def narrowed(report: ApprovalReport, by: Subject) -> ApprovalReport:
+    """How a job stands, without the names of nodes to which a role is not limited."""
+    seen = tuple(node for node in report.unapproved if fits(node, by.nodes))
+    return msgspec.structs.replace(report, unapproved=seen)
+
+
 class OperatorApi:
     """The methods of the cloud beside those of every node.
 
@@ -165,6 +182,7 @@ class OperatorApi:
     async def _submit(self, asked: Submit, by: Subject) -> Record:
         if not self._scheduler.node.value_store.holds(asked.bundle.digest, asked.bundle.size):
             raise LookupError("the bundle is not here; push it first")
+        check_own_bundle(by, self._scheduler.job_store.with_bundle(asked.bundle.digest))
         return await self._scheduler.submit(
             by.name, asked.text, asked.bundle, asked.priority, asked.planned, asked.wait, by.nodes
         )
@@ -178,14 +196,14 @@ class OperatorApi:
         check_own(by, "Operator/Stop", self._scheduler.job_store.record(asked.name))
         return await self._scheduler.stop(asked.name, asked.how or "keep")
 
-    async def _approvals(self, _: Name, __: Subject) -> list[ApprovalReport]:
-        return await self._desk.waiting()
+    async def _approvals(self, _: Name, by: Subject) -> list[ApprovalReport]:
+        return [narrowed(report, by) for report in await self._desk.waiting()]
 
-    async def _approval(self, asked: Name, _: Subject) -> ApprovalReport:
-        return await self._desk.show(asked.name)
+    async def _approval(self, asked: Name, by: Subject) -> ApprovalReport:
+        return narrowed(await self._desk.show(asked.name), by)
 
     async def _decide(self, asked: OwnerDecision, by: Subject) -> ApprovalReport:
-        return await self._desk.decide(asked.name, asked.envelope, by)
+        return narrowed(await self._desk.decide(asked.name, asked.envelope, by), by)
 
     async def _publish_policy(self, asked: NewFleetPolicy, _: Subject) -> Text:
         if not await asyncio.to_thread(self._scheduler.node.admission.fleet_policy.take, asked.data):
