@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fogline.governance.approvals.approval import read_approval
 from fogline.governance.signatures.signing import SigningKey
+from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import OWNER_KEY
+from fogline.network.cloud.records import ApprovalReport
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder
@@ -77,6 +80,36 @@ def test_an_owner_approves_what_she_was_shown_and_it_runs(runner: asyncio.Runner
             own = SigningKey.load(made.folder / "ines" / OWNER_KEY)
             assert (word.owner, word.verdict, word.reason) == (own.signer, "approve", "as agreed")
             await until(board, lambda said: not said.get(key))
+
+    runner.run(work())
+
+
+def test_a_cloud_that_puts_another_job_in_its_place_gets_no_word_on_it(
+    runner: asyncio.Runner, made: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run more of the same bundle, which the owner was not asked about."""
+
+    async def work() -> None:
+        board = board_of(made, owner_of(made))
+        async with opened(board) as page:
+            record = await made.submit(JOB, wait=3600.0)
+            await until(board, lambda said: said.get(f"approval/{record.job}", {}).get("unapproved"))
+            approval = Client.approval
+
+            async def forged(self: Client, job: str) -> ApprovalReport:
+                return msgspec.structs.replace(await approval(self, job), job=f"{job}-again")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Client, "approval", forged)
+                status, said = await decided(page, record.job, record.bundle.digest, "approve")
+                assert (status, f"has job {record.job}-again" in said["error"]) == (400, True)
+                patch.setattr(Client, "approval", lambda self, _: approval(self, record.job))
+                status, said = await asyncio.to_thread(page.ask, "approval", {"job": "other"})
+                assert (status, "was asked for job other, and answers for" in said["error"]) == (502, True)
+            (after,) = await made.client.jobs(record.job)
+            assert after.approvals == ()
+            await made.client.stop(record.job, "discard")
+            await made.finish(record)
 
     runner.run(work())
 

@@ -70,16 +70,16 @@ class TrustDesk:
         """Approve or refuse a job, as ``fogline approvals`` does.
 
         Raises:
-            BoardRequestError: the job has another bundle now than the person was shown.
+            BoardRequestError: the cloud has another job or bundle now than the person was shown.
             ApprovalError: the person is no owner, or gives no reason.
         """
         owner = DataOwner.load(self._place)
         with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
             found = await examine(client, asked.job, self._place, Path(folder))
-            if found.bundle.digest != asked.bundle:
+            if (found.report.job, found.bundle.digest) != (asked.job, asked.bundle):
                 raise BoardRequestError(
-                    f"Job {found.report.job} has the bundle {found.bundle.digest[:16]} now, and another one was shown; "
-                    "look at it again"
+                    f"The cloud has job {found.report.job} with the bundle {found.bundle.digest[:16]} now, and another "
+                    "one was shown; look at it again"
                 )
             after = await owner.decide(client, found, asked.verdict, asked.reason)
         said = "approved" if asked.verdict == "approve" else "refused"

@@ -205,3 +205,18 @@ def test_what_cannot_go_on_is_not_submitted(
     with pytest.raises(JobError, match=why):
         asyncio.run(resume(client, "toy-1", key))
     assert client.submitted == ""
+
+
+@pytest.mark.parametrize("how", [clone, resume])
+def test_nobody_signs_code_of_another_key_without_knowing_it(tmp_path: Path, how: Any) -> None:
+    """Whose code a job has, there is only the cloud's word: one that was broken into would have its own code signed."""
+    client, mallory = told(tmp_path, "stopped", {7: 9})
+    own = SigningKey.create(tmp_path / "own.key", "ana")
+    for signed_by in ("", own.signer.key):
+        with pytest.raises(JobError) as refused:
+            asyncio.run(how(client, "toy-1", own, (), signed_by))
+        assert "toy-1 was signed by ana with another key than yours" in str(refused.value)
+        assert str(refused.value).endswith(f"--signed-by {mallory.signer.key}")
+    assert client.submitted == ""
+    asyncio.run(how(client, "toy-1", own, (), mallory.signer.key))
+    assert client.submitted

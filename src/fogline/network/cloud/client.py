@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import OPERATOR_SERVICE, PIECE, SERVICE, Blob, Fetch, Have, Push
 from fogline.processes.messages import decoder, encode
 from fogline.registry.model_report import ModelReport, Steer
-from fogline.storage import open_blobs
+from fogline.storage import CorruptBlobError, open_blobs
 
 WRONG = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED)
 """What the cloud says of a request that it understands, and refuses."""
@@ -119,11 +119,9 @@ class Client:
         """The newest end of each node's ledger of privacy, as the node signed it, by the node."""
         found: list[tuple[str, bytes]] = []
         kind = decoder(LedgerPage)
-        try:
+        with _in_words():
             async for message in self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Ledgers")(encode(Name())):
                 found += kind.decode(message).ends
-        except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
         return found
 
     async def fetch(self, file: Blob, path: Path) -> None:
@@ -139,10 +137,9 @@ class Client:
         kind = decoder(FleetNews)
         call = self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Follow")(encode(Name()))
         try:
-            async for message in call:
-                yield kind.decode(message)
-        except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
+            with _in_words():
+                async for message in call:
+                    yield kind.decode(message)
         finally:
             call.cancel()
 
@@ -150,13 +147,10 @@ class Client:
         """Fetch the cloud's audit log into a file."""
         pages = self._channel.unary_stream(f"/{OPERATOR_SERVICE}/AuditLog")(encode(Name()))
         kind = decoder(AuditPage)
-        try:
-            with exporting(to) as add:
-                async for message in pages:
-                    page: AuditPage = kind.decode(message)
-                    add(page.head, page.lines)
-        except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
+        with _in_words(), exporting(to) as add:
+            async for message in pages:
+                page: AuditPage = kind.decode(message)
+                add(page.head, page.lines)
 
     async def forget_jobs(self, name: str = "", older: float | None = None) -> str:
         """Forget a job that is over, or all that were submitted so many seconds ago."""
@@ -185,13 +179,11 @@ class Client:
     async def watch(self, name: str, after: int = 0, follow: bool = True) -> AsyncIterator[LogLine]:
         """A job's log; ``follow``: as it grows, until the job is over."""
         kind = decoder(NumberedLine)
-        try:
+        with _in_words():
             async for message in self._channel.unary_stream(f"/{OPERATOR_SERVICE}/Watch")(
                 encode(Name(name, after, follow))
             ):
                 yield kind.decode(message).line
-        except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
 
     async def result(self, job: str, to: Path) -> Contents:
         """Fetch the files of a job's result, as far as they are there, into a folder."""
@@ -255,17 +247,17 @@ class Client:
             writer.finish()
         except grpc.aio.AioRpcError as error:
             raise _sentence(error) from error
+        except (ChunkError, CorruptBlobError) as error:
+            raise OperatorApiError(f"The cloud sends another file than it was asked for: {error}") from error
         finally:
             writer.close()
         store.path(file.digest).replace(path)
         shutil.rmtree(path.parent / f".{path.name}.part")
 
     async def _ask(self, method: str, message: msgspec.Struct, kind: Any) -> Any:
-        try:
+        with _in_words():
             answer = await self._channel.unary_unary(f"/{OPERATOR_SERVICE}/{method}")(encode(message), timeout=60)
-        except grpc.aio.AioRpcError as error:
-            raise _sentence(error) from error
-        return decoder(kind).decode(answer)
+            return decoder(kind).decode(answer)
 
     async def _push(self, data: bytes) -> Blob:
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
@@ -278,7 +270,7 @@ class Client:
             if have.offset < len(data):
                 await call.done_writing()
                 await _answer(call)
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             # A write to a call that the cloud has ended says only that it has; why, the call knows.
             raise _refused(await call.code(), await call.details() or "") from error
         finally:
@@ -303,6 +295,21 @@ async def _answer(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> bytes:
     if not isinstance(answer, bytes):
         raise _refused(await call.code(), (await call.details()) or "The cloud ended the transfer.")
     return answer
+
+
+@contextmanager
+def _in_words() -> Generator[None]:
+    """What goes wrong with a call inside, as a sentence.
+
+    Raises:
+        OperatorApiError: the cloud refused, does not answer, or says what nobody understands.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise _sentence(error) from error
+    except msgspec.DecodeError as error:
+        raise OperatorApiError(f"The cloud answers what is no answer ({error}); is it of another version?") from error
 
 
 def _sentence(error: grpc.aio.AioRpcError) -> OperatorApiError:

@@ -24,7 +24,7 @@ from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Subject, node_name
 from fogline.jobs.in_words import Facts
 from fogline.network.cloud.api.approvals import facts_of_bundle
-from fogline.network.cloud.client import Client
+from fogline.network.cloud.client import Client, OperatorApiError
 from fogline.network.cloud.folder import OWNER_KEY
 from fogline.network.cloud.records import ApprovalReport
 
@@ -53,11 +53,14 @@ async def examine(client: Client, job: str, place: Path, into: Path) -> Examined
         into: a folder for the bundle.
 
     Raises:
-        OperatorApiError: there is no such job, or its code may not be read, or the cloud does not answer.
+        OperatorApiError: there is no such job, or its code may not be read, or the cloud does not answer, or for
+            another job.
         BundleError: its bundle is not what its signer signed.
         JobError: what was signed is no job.
     """
     report = await client.approval(job)
+    if not report.job.startswith(job):
+        raise OperatorApiError(f"The cloud was asked for job {job}, and answers for {report.job}")
     path = into / "bundle.zip"
     await client.fetch(report.bundle, path)
 

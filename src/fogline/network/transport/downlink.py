@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
@@ -183,14 +184,19 @@ class Downlink:
                 await receive(stream, writer, asked.size)
             await asyncio.to_thread(writer.finish)
             self._below.carried(0, asked.size - before)
+            refused = None
         except (ChunkError, CorruptBlobError) as error:
-            await _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
+            refused = grpc.StatusCode.DATA_LOSS, str(error)
         except TimeoutError:
-            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, "nothing came for a while")
+            refused = grpc.StatusCode.DEADLINE_EXCEEDED, "nothing came for a while"
         except StorageError as error:
-            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            refused = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
         finally:
             writer.close()
+        if refused is not None:
+            if not asked.job:  # A node only tries again; a person wants to know why.
+                await _drained(stream, asked.size)
+            await _abort(context, *refused)
         yield encode(Have(asked.size))
 
     async def admit(self, context: Context) -> CertificateFacts:
@@ -280,6 +286,16 @@ async def _decoded(kind: Decoder[Any], data: bytes, context: Context) -> Any:
         return kind.decode(data)
     except msgspec.DecodeError as error:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"that is no such message: {error}")
+
+
+async def _drained(chunks: AsyncIterator[bytes], most: int) -> None:
+    """Take the rest of what was announced, and keep nothing: gRPC tells a caller whose write fails that it has, and
+    loses why."""
+    with suppress(TimeoutError):
+        async for chunk in chunks:
+            most -= max(1, len(chunk) - 1)
+            if most <= 0:
+                return
 
 
 async def _abort(context: Context, code: grpc.StatusCode, why: str) -> NoReturn:

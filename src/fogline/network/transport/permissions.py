@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from inspect import isasyncgenfunction
 from typing import Any
 
@@ -12,10 +13,13 @@ import grpc.aio
 
 from fogline.governance.identity.credentials import CertificateFacts
 from fogline.governance.roles import CALLS, refusal
+from fogline.network.timing import PATIENCE
 from fogline.network.transport.grpc import Methods
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Admit = Callable[[Context], Awaitable[CertificateFacts]]
+Check = Callable[[Any, Context], Awaitable[None]]
+"""Told of a call's request, or of what brings its frames; ends the call of who may not make it."""
 
 
 def permitted(service: str, methods: Methods, admit: Admit) -> Methods:
@@ -36,9 +40,11 @@ def permitted(service: str, methods: Methods, admit: Admit) -> Methods:
 def _checked(call: str, handler: Any, admit: Admit) -> Any:
     _ = CALLS[call]  # Now, not when somebody calls.
 
-    async def check(context: Context) -> None:
+    async def check(request: Any, context: Context) -> None:
         why = refusal((await admit(context)).subject, call)
         if why is not None:
+            if handler.stream_stream is not None:
+                await _heard(request)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
 
     if handler.unary_unary is not None:
@@ -48,22 +54,29 @@ def _checked(call: str, handler: Any, admit: Admit) -> Any:
     return grpc.stream_stream_rpc_method_handler(_wrapped(handler.stream_stream, check))
 
 
-def _wrapped(work: Any, check: Callable[[Context], Awaitable[None]]) -> Any:
+async def _heard(frames: AsyncIterator[bytes]) -> None:
+    """Take what the caller sends first: gRPC tells a caller whose write fails that it has, and loses why."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            await anext(frames, b"")
+
+
+def _wrapped(work: Any, check: Check) -> Any:
     """gRPC tells generators from coroutines that write by themselves."""
     return _generating(work, check) if isasyncgenfunction(work) else _answering(work, check)
 
 
-def _answering(work: Any, check: Callable[[Context], Awaitable[None]]) -> Any:
+def _answering(work: Any, check: Check) -> Any:
     async def answer(request: Any, context: Context) -> Any:
-        await check(context)
+        await check(request, context)
         return await work(request, context)
 
     return answer
 
 
-def _generating(work: Any, check: Callable[[Context], Awaitable[None]]) -> Any:
+def _generating(work: Any, check: Check) -> Any:
     async def generate(request: Any, context: Context) -> AsyncIterator[bytes]:
-        await check(context)
+        await check(request, context)
         async with aclosing(work(request, context)) as answers:
             async for answer in answers:
                 yield answer

@@ -16,7 +16,7 @@ from fogline.network.cloud.folder import SIGNING
 from fogline.network.cloud.records import Record
 
 
-def clone(job: str, /, *, set: Many = (), operator: OperatorOptions = OPERATOR) -> None:
+def clone(job: str, /, *, set: Many = (), signed_by: str = "", operator: OperatorOptions = OPERATOR) -> None:
     """Submit a job of the cloud again, with the same code, signed with your key.
 
     Parameters
@@ -25,11 +25,13 @@ def clone(job: str, /, *, set: Many = (), operator: OperatorOptions = OPERATOR) 
         Its id, or the beginning of it.
     set
         Change a key of the job: --set rounds=20. May be given several times.
+    signed_by
+        The key that signed its code, where that is not yours: you sign it, too, and answer for it.
     """
-    _again(cloning.clone, job, set, operator)
+    _again(cloning.clone, job, set, signed_by, operator)
 
 
-def resume(job: str, /, *, set: Many = (), operator: OperatorOptions = OPERATOR) -> None:
+def resume(job: str, /, *, set: Many = (), signed_by: str = "", operator: OperatorOptions = OPERATOR) -> None:
     """Go on with a job that ended early, as a new job, signed with your key: it begins with the version that the old
     one left (jobs stop --publish), and makes the rounds that are missing.
 
@@ -39,14 +41,17 @@ def resume(job: str, /, *, set: Many = (), operator: OperatorOptions = OPERATOR)
         Its id, or the beginning of it.
     set
         Change a key of the job: --set rounds=20. May be given several times.
+    signed_by
+        The key that signed its code, where that is not yours: you sign it, too, and answer for it.
     """
-    _again(cloning.resume, job, set, operator)
+    _again(cloning.resume, job, set, signed_by, operator)
 
 
 def _again(
-    how: Callable[[Client, str, SigningKey, Sequence[str]], Awaitable[Record]],
+    how: Callable[[Client, str, SigningKey, Sequence[str], str], Awaitable[Record]],
     job: str,
     changes: tuple[str, ...],
+    signed_by: str,
     operator: OperatorOptions,
 ) -> None:
     place = operator_folder(operator.folder)
@@ -55,7 +60,7 @@ def _again(
         raise UsageError(why)
     key = SigningKey.load(place / SIGNING)
 
-    record = asked(operator.folder, lambda client: how(client, job, key, changes))
+    record = asked(operator.folder, lambda client: how(client, job, key, changes, signed_by))
     state = record.why if record.state == "waiting" else "in the queue"
     print(f"Job {record.job} is {state}, signed by {key.signer.name}.")
     print(f"Follow it: fogline jobs watch {record.job}")
