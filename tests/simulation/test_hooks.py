@@ -344,6 +344,28 @@ class Bends(FedAvg):
         return gradient * 0
 
 
+class Helped(FedAvg):
+    """Its functions have names and parameters like hooks', and are called by its own hooks."""
+
+    def adjust_gradient(self, gradient, weights, start, local, received):
+        return self.bend(gradient, weights, start, local, received) + self.adjust_momentum(gradient)
+
+    def bend(self, gradient, weights, start, local, received):
+        return gradient * 0
+
+    def adjust_momentum(self, momentum):
+        return sum(self.perturbed(part) for part in [momentum])
+
+    @staticmethod
+    def perturbed(vector):
+        return vector
+
+
+class Recursive(FedAvg):
+    def perturbed(self, weights):
+        return self.perturbed(weights)
+
+
 class Few(FedAvg):
     def adjust_gradient(self, gradient, weights):
         return gradient
@@ -405,6 +427,7 @@ class Unbuffered(FedAvg):
             "; there are server_update, inner_update",
         ),
         (Bends, "Bends.bend looks like a hook, and there is none of that name (a function of your own may be called"),
+        (Recursive, "a function of your own may be called _perturbed); did you mean 'perturb'?"),
         (
             Few,
             "Few.adjust_gradient takes (gradient, weights), but is called with (gradient, weights, start, local, rec",
@@ -433,7 +456,7 @@ def test_a_methods_settings_of_local_training_are_checked_as_a_jobs() -> None:
 
 
 def test_methods_that_are_right_pass() -> None:
-    for method in (*METHODS.values(), Renamed):
+    for method in (*METHODS.values(), Renamed, Helped):
         check_method(method)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
+from types import CodeType
 from typing import Any, cast, get_args
 
 from fogline.algorithms.base import DEVICE_HOOKS, Algorithm
@@ -43,13 +45,12 @@ def check_method(method: type[Algorithm]) -> None:
             f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more, or None"
         )
     _check_own_round(method)
-    for kind in method.__mro__:
-        if kind in Algorithm.__mro__:
-            continue
+    own = [kind for kind in method.__mro__ if kind not in Algorithm.__mro__]
+    for kind in own:
         for name, thing in vars(kind).items():
             if name in HOOKS:
                 _check_hook(kind, name, thing)
-            elif not name.startswith("_") and not hasattr(Algorithm, name):
+            elif not name.startswith("_") and not hasattr(Algorithm, name) and not _is_called(name, own):
                 _check_name(kind, name, thing)
 
 
@@ -108,6 +109,19 @@ def _check_name(kind: type, name: str, thing: Any) -> None:
             f"{kind.__name__}.{name} looks like a hook, and there is none of that name (a function of your own may be "
             f"called _{name}){suggest(name, meant, ALIKE)}"
         )
+
+
+def _is_called(name: str, kinds: Iterable[type]) -> bool:
+    """Whether another function of a method calls one of that name: it is a helper, and no slip of the pen."""
+    others = (thing for kind in kinds for own, thing in vars(kind).items() if own != name)
+    return any(name in _names(getattr(getattr(thing, "__func__", thing), "__code__", None)) for thing in others)
+
+
+def _names(code: Any) -> set[str]:
+    """What the code of a function looks up by name, also in functions within it."""
+    if not isinstance(code, CodeType):
+        return set()
+    return set(code.co_names).union(*map(_names, code.co_consts))
 
 
 def _taking_the_same(thing: Any, kind: type) -> tuple[str, ...]:
