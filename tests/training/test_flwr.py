@@ -288,6 +288,9 @@ def test_what_is_no_client_or_no_model_is_refused(app: Any, more: dict[str, Any]
         task_of(app, **more)
 
 
+COUNTS = {"part of a number": np.array(3.5), "no number": np.array(np.nan), "too large": np.array(1e30)}
+
+
 class Odd(Recording):
     """Does what a client must not, or what one client's data may do."""
 
@@ -302,6 +305,10 @@ class Odd(Recording):
             end[0][0] = np.nan
         if what == "fewer":
             end = end[1:]
+        if what in COUNTS:
+            end[1] = COUNTS[what]
+        if what == "complex":
+            end[0] = end[0] * 1j
         return end, 0 if what == "none" else 3, {"who": "me", "x": 1.0}
 
 
@@ -344,11 +351,31 @@ def test_one_device_that_fails_is_left_out(what: str) -> None:
 
 @pytest.mark.parametrize(
     ("what", "why"),
-    [("fewer", "it gives 2 arrays, and the model has 3"), ("none", "it has trained on 0 examples; its weight must be")],
+    [
+        ("fewer", "it gives 2 arrays, and the model has 3"),
+        ("none", "it has trained on 0 examples; its weight must be"),
+        ("complex", "it gives 'a' as complex64, and the model has float32"),
+        *((what, "it gives 'batches' with numbers that are none of int64") for what in COUNTS),
+    ],
 )
 def test_a_run_in_which_all_fail_says_why(what: str, why: str) -> None:
     with pytest.raises(RunError, match=why):
         run(odd(what, metrics=["x", "loss"]))
+
+
+class Some(Recording):
+    """Only one tells how right it is."""
+
+    def evaluate(self, parameters: Any, config: Any) -> Any:
+        return 1.0 + self.client, 5 * (1 + self.client), {"acc": 0.5} if self.client == 2 else {}
+
+
+def test_a_metric_that_few_give_is_their_mean() -> None:
+    task = FlowerTask(
+        lambda context: Some(context.node_config["partition-id"]).to_client(), CLIENTS, initial=lambda: FIRST
+    )
+    metrics = run(task, rounds=1).metrics
+    assert metrics == pytest.approx({"acc": 0.5, "loss": (1 + 2 * 2 + 3 * 3 + 4 * 4) / 10})
 
 
 def test_what_each_device_reaches_alone_is_as_many_rounds_of_its_own() -> None:

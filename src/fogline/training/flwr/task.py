@@ -23,6 +23,8 @@ from fogline.user_code.bugs import CodeError
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.flwr.engines", first="loop")
 """Engines of the Flower backend; they are written against the class below."""
 
+OF = "count of {}"
+"""The sum that says over how many examples a metric was given."""
 JUDGED = 0xE7A1
 """Sets what is drawn while a client judges apart from what is drawn elsewhere."""
 
@@ -110,10 +112,12 @@ class FlowerTask(Task):
             if len(arrays) != len(self._order):
                 raise ValueError(f"it gives {len(arrays)} arrays, and the model has {len(self._order)}")
             arrays = dict(zip(self._order, arrays, strict=True))
+        self._check_types(arrays)
         return Params.from_arrays(self._spec, arrays), answer
 
     def evaluate(self, params: Params, examples: Examples) -> Sums:
-        """Sums over a client's examples: ``count``, and every metric that it gives times that.
+        """Sums over a client's examples: ``count``, every metric that it gives times that, and the count once more for
+        each, since others may not give it.
 
         Raises:
             ValueError: it has used no examples.
@@ -124,18 +128,20 @@ class FlowerTask(Task):
             answer = self._clients.evaluate(place, self._arrays(params), self._evaluate_config or {})
         if not answer.examples > 0:
             raise ValueError(f"it judges on {answer.examples:g} examples")
-        if "count" in answer.metrics:
+        counts = dict.fromkeys(("count", *map(OF.format, answer.metrics)), answer.examples)
+        if taken := counts.keys() & answer.metrics.keys():
             raise CodeError(
-                "it calls a metric 'count', which is the number of examples here; name those that are to be told: "
-                "FlowerTask(..., metrics=['loss'])"
+                f"it calls a metric '{min(taken)}', which is the number of examples here; name those that are to be "
+                "told: FlowerTask(..., metrics=['loss'])"
             )
-        return {name: value * answer.examples for name, value in answer.metrics.items()} | {"count": answer.examples}
+        return {name: value * answer.examples for name, value in answer.metrics.items()} | counts
 
     def metrics(self, sums: Sums) -> dict[str, float]:
-        """The clients' metrics, as means over examples."""
+        """The clients' metrics, as means over the examples of those that give them."""
         if not sums:
             return {self.headline: float("nan")}
-        return {name: value / sums["count"] for name, value in sums.items() if name != "count"}
+        counts = {name: sums[OF.format(name)] for name in sums if OF.format(name) in sums}
+        return {name: sums[name] / count for name, count in counts.items()}
 
     def engines(self) -> Mapping[str, type[Engine]]:
         """The engines of this kind of task: only the reference."""
@@ -164,6 +170,18 @@ class FlowerTask(Task):
         """The model as clients know it: their order and types."""
         arrays, types = params.arrays(), {entry.name: entry.dtype for entry in self._spec.entries}
         return {name: arrays[name].astype(types[name]) for name in self._order}
+
+    def _check_types(self, arrays: Arrays) -> None:
+        """Refuse what would become other numbers than the client gave."""
+        for entry in self._spec.entries:
+            array = arrays.get(entry.name, np.zeros(0))
+            if array.dtype.kind not in "biuf" and array.dtype.name not in FLOAT_TYPES:
+                raise ValueError(f"it gives '{entry.name}' as {array.dtype}, and the model has {entry.dtype}")
+            if entry.is_float or array.dtype.kind == "b":
+                continue
+            low, high = (0, 1) if entry.dtype == "bool" else (np.iinfo(entry.dtype).min, np.iinfo(entry.dtype).max)
+            if not np.all((array == np.floor(array)) & (array >= low) & (array <= high)):
+                raise ValueError(f"it gives '{entry.name}' with numbers that are none of {entry.dtype}")
 
     def _first(self, seed: int) -> Arrays:
         """The first model by name, in the clients' order."""
