@@ -197,3 +197,9 @@ def test_needs_take_sizes_and_name_what_is_wrong() -> None:
         '[needs]\nmemory = "much"\n'
     )
     assert "needs.cpu is no key of needs; did you mean 'cpus'?" in error_of("[needs]\ncpu = 1\n")
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 5000 + "]" * 5000, ".".join("a" * 5000) + " = 1"])
+def test_what_is_nested_without_end_is_no_job(text: str) -> None:
+    with pytest.raises(JobError, match="is nested too deeply"):
+        parse_job(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import fogline
 from fogline import FedAvg, JobError
 from fogline.cli import main
 from fogline.monitoring.folder import RunFolder
+from fogline.params import save_arrays
 from tests.toy import ToyTask, toy_data
 
 
@@ -99,6 +102,54 @@ def test_a_checkpoint_of_another_format_is_refused(monkeypatch: pytest.MonkeyPat
     notes.write_text(notes.read_text().replace('"format": 2', '"format": 3'))
     with pytest.raises(JobError, match="has format 3; this version of Fogline reads 2"):
         simulate(rounds=14, resume=True)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def without_rounds(notes: Path) -> None:
+    said = json.loads(notes.read_text())
+    notes.write_text(json.dumps({key: value for key, value in said.items() if key != "round"}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "file", "why"),
+    [
+        (cut, "notes.json", "is damaged"),
+        (cut, "numbers.safetensors", "is damaged"),
+        (Path.unlink, "numbers.safetensors", "is damaged"),
+        (lambda path: path.write_bytes(b"\xff" * 99), "notes.json", "is damaged"),
+        (lambda path: path.write_text("[]"), "notes.json", "notes.json has no notes"),
+        (without_rounds, "notes.json", "notes.json lacks round"),
+        (
+            lambda path: save_arrays(path, {}, {"pair": "0" * 16}),
+            "numbers.safetensors",
+            "numbers.safetensors is of another checkpoint",
+        ),
+    ],
+)
+def test_a_damaged_checkpoint_is_told_and_nothing_is_lost(
+    damage: Callable[[Path], object], file: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(monkeypatch, 12)
+    (checkpoint,) = Path("run/checkpoints").glob("round-*")
+    rows = Path("run/metrics.jsonl").read_bytes()
+    damage(checkpoint / file)
+    with pytest.raises(JobError, match=rf"The checkpoint .*{why}.* Delete it, and the run begins anew"):
+        simulate(rounds=14, resume=True)
+    assert Path("run/metrics.jsonl").read_bytes() == rows
+    shutil.rmtree(checkpoint)
+    assert len(simulate(rounds=14, resume=True).history) == 14
+
+
+def test_a_checkpoint_that_was_half_written_when_the_run_was_killed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(monkeypatch, 12)
+    half = Path("run/checkpoints/round-000019")
+    half.mkdir()
+    (half / ".notes.json.0123456789abcdef.part").write_text("{")
+    (half / "numbers.safetensors").write_bytes(b"half")
+    assert len(simulate(rounds=24, resume=True).history) == 24
 
 
 def test_what_would_change_the_past_is_refused() -> None:

@@ -8,11 +8,13 @@ the order in which they are reached from the keys, which is the same in both run
 from __future__ import annotations
 
 import json
+import secrets
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy.typing as npt
+import safetensors
 
 from fogline.aggregation import Partial, Update
 from fogline.aggregation.gathering import Gathered
@@ -31,6 +33,10 @@ FORMAT = 2
 """It changes when notes or numbers mean something else."""
 NOTES = "notes.json"
 NUMBERS = "numbers.safetensors"
+PAIR = "pair"
+"""Drawn for each checkpoint, and in both files of it: so that numbers of another are not taken for its own."""
+NOTED = frozenset(("round", "layout", "kinds", "counts", "reasons", "tallies", "losses", "steps"))
+"""What notes have at least."""
 
 
 def write(folder: Path, round_index: int, simulator: Simulator) -> None:
@@ -46,8 +52,10 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
     staging = simulator.store.staging
     for sender, state in ({} if staging is None else staging.states).items():
         arrays |= {f"sender/{sender}/{name}": vector for name, vector in state.items()}
+    pair = secrets.token_hex(8)
     notes = {
         "format": FORMAT,
+        PAIR: pair,
         "round": round_index,
         "layout": simulator.numbers.spec.digest,
         "kinds": kinds,
@@ -61,7 +69,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
     }
     target = folder / f"round-{round_index:06d}"
     target.mkdir(parents=True, exist_ok=True)
-    save_arrays(target / NUMBERS, arrays)
+    save_arrays(target / NUMBERS, arrays, {PAIR: pair})
     write_file(target / NOTES, json.dumps(notes))  # Last: where the notes are, the numbers are whole.
     _forget_older(folder, keep=target)
 
@@ -76,15 +84,31 @@ def notes_of(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint says beside numbers: its round, counts, losses and what the steps of exchanges came to.
 
     Raises:
-        JobError: another version of Fogline wrote it.
+        JobError: another version of Fogline wrote it, or it is damaged, or its numbers are, or they are another's.
     """
-    notes: dict[str, Any] = json.loads((checkpoint / NOTES).read_text())
+    try:
+        notes: Any = json.loads((checkpoint / NOTES).read_bytes())
+        with safetensors.safe_open(checkpoint / NUMBERS, framework="np") as file:
+            pair = (file.metadata() or {}).get(PAIR)
+    except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
+        raise _damaged(checkpoint, str(error)) from error
+    if not isinstance(notes, dict):
+        raise _damaged(checkpoint, f"{NOTES} has no notes")
+    notes = cast("dict[str, Any]", notes)
     if notes.get("format") != FORMAT:
         raise JobError(
             f"The checkpoint {checkpoint} has format {notes.get('format')}; this version of Fogline reads {FORMAT}. Go "
             "on with the version that wrote it, or start a new run."
         )
+    if missing := sorted(NOTED - notes.keys()):
+        raise _damaged(checkpoint, f"{NOTES} lacks {', '.join(missing)}")
+    if notes.get(PAIR) != pair:
+        raise _damaged(checkpoint, f"{NUMBERS} is of another checkpoint")
     return notes
+
+
+def _damaged(checkpoint: Path, why: str) -> JobError:
+    return JobError(f"The checkpoint {checkpoint} is damaged ({why}). Delete it, and the run begins anew.")
 
 
 def restore(checkpoint: Path, simulator: Simulator) -> None:

@@ -57,6 +57,13 @@ def parse_job(text: str, overrides: Sequence[str] = (), source: str = "job") -> 
         JobError: one line that names the key.
     """
     try:
+        return _parsed(text, overrides, source)
+    except RecursionError:
+        raise JobError(f"{source} is no job: it is nested too deeply") from None
+
+
+def _parsed(text: str, overrides: Sequence[str], source: str) -> Job:
+    try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise JobError(f"{source} is not valid TOML: {error}") from error

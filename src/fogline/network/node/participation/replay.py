@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from fogline.nodes.records import Record
+from fogline.processes.messages import Decoder, decoder
 from fogline.storage import StorageError
 
 JOURNAL = 1
@@ -24,7 +25,7 @@ class Under(msgspec.Struct, frozen=True, tag=True):
     format: int = JOURNAL
 
 
-ENTRIES = msgspec.msgpack.Decoder(Record | Under)
+ENTRIES: Decoder[Record | Under] = decoder(Record | Under)
 ENCODE = msgspec.msgpack.Encoder().encode
 
 
@@ -70,6 +71,8 @@ def replay(
         if isinstance(record, Under):
             under, begun = record.parent, record.begun
             continue
+        if under is None:
+            raise StorageError(f"the journal of job {job} lacks its beginning")
         if under == parent:
             machine.apply(record)
             fresh = False
