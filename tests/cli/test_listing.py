@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from cyclopts import App
 
 from fogline.cli import main
 from fogline.cli.app import app
-from fogline.cli.listing import Listing, present, print_json
+from fogline.cli.commands import approvals
+from fogline.cli.failures import reported
+from fogline.cli.listing import Listing, present, print_json, tell
+from fogline.network.cloud.client import OperatorApiError
+from fogline.network.cloud.data_owner import ExaminedJob
+from fogline.network.cloud.records import ApprovalReport, Word
+from fogline.network.transport.messages import Blob
 
 LISTS = {"list", "algorithms", "datasets", "engines", "executors", "counters", "logs", "roles", "show"}
 
@@ -85,3 +92,23 @@ def test_a_table_and_its_array_hold_the_same_things(capsys: pytest.CaptureFixtur
 def test_numbers_that_json_has_not_are_null(capsys: pytest.CaptureFixture[str]) -> None:
     print_json([{"loss": math.nan, "best": math.inf}])
     assert json.loads(capsys.readouterr().out) == [{"loss": None, "best": None}]
+
+
+def test_what_others_say_does_nothing_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job's words for its owner, a reason, an error: none moves the cursor over what was said before."""
+    monkeypatch.setenv("COLUMNS", "200")
+    evil = "fine\x1b[2K\rfiner"
+    tell(evil)
+    words = (Word("mallory", "refuse", evil, 0.0),)
+    report = ApprovalReport("toy-1", "toy", "waiting", evil, 0.0, Blob("0" * 64, 1), evil, said=words)
+    approvals._show(ExaminedJob(report, cast("Any", None), ((evil, evil),)))
+    with pytest.raises(SystemExit), reported(debug=False):
+        raise OperatorApiError(evil)
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "\x1b" not in text
+        assert "\r" not in text
+        assert "fine\\x1b[2K\\rfiner" in text
+    assert out.count("fine\\x1b") == 6

@@ -7,6 +7,7 @@ from bdb import BdbQuit
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from fogline.cli.listing import tell
 from fogline.errors import FoglineError, InputError
 
 INTERRUPTED = 130
@@ -67,5 +68,5 @@ def _sentence(error: Exception) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on standard error; what an error says may come from another machine."""
+    tell(text, sys.stderr)

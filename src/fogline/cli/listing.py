@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 from rich.console import Console
@@ -68,6 +68,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def tell(text: str, file: TextIO | None = None) -> None:
+    """Print a line in which there is text from another machine.
+
+    Args:
+        text: may have any characters.
+        file: standard output, if none is named.
+    """
+    print(printable(text), file=file, flush=True)
 
 
 def present(listings: Sequence[Listing], json: bool) -> None:

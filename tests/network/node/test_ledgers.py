@@ -19,6 +19,7 @@ from fogline.governance.identity.statements import LARGEST
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
 from fogline.jobs.files.reading import parse_job
+from fogline.network.cloud.budgets import spent_budgets
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.node import Node
 from fogline.network.node.participation.charging import Charging
@@ -28,7 +29,7 @@ from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import PROTOCOL, LedgerAsked, LedgerEnd, Present, UpFrame, Welcome
 from fogline.network.transport.session import Session
 from fogline.nodes import Device
-from fogline.privacy.accounting.events import Gaussian, Repeated
+from fogline.privacy.accounting.events import Event, Gaussian, Repeated
 from fogline.privacy.accounting.heads import LedgerHead, sign_head, verified_head
 from fogline.privacy.accounting.ledger import BudgetError, Charge, PrivacyLedger
 from fogline.storage import open_blobs, open_database
@@ -210,3 +211,24 @@ def test_a_job_that_a_parent_ends_and_offers_anew_is_charged_anew(world: World) 
 
     asyncio.run(work())
     node.database.close()
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ((Gaussian(float("nan")),), "noise of an event is nan"),
+        ((Gaussian(1e-300),), "division by zero"),
+        ((Gaussian(1e300),), "out of range"),
+        ((Gaussian(5.0),) * 1001, "it has 1,001 events"),
+    ],
+)
+def test_one_node_s_nonsense_hides_no_other_s_ledger(tmp_path: Path, events: tuple[Event, ...], why: str) -> None:
+    authority = Authority.create(tmp_path / "authority")
+    ends = [
+        (name, sign_head(LedgerHead(name, 1, "", "device", said), member(authority, tmp_path / name, name)))
+        for name, said in (("client-0", events), ("client-1", (Gaussian(5.0),)))
+    ]
+    odd, sound = spent_budgets(ends, authority.root_pem)
+    assert (odd.node, odd.epsilon, why in odd.problem) == ("client-0", None, True), odd.problem
+    assert (sound.node, sound.problem) == ("client-1", "")
+    assert sound.epsilon is not None

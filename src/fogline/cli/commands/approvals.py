@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json
+from fogline.cli.listing import Listing, present, print_json, printable, tell
 from fogline.cli.options import OPERATOR, Flag, Json, Many, OperatorOptions
 from fogline.governance.approvals.approval import Verdict
 from fogline.network.cloud.client import Client
@@ -145,7 +145,7 @@ def _decide(
             raise UsageError(f"Job {examined.report.job} was not approved")
         after = asked(operator.folder, lambda client: owner.decide(client, examined, verdict, reason, nodes))
     said, why = ("approved" if verdict == "approve" else "refused"), f": {after.why}" if after.why else ""
-    print(f"{owner.key.signer.name} {said} job {after.job}, which is {after.state}{why}.")
+    tell(f"{owner.key.signer.name} {said} job {after.job}, which is {after.state}{why}.")
 
 
 def _agrees(job: str) -> bool:
@@ -168,5 +168,5 @@ def _show(examined: ExaminedJob) -> None:
     stands = f"{report.state}{', ' + report.why if report.why else ''}"
     rows = [("job", report.job), ("state", stands), ("submitted by", report.by), *examined.facts]
     for name, text in rows + [("said", said_by(word)) for word in report.said]:
-        table.add_row(name, escape(text))
+        table.add_row(escape(printable(name)), escape(printable(text)))
     Console().print(table, highlight=False)

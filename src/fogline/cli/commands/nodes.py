@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json
+from fogline.cli.listing import Listing, present, print_json, tell
 from fogline.cli.options import OPERATOR, Json, OperatorOptions
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_bytes, human_seconds
@@ -41,7 +41,7 @@ def list_nodes(*, json: Json = False, operator: OperatorOptions = OPERATOR) -> N
 
     known, notices = asked(operator.folder, ask)
     for text in warnings(known, notices):
-        print(f"Warning: {text}", file=sys.stderr)
+        tell(f"Warning: {text}", sys.stderr)
     listing = Listing(
         ("node", "role", "below", "state", "for", "offers"),
         empty="No node has ever been connected; let one join: fogline token create --role device",

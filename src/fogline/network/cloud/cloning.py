@@ -17,9 +17,7 @@ from fogline.network.cloud.client import Client
 from fogline.network.cloud.records import Record
 
 
-async def clone(
-    client: Client, job: str, key: SigningKey, changes: Sequence[str] = (), signed_by: str = ""
-) -> Record:
+async def clone(client: Client, job: str, key: SigningKey, changes: Sequence[str] = (), signed_by: str = "") -> Record:
     """Submit a job again, with the same code: the new job.
 
     Args:
@@ -43,9 +41,7 @@ async def clone(
     return await client.submit(text, bundle, record.priority, record.planned, record.wait)
 
 
-async def resume(
-    client: Client, job: str, key: SigningKey, changes: Sequence[str] = (), signed_by: str = ""
-) -> Record:
+async def resume(client: Client, job: str, key: SigningKey, changes: Sequence[str] = (), signed_by: str = "") -> Record:
     """Go on with a job that ended early, as a new one: it begins with the version that the old one left, and makes the
     rounds that are missing. What a method keeps beside the model (momentum, control variates) begins anew.
 
@@ -75,9 +71,7 @@ async def resume(
     return await clone(client, record.job, key, (*going_on, *changes), signed_by)
 
 
-def _signed_anew(
-    path: Path, job: str, key: SigningKey, changes: Sequence[str], signed_by: str
-) -> tuple[str, bytes]:
+def _signed_anew(path: Path, job: str, key: SigningKey, changes: Sequence[str], signed_by: str) -> tuple[str, bytes]:
     """The job's text, and a bundle of the same code."""
     opened = open_bundle(path)
     if opened.signer.key not in (key.signer.key, signed_by):

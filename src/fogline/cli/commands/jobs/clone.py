@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
+from fogline.cli.listing import tell
 from fogline.cli.options import OPERATOR, Many, OperatorOptions
 from fogline.governance.identity.checked import credentials
 from fogline.governance.roles import refusal
@@ -62,5 +63,5 @@ def _again(
 
     record = asked(operator.folder, lambda client: how(client, job, key, changes, signed_by))
     state = record.why if record.state == "waiting" else "in the queue"
-    print(f"Job {record.job} is {state}, signed by {key.signer.name}.")
+    tell(f"Job {record.job} is {state}, signed by {key.signer.name}.")
     print(f"Follow it: fogline jobs watch {record.job}")

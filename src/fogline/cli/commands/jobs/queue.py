@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json
+from fogline.cli.listing import Listing, present, print_json, tell
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, duration
 from fogline.governance.approvals.approval import read_approval
 from fogline.network.cloud.client import Client
@@ -79,9 +79,9 @@ def show(job: str, /, *, json: Json = False, operator: OperatorOptions = OPERATO
     }
     for key, value in facts.items():
         if value:
-            print(f"{key:<10}{value}")
+            tell(f"{key:<10}{value}")
     for word in said:
-        print(f"{'said':<10}{word.owner.name}: {word.verdict}{': ' + word.reason if word.reason else ''}")
+        tell(f"{'said':<10}{word.owner.name}: {word.verdict}{': ' + word.reason if word.reason else ''}")
 
 
 def _told(record: Record) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fogline.cli.bundling import bundle_of_job
 from fogline.cli.commands.jobs.watch import conclude, follow
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
+from fogline.cli.listing import tell
 from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
 from fogline.governance.identity.checked import credentials
 from fogline.governance.roles import refusal
@@ -66,7 +67,7 @@ def submit(
     async def ask(client: Client) -> Record:
         record = await client.submit(text, bundle, priority, planned)
         waits = f"is {record.why}" if record.state == "waiting" else "is in the queue"
-        print(f"Job {record.job} {waits}.", flush=True)
+        tell(f"Job {record.job} {waits}.")
         return await follow(client, record, checked) if wait else record
 
     record = asked(operator.folder, ask)

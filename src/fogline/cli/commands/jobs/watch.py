@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fogline.cli.connection import asked, cloud_of
 from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError
-from fogline.cli.listing import print_json_line, printable
+from fogline.cli.listing import print_json_line, printable, tell
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, Several
 from fogline.jobs import Job
 from fogline.jobs.files.reading import parse_job
@@ -93,7 +93,7 @@ async def follow(client: Client, record: Record, job: Job, trackers: Sequence[Tr
                 devices, fogs = (sum(node.role == role for node in nodes) for role in ("device", "fog"))
                 live.started(job, devices, fogs + 1, record.headline, record.units.get(record.headline, ""))
             elif line.what not in ENDED:
-                live.note(line.text)
+                live.note(printable(line.text))
     finally:
         live.close()
     (record,) = await client.jobs(record.job)
@@ -112,7 +112,7 @@ def conclude(record: Record) -> None:
     if record.state == "finished" and record.lost:
         raise RoundsLostError(f"Job {record.job} {record.state}, but {record.why}.")
     why = f": {record.why}" if record.why else ""
-    print(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
+    tell(f"Job {record.job} {record.state} after {record.done} of {record.rounds} rounds{why}.")
 
 
 def as_text(line: LogLine, record: Record) -> str:

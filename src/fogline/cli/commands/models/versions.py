@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from fogline.cli.commands.models.names import chosen, parsed
 from fogline.cli.connection import asked
-from fogline.cli.listing import Item, Listing, present, print_json
+from fogline.cli.listing import Item, Listing, present, print_json, tell
 from fogline.cli.options import OPERATOR, Json, OperatorOptions
 from fogline.inference.card import Card, Exits, Tensor
 from fogline.monitoring.human import human_bytes, human_seconds
@@ -93,11 +93,11 @@ def show(model: str, /, *, json: Json = False, operator: OperatorOptions = OPERA
     }
     for key, value in facts.items():
         if value:
-            print(f"{key:<10}{value}")
+            tell(f"{key:<10}{value}")
     _show_nodes([outcome for outcome in model_report.outcomes if outcome.version == card.version])
     for note in model_report.notes:
         who = f" ({note.by})" if note.by else ""
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(note.at))}  {note.text}{who}")
+        tell(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(note.at))}  {note.text}{who}")
 
 
 def _facts(model_report: ModelReport, card: Card) -> Item:
@@ -168,7 +168,7 @@ def _at_least(next_ring: float | None) -> str:
 def _show_nodes(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         why = f", {outcome.why}" if outcome.why else ""
-        print(f"{'node':<10}{outcome.node}: {WORDS.get(outcome.what, outcome.what)}{why}")
+        tell(f"{'node':<10}{outcome.node}: {WORDS.get(outcome.what, outcome.what)}{why}")
 
 
 def _tensor(tensor: Tensor) -> str:

@@ -162,8 +162,8 @@ def _beside(word: Approval, record: Record) -> list[bytes]:
         newer, same = before.at > word.at, before.owner.public_key == word.owner.public_key
         if same and newer and _covers(before, word):
             raise ApprovalError(
-                f"{word.owner.name} said something newer to job {record.job}: {before.verdict}. Is this machine's clock "
-                "right?"
+                f"{word.owner.name} said something newer to job {record.job}: {before.verdict}. Is this machine's "
+                "clock right?"
             )
         if not same or newer or not _covers(word, before):
             kept.append(envelope)

@@ -125,7 +125,9 @@ def check_own_bundle(by: Subject, jobs: Sequence[Record]) -> None:
     """
     if jobs and by.role != "operator" and all(record.by != by.name for record in jobs):
         job, owner = jobs[0].job, jobs[0].by
-        raise PermissionError(f"that bundle is of {owner}'s job {job}; sign its code yourself: fogline jobs clone {job}")
+        raise PermissionError(
+            f"that bundle is of {owner}'s job {job}; sign its code yourself: fogline jobs clone {job}"
+        )
 
 
 def narrowed(report: ApprovalReport, by: Subject) -> ApprovalReport:
