@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
+from fogline.dashboard.cloud import LOGS, CloudBoard
 from fogline.monitoring.tree_state import RoundState
 from fogline.network.cloud.api.fleet_news import APIECE, follow
+from fogline.network.cloud.cloud import create
 from fogline.network.cloud.job_store import JobStore
-from fogline.network.cloud.records import NodeInfo
+from fogline.network.cloud.records import ApprovalReport, LogLine, NodeInfo, Record
 from fogline.network.cloud.requests import FleetNews
-from fogline.network.transport.messages import RoundActivity
+from fogline.network.transport.messages import Blob, RoundActivity
+from fogline.registry.model_report import ModelReport
 from fogline.storage import open_database
+from tests.dashboard.browser import until
+from tests.network.cluster import job
 from tests.patience import PATIENCE
 
 
 def device(i: int, up: bool = True) -> NodeInfo:
     return NodeInfo(f"client-{i}", "device", "cloud", up, 0.0)
+
+
+def parts(key: str) -> list[str]:
+    return key.split("/")
 
 
 def test_who_is_limited_to_some_nodes_is_told_of_no_other(tmp_path: Path) -> None:
@@ -72,5 +84,59 @@ def test_all_then_changes_then_what_is_gone(tmp_path: Path) -> None:
         store.forget_node("client-8")
         assert await waiting == ([], ("client-8",))
         store.close()
+
+    asyncio.run(work())
+
+
+def test_only_the_newest_jobs_logs_are_followed(tmp_path: Path) -> None:
+    """Of a cloud that has had many jobs; a log that is not shown any more is left, and forgotten."""
+    jobs = [f"toy-{i}" for i in range(3 * LOGS)]
+
+    class Cloud:
+        """Has many jobs, and a line in the log of each."""
+
+        watched: ClassVar[set[str]] = set()
+
+        async def follow(self) -> AsyncIterator[FleetNews]:
+            text = job(rounds=1)
+            yield FleetNews(
+                tuple(
+                    Record(one, one, "running", 0, i, "ana", text, Blob("0" * 64, 1), 0.0) for i, one in enumerate(jobs)
+                )
+            )
+            await asyncio.Event().wait()
+
+        async def watch(self, name: str) -> AsyncIterator[LogLine]:
+            self.watched.add(name)
+            try:
+                yield LogLine(0.0, "cloud", "began")
+                await asyncio.Event().wait()
+            finally:
+                self.watched.remove(name)
+
+        async def approvals(self) -> list[ApprovalReport]:
+            return []
+
+        async def models(self) -> list[ModelReport]:
+            return []
+
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[Any]:
+        yield told
+
+    async def nothing(_: Any) -> None:
+        """There are no offline keys."""
+
+    told = Cloud()
+    create(tmp_path)
+    board = CloudBoard(connect, tmp_path / "operator", "cloud", nothing)
+
+    async def work() -> None:
+        following = asyncio.create_task(board.follow())
+        newest = set(jobs[-LOGS:])
+        await until(board, lambda said: {name for kind, name, *_ in map(parts, said) if kind == "log"} >= newest)
+        assert told.watched == newest
+        assert not any(board.hub.has(f"log/{one}/0") for one in jobs[:-LOGS])
+        following.cancel()
 
     asyncio.run(work())

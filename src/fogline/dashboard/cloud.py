@@ -7,7 +7,6 @@ has no other door for it, knows who does what, and refuses what the person's rol
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -74,8 +73,8 @@ class CloudBoard:
         self._waiting = asyncio.Event()
         """Set where other jobs may wait for owners than are shown."""
         self._shown_waiting: set[str] = set()
-        self._followed: deque[str] = deque()
-        """Jobs whose logs are followed."""
+        self._followed: dict[str, asyncio.Task[None]] = {}
+        """Who follows the logs of jobs, by the job, the one that was begun last at the end."""
 
     def answers(self) -> Mapping[str, Answer]:
         """What the person's role may do; the cloud looks again."""
@@ -137,12 +136,15 @@ class CloudBoard:
         """Follow a job's log, too, if it is one of the newest."""
         if record.job in self._followed:
             return
-        self._followed.append(record.job)
-        for job in (record.job, *([self._followed.popleft()] if len(self._followed) > LOGS else [])):
-            self._forget_log(job)
-        tasks.spawn(self._show_log(client, record.job))
+        self._forget_log(record.job)
+        self._followed[record.job] = tasks.spawn(self._show_log(client, record.job))
+        if len(self._followed) > LOGS:
+            self._forget_log(next(iter(self._followed)))
 
     def _forget_log(self, job: str) -> None:
+        following = self._followed.pop(job, None)
+        if following is not None:
+            following.cancel()
         self.hub.forget_all(f"rows/{job}/")
         self.hub.forget_all(f"log/{job}/")
 

@@ -51,14 +51,19 @@ class LogView:
     async def follow(self, lines: AsyncIterator[LogLine]) -> None:
         """Show lines as they come, until there are no more."""
         loop = asyncio.get_running_loop()
-        async for line in lines:
-            self._heard(line)
-            if line.row is None:
-                self._lines.append(line)
-            else:
-                self._rows.append(line.row)
-            if self._due is None:
-                self._due = loop.call_later(GATHER, self._tell)
+        try:
+            async for line in lines:
+                self._heard(line)
+                if line.row is None:
+                    self._lines.append(line)
+                else:
+                    self._rows.append(line.row)
+                if self._due is None:
+                    self._due = loop.call_later(GATHER, self._tell)
+        except asyncio.CancelledError:  # The log is not shown any more.
+            if self._due is not None:
+                self._due.cancel()
+            raise
 
     def _tell(self) -> None:
         self._due = None
