@@ -69,8 +69,20 @@ def stamp(at: float, level: str, job: str, round_: int) -> str:
     return " ".join(parts)
 
 
+def one_line(text: str) -> str:
+    """A text in which there may be one from another machine: it neither begins a line that others seem to have written,
+    nor does anything to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 class Lines(logging.Formatter):
     """Makes the lines of a log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging gives it
+        """What is said, in one line."""
+        return one_line(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """A line; a traceback follows it."""

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from fogline.cli.commands.jobs.watch import as_text
 from fogline.logs import FORMAT, Printed, about, begin, speak_for, stamp, write_logs
-from fogline.network.cloud.records import LogLine
+from fogline.network.cloud.records import LogLine, Record
+from fogline.network.transport.messages import Blob
 
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
@@ -98,6 +100,27 @@ def test_what_is_printed_becomes_lines(written: io.StringIO) -> None:
         printed.flush()
     lines = [line.partition("round=2 ")[2] for line in written.getvalue().splitlines()]
     assert lines == ["one two", "a", "b"]
+
+
+def test_what_others_say_begins_no_line_and_moves_no_cursor(written: io.StringIO) -> None:
+    """A device's reason, in the log and in that of a job."""
+    forged = "broken\n2026-01-01 00:00:00 INFO cloud: all is well\x1b[2A"
+    logging.getLogger("fogline.network").warning("press-1: %s", forged)
+    record = Record("j-1", "j", "running", 0, 1, "ana", "", Blob("0" * 64, 1), 0.0)
+    shown = as_text(LogLine(0.0, "press-1", "failed", why=forged), record)
+    for text in (written.getvalue().rstrip("\n"), shown):
+        assert "broken\\n2026-01-01 00:00:00 INFO cloud: all is well\\x1b[2A" in text
+        assert text.isprintable()
+
+
+def test_a_traceback_stands_below_its_line(written: io.StringIO) -> None:
+    try:
+        raise KeyError("a\nb")
+    except KeyError:
+        logging.getLogger("fogline.network").exception("it failed")
+    first, second, *_ = written.getvalue().splitlines()
+    assert first.endswith("it failed")
+    assert second.startswith("Traceback")
 
 
 def test_a_job_s_own_log_reads_the_same() -> None:

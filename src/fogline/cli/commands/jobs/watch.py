@@ -14,7 +14,7 @@ from fogline.cli.listing import print_json_line, printable, tell
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, Several
 from fogline.jobs import Job
 from fogline.jobs.files.reading import parse_job
-from fogline.logs import stamp
+from fogline.logs import one_line, stamp
 from fogline.monitoring.human import human_metric, human_seconds
 from fogline.monitoring.progress import Live
 from fogline.monitoring.trackers.base import Together, Tracker, tracker
@@ -119,7 +119,7 @@ def as_text(line: LogLine, record: Record) -> str:
     """A line of a log."""
     begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
     if line.row is None:
-        return f"{begin} {printable(line.text)}"
+        return f"{begin} {one_line(line.text)}"
     row, name = line.row, record.headline
     metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
     clock = human_seconds(row.get("seconds", 0.0))
