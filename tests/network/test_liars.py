@@ -92,6 +92,8 @@ LIES: dict[str, tuple[list[bytes], str]] = {
     "that it is many": ([PRESENT, encode(c.JoinedJob("job", Hello(devices=1000)))], "says that it is 1000"),
     "a report for many": ([PRESENT, encode(c.NodeMessage("job", Report(0, None, 1, 50)))], "reports for 50"),
     "news of another node": ([PRESENT, encode(c.NodeSeen("fog", "cloud", "fog", False))], "another node"),
+    "things that never were": ([PRESENT, encode(c.JobLog("job", "liar", "failed", amount=10**9))], "things at once"),
+    "things that are less than none": ([PRESENT, encode(c.JobLog("job", "liar", "failed", amount=-9))], "no frame"),
     "what another node counted": ([PRESENT, encode(c.JobLog("job", "client-1", "failed"))], "another node"),
 }
 

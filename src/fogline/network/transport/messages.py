@@ -299,7 +299,7 @@ class JobLog(News, frozen=True):
     what: Text
     child: Text = ""
     why: str = ""
-    amount: int = 1
+    amount: Annotated[int, Meta(ge=1)] = 1
 
 
 class RoundActivity(News, frozen=True):

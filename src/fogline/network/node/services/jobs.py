@@ -49,6 +49,8 @@ class JobService(Service[FromChild, FromParent]):
                 return f"{name} is one device and reports for others"
             case JobLog(what=what) if what == BROKEN:
                 return f"{name} is one device and says that the whole job is broken"
+            case JobLog(amount=amount) if amount > 1:
+                return f"{name} is one device and tells of {amount} things at once"
             case JobLog(node=node, child=other):
                 return another(name, node, other or name)
             case _:
