@@ -131,6 +131,35 @@ def test_a_folder_without_a_run_and_a_damaged_one_are_sentences(tmp_path: Path) 
     asyncio.run(work())
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("run.json", b'{"format": 1, "status": "\\ud800"}'),
+        ("run.json", b"[" * 100000),
+        ("metrics.jsonl", b'{"round": "\\ud800"}\n'),
+        ("result.json", b"\xff"),
+        ("result.json", b'{"headline": "x", "metrics": {}}'),
+    ],
+)
+def test_a_damaged_run_hides_no_other(tmp_path: Path, file: str, text: bytes) -> None:
+    """Neither one that was there, nor one that comes."""
+
+    async def work() -> None:
+        begun(tmp_path / "first").close()
+        board = RunsBoard([tmp_path / "first"], tmp_path)
+        following = asyncio.create_task(board.follow())
+        await until(board, lambda said: "run/first" in said)
+        begun(tmp_path / "odd").close()
+        (tmp_path / "odd" / file).write_bytes(text)
+        begun(tmp_path / "sound").close()
+        said = await until(board, lambda said: said.get("trouble/odd") and "run/sound" in said and said)
+        assert str(tmp_path / "odd") in said["trouble/odd"]
+        assert not following.done()
+        following.cancel()
+
+    asyncio.run(work())
+
+
 def test_a_simulation_says_how_its_nodes_stand(tmp_path: Path, unplotted: None) -> None:
     """Of devices that drop out in half of their rounds some are offline in the end, and nobody trains any more."""
     tree = Tree(cloud=Tier(), fog=Tier(count=2))

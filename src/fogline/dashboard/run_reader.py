@@ -55,6 +55,14 @@ class RunReader:
         Raises:
             JobError: a file is damaged.
         """
+        try:
+            self._read(changed)
+        except JobError:
+            raise
+        except (ValueError, KeyError, RecursionError) as error:
+            raise JobError(f"{self.files.path} is damaged: {error}") from error
+
+    def _read(self, changed: frozenset[str]) -> None:
         if "job.toml" in changed:
             self._job = self._read_job()
         if "metrics.jsonl" in changed:

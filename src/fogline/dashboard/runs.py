@@ -69,7 +69,11 @@ class RunsBoard:
             names[Path(text).parent].add(Path(text).name)
         for folder, changed in names.items():
             if folder not in self._readers and folder.parent == self._root and (folder / "run.json").exists():
-                self._add(folder)
+                try:
+                    self._add(folder)
+                except JobError as error:  # The others are shown all the same.
+                    self.hub.tell(f"trouble/{folder.name}", str(error))
+                    continue
                 changed = set(FILES)
             if folder in self._readers:
                 self._read(folder, self._readers[folder], frozenset(changed))

@@ -208,7 +208,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_bytes())
     except IsADirectoryError:
         raise JobError(f"{path} is damaged: it is a folder") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"{path} is damaged: {error}") from error
     if not isinstance(facts, dict):
         raise JobError(f"{path} is damaged: it holds no table")
