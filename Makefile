@@ -32,6 +32,7 @@ check-types:
 
 check-tests:
 	$(BIN)/basedpyright -p tests/pyrightconfig.json
+	$(BIN)/basedpyright -p benchmarks/pyrightconfig.json
 
 check-style:
 	$(BIN)/ruff check .
