@@ -20,7 +20,7 @@ from fogline.governance.identity.identity import Identity
 from fogline.governance.roles import CALLS, called, refusal
 from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import JOINING, PEOPLE, Role, Subject
-from fogline.network.cloud.api.model_api import ModelApi
+from fogline.network.cloud.api.model_api import ModelApi, narrowed
 from fogline.network.cloud.api.operator_api import OperatorApi
 from fogline.network.cloud.client import OperatorApiError, connect
 from fogline.network.cloud.folder import FACTS, OWNER_KEY, SIGNING, OperatorFacts
@@ -31,6 +31,8 @@ from fogline.network.node.process import NodeFolder
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import OPERATOR_SERVICE, SERVICE, ParentAddress
 from fogline.network.transport.permissions import permitted
+from fogline.registry.model_report import ModelReport
+from fogline.registry.release import Outcome
 from tests.network.cluster import HERE, Cluster, cluster, job, submit, within
 from tests.patience import PATIENCE
 
@@ -242,6 +244,14 @@ def test_a_role_that_is_limited_to_nodes_ends_there(runner: asyncio.Runner, made
             await client.stop(record.job)
 
     runner.run(work())
+
+
+def test_what_is_told_of_models_names_no_nodes_beyond_a_role_s() -> None:
+    outcomes = tuple(Outcome(name, "toy", 1, 1, "committed") for name in ("press-1", "saw-1"))
+    report = ModelReport("toy", (), outcomes=outcomes)
+    for patterns, seen in ((("press-*",), ["press-1"]), (("x",), []), ((), ["press-1", "saw-1"])):
+        told = narrowed(report, Subject("zoe", "owner", nodes=patterns))
+        assert [outcome.node for outcome in told.outcomes] == seen
 
 
 def _client(made: Cluster, name: str) -> Any:
