@@ -18,10 +18,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/fogline up examples/demo-up.toml --fogs 2 --devices 6 --serve --board
 
-# Each process takes tests that lie together, so that what a module shares is set up once. Four for two cores:
+# Each process takes tests that lie together, so that what a module shares is set up once. A third one for two cores:
 # tests of real nodes wait for most of their time.
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # The two type checks, which take the time, run beside each other.
 check: setup
@@ -32,6 +32,7 @@ check-types:
 
 check-tests:
 	$(BIN)/basedpyright -p tests/pyrightconfig.json
+	$(BIN)/basedpyright -p benchmarks/pyrightconfig.json
 
 check-style:
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def measure(division: Division, quick: bool) -> Figures:
         runs[rate] = train(division, rate, 0, target, most)
         tried[rate] = reach(runs[rate].history, target)
         most = min([most, *(math.ceil(rounds) for rounds in tried.values() if rounds is not None)])
-    rate = min(tried, key=lambda r: math.inf if tried[r] is None else tried[r])
+    rate = min(tried, key=lambda r: math.inf if (rounds := tried[r]) is None else rounds)
     most = 8 if quick else division.rounds
     results = [runs[rate], *(train(division, rate, seed, target, most) for seed in range(1, seeds))]
     return figures(division, rate, tried, results, target)
@@ -79,8 +79,9 @@ def mnist(division: Division, seed: int) -> FederatedData:
     """MNIST for 100 clients, pixels from 0 to 1."""
     raw = load_raw("mnist", flat=True)
     assert raw.test is not None
-    low, high = raw.test.x.min(), raw.test.x.max()
-    test = Examples((raw.test.x - low) / (high - low), raw.test.y)
+    x = np.asarray(raw.test.x)
+    low, high = x.min(), x.max()
+    test = Examples((x - low) / (high - low), raw.test.y)
     return replace(raw, transform=pixels, test=test).split(clients=100, seed=seed, **division.partition)
 
 

@@ -118,7 +118,7 @@ class Running(nn.Module):
         if self.how == "replaced":
             self.mean, self.seen = mean, self.seen + 1
         elif self.how == "data":
-            self.mean.data, self.seen.data = mean, self.seen + 1
+            self.mean.data, self.seen.data = mean, self.seen + 1  # pyright: ignore[reportAttributeAccessIssue]
         else:
             self.mean.copy_(mean)
             self.seen += 1
@@ -305,7 +305,7 @@ def hooked(how: str) -> nn.Module:
         layer.weight.register_post_accumulate_grad_hook(lambda parameter: parameter.grad.mul_(0.5))
     else:
         plain = layer.forward
-        layer.forward = lambda x: 0.7 * plain(x)
+        layer.forward = lambda x: 0.7 * plain(x)  # pyright: ignore[reportAttributeAccessIssue]
     return layer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,15 @@ class Ready:
 class LightJobs(JobManager):
     """Jobs of a device without a worker process."""
 
-    def worker_client(self, announcement: Any, code: Path, client: str = "") -> Any:
-        return Ready(client) if client else super().worker_client(announcement, code, client)
+    def worker_client(
+        self,
+        announcement: Any,
+        code: Path,
+        client: str = "",
+        frozen: str = "",
+        views: Mapping[str, str] | None = None,
+    ) -> Any:
+        return Ready(client) if client else super().worker_client(announcement, code, client, frozen, views)
 
 
 async def run_crowd(folder: Path, parent: ParentAddress, names: list[str]) -> None:

@@ -1,14 +1,10 @@
-"""What a job's file says and rooms below the jobs read: here once, so that a node that has little memory and only reads
-jobs need not import what trains."""
+"""What a job's file says of local training, for rooms below the jobs that read it too."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
-
-Mode = Literal["sync", "async", "semi-async", "ring"]
-"""How an aggregator's rounds run."""
 
 
 class LocalSettings(BaseModel):

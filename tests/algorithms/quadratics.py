@@ -41,6 +41,7 @@ class Quadratics:
     """How many of the numbers, the last ones, each device has of its own."""
     sealed: ClassVar[bool] = False
     sub_models: ClassVar[None] = None
+    trains_itself: ClassVar[bool] = False
 
     @classmethod
     def make(cls, devices: int = 6, size: int = 3, seed: int = 0, same_steps: bool = False) -> Quadratics:

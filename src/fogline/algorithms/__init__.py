@@ -30,7 +30,7 @@ from fogline.algorithms.methods.scaffnew import Scaffnew
 from fogline.algorithms.methods.scaffold import Scaffold
 from fogline.algorithms.registry import METHODS, find, make
 from fogline.attributes import describe_attributes
-from fogline.settings import Mode
+from fogline.modes import Mode
 
 __all__ = [
     "IFCA",

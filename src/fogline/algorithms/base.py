@@ -26,9 +26,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from fogline.aggregation import Folded, Weight, is_per_number
 from fogline.data import Examples
+from fogline.modes import Mode
 from fogline.parameters import Parametrised
 from fogline.params import Spec, State, Vector
-from fogline.settings import LocalSettings, Mode
+from fogline.settings import LocalSettings
 from fogline.training.context import DeviceContext
 from fogline.training.method import LocalMethod
 from fogline.training.sub_models import ModelCutter, SubModel

@@ -10,9 +10,9 @@ import numpy as np
 
 from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, Algorithm, ClientUpdate, Moved, Weighted
+from fogline.modes import Mode
 from fogline.parameters import bounded
 from fogline.params import State, Vector
-from fogline.settings import Mode
 from fogline.training.context import DeviceContext
 
 SENT = "update-"

@@ -6,8 +6,9 @@ import inspect
 from typing import Any, cast, get_args
 
 from fogline.algorithms.base import DEVICE_HOOKS, Algorithm
+from fogline.modes import Mode
 from fogline.plugins import nearest, suggest
-from fogline.settings import LocalSettings, Mode
+from fogline.settings import LocalSettings
 from fogline.training.method import STEP_HOOKS
 
 HOOKS = (

@@ -5,7 +5,7 @@ from fogline.jobs.errors import JobError, check
 from fogline.jobs.job import Evaluation, Job, JobNeeds, Local, Method
 from fogline.jobs.privacy import Privacy
 from fogline.jobs.tree import Tier, Tree
-from fogline.settings import Mode
+from fogline.modes import Mode
 
 __all__ = ["Evaluation", "Job", "JobError", "JobNeeds", "Local", "Method", "Mode", "Privacy", "Tier", "Tree", "check"]
 

@@ -15,8 +15,8 @@ from fogline.jobs.job import Job
 from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
+from fogline.modes import Mode
 from fogline.privacy.mechanisms.shared import SharedMechanism
-from fogline.settings import Mode
 
 MANY = 100
 """Children, where it is not known how many there are: enough to fill any method's buffer."""

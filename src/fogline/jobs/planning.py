@@ -19,7 +19,7 @@ from fogline.jobs.job import Job, Local
 from fogline.jobs.judging import with_judges
 from fogline.jobs.own_training import check_own_training
 from fogline.jobs.tree import Tier, Tree
-from fogline.settings import Mode
+from fogline.modes import Mode
 from fogline.training.context import NO_PUBLIC, WORK, Draws, RoundContext
 from fogline.training.example_privacy import ExamplePrivacy
 from fogline.training.hook_calls import wrong

@@ -20,8 +20,8 @@ from pydantic import (
 from fogline.jobs.checked import Demand, StrictModel
 from fogline.jobs.modules import class_name
 from fogline.jobs.units import seconds
+from fogline.modes import Mode
 from fogline.plugins import read_call
-from fogline.settings import Mode
 
 if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule

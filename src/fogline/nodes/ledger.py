@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import takewhile
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,9 @@ from fogline.nodes.effects import FoldInput
 from fogline.nodes.exchange import ChildExchange, RoundExchange
 from fogline.nodes.messages import Key, Marks, model_key
 from fogline.nodes.outbox import Outbox
-from fogline.nodes.role import AggregatorRole
+
+if TYPE_CHECKING:
+    from fogline.nodes.role import AggregatorRole  # It reads jobs, which a device's agent does not.
 
 MARK, MOST_MARKS = 8, 1 << 17
 """Bytes of a device's mark; and devices that a report names: those over it do not count for the root's minimum."""

@@ -19,6 +19,8 @@ Kind = Literal["train", "evaluate", "query", "measure"]
 the model's running statistics over examples."""
 Marks = Annotated[bytes, Meta(max_length=1 << 20)]
 """Devices, a mark of eight bytes each (:func:`fogline.nodes.ledger.mark_of`)."""
+HERE = ""
+"""The parent of the root's survey machine: the root itself, which asks it."""
 Key = str
 """Names a value in the runtime's store: a model that goes down, an update that comes up."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from fogline.jobs import Job, Tier
+from fogline.modes import Mode
+from fogline.nodes.messages import HERE
 from fogline.nodes.traits import AlgorithmTraits
-from fogline.settings import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,6 @@ def role_of(
         demands=steps.get(above, 0),
         keeps=any(job.tree.tiers[other].sends_differences for other in names[: names.index(tier_name)]),
     )
-
-
-HERE = ""
-"""The parent of the root's survey machine: the root itself, which asks it."""
 
 
 def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> AggregatorRole:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from fogline.settings import Mode
+from fogline.modes import Mode
 
 if TYPE_CHECKING:
     from fogline.aggregation.rules import Rule

@@ -45,6 +45,7 @@ from fogline.jobs.rules import check_enough, rules_of
 from fogline.jobs.starting import first_model
 from fogline.jobs.tree import share_of
 from fogline.jobs.unequal import check_shares
+from fogline.modes import Mode
 from fogline.monitoring.history import check_target
 from fogline.nodes import Aggregator
 from fogline.nodes.effects import Move
@@ -54,7 +55,6 @@ from fogline.nodes.policies import policy_of
 from fogline.nodes.role import role_of
 from fogline.nodes.traits import traits_of
 from fogline.params import Params
-from fogline.settings import Mode
 from fogline.simulation.attacks.adversary import Adversary, adversary_of
 from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.fleet.scenario import Scenario, Sizes

@@ -10,8 +10,8 @@ from fogline.aggregation import Folded, Weight
 from fogline.algorithms.base import AggregatorContext, ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.modes import Mode
 from fogline.params import State, Vector
-from fogline.settings import Mode
 from fogline.training.context import DeviceContext
 
 

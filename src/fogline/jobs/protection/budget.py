@@ -15,9 +15,9 @@ from fogline.jobs.job import Job
 from fogline.jobs.privacy import Privacy
 from fogline.jobs.protection.example_events import example_events_of
 from fogline.jobs.protection.protection import events_of, protection_of, releases_of
+from fogline.modes import Mode
 from fogline.privacy.accounting.events import Event
 from fogline.privacy.accounting.ledger import Charge
-from fogline.settings import Mode
 
 if TYPE_CHECKING:
     from fogline.algorithms import Algorithm

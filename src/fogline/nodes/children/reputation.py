@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fogline.jobs.tree import Quarantine
+if TYPE_CHECKING:
+    from fogline.jobs.tree import Quarantine  # Not imported here: a device has no children, and little memory.
 
 
 class Verdict(NamedTuple):

@@ -10,9 +10,9 @@ import msgspec
 
 from fogline.jobs import Tier
 from fogline.jobs.tree import Quarantine
+from fogline.modes import Mode
 from fogline.nodes import AggregatorRole
 from fogline.nodes.traits import AlgorithmTraits
-from fogline.settings import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 POLL = 65.0

@@ -13,8 +13,7 @@ from fogline.jobs import Tier
 from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import Effect, Examine
 from fogline.nodes.events import Halt, Trained
-from fogline.nodes.messages import Key, Message, Receipt, Report, Work
-from fogline.nodes.role import HERE
+from fogline.nodes.messages import HERE, Key, Message, Receipt, Report, Work
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.simulation.faults.checks import Contributions, InvariantError, value_of
 from fogline.simulation.faults.machines import Happening, Parcel, SeedOutcome, SimulatedMachine

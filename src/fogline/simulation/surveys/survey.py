@@ -22,9 +22,9 @@ from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import AddUp, Count, Effect, Examine, Forget, Send, SetTimer, surveyed
 from fogline.nodes.events import Event, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
-from fogline.nodes.messages import Hello, Message, Report, Work
+from fogline.nodes.messages import HERE, Hello, Message, Report, Work
 from fogline.nodes.policies import make_policy
-from fogline.nodes.role import HERE, survey_role
+from fogline.nodes.role import survey_role
 from fogline.params import State
 from fogline.simulation.fleet.counters import Traffic
 from fogline.simulation.fleet.scenario import Sizes

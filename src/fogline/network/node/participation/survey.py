@@ -22,8 +22,7 @@ from fogline.network.transport.messages import JobAnnouncement, NodeMessage
 from fogline.network.worker.client import WorkerClient
 from fogline.nodes.effects import Count, Examine, Train, surveyed
 from fogline.nodes.events import Event, Joined, Received, Started
-from fogline.nodes.messages import Hello, Key, Kind, Receipt, Report, Work
-from fogline.nodes.role import HERE
+from fogline.nodes.messages import HERE, Hello, Key, Kind, Receipt, Report, Work
 from fogline.storage import BlobRef
 from fogline.storage.errors import explained
 
