@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from docs.site import api, named
+from docs.site.offline import write_search
 from docs.site.staging import ROOT, stage_documents, write
 
 
@@ -32,6 +33,18 @@ def build(root: Path) -> int:
     return subprocess.call([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=root)
 
 
+def make(root: Path) -> int:
+    """Lay out the pages in ``build/docs`` of a folder, and make ``build/site`` of them.
+
+    Returns:
+        the exit status, as ``build`` gives it.
+    """
+    stage(root / "build" / "docs")
+    status = build(root)
+    if status == 0:
+        write_search(root / "build" / "site")
+    return status
+
+
 if __name__ == "__main__":
-    stage(ROOT / "build" / "docs")
-    sys.exit(build(ROOT))
+    sys.exit(make(ROOT))

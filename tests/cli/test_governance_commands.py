@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fogline.cli import main
 from fogline.governance.signatures.signing import SigningKey
+from fogline.network.cloud.records import ApprovalReport
+from fogline.network.transport.messages import Blob
 
 
 @pytest.fixture
@@ -77,3 +80,17 @@ def test_who_may_do_what_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = [line for line in run(capsys, "roles").splitlines() if line.startswith("approve and refuse jobs")]
     assert line.rstrip().endswith("approvals approve")
     assert "data owner" in line
+
+
+def test_an_owner_is_shown_whole_digests_in_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = "0123456789abcdef" * 4
+    report = ApprovalReport("digits-1", "digits", "waiting", "ana", 0.0, Blob(digest, 1), "")
+    examined = SimpleNamespace(report=report, facts=(("code", f"{digest}: demo.py"),))
+    commands = "fogline.cli.commands.approvals"
+    monkeypatch.setattr(f"{commands}.operator_folder", lambda folder: folder)
+    monkeypatch.setattr(f"{commands}.asked", lambda folder, ask: examined)
+    monkeypatch.setenv("COLUMNS", "60")
+    said = run(capsys, "approvals", "show", "digits-1", "--cloud", str(tmp_path))
+    assert f"{digest}:demo.py" in "".join(said.partition("code")[2].split())

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from fogline.algorithms.registry import make
 from fogline.monitoring.human import human_bytes, human_joules, human_metric, human_seconds
 from fogline.monitoring.plots import figures, png
 from fogline.monitoring.progress import Live, Progress, Silent
 from fogline.monitoring.result import Baseline, Result, Spread
 from fogline.monitoring.table import next_steps
+from fogline.training.method import STEP_HOOKS, overrides
 from tests.patience import PATIENCE
 
 
@@ -142,6 +144,13 @@ def test_the_next_command_depends_on_the_outcome(result: Result, tmp_path: objec
     assert next_steps(result)[0][1].endswith("--seed 4")
     result.reached = None
     assert next_steps(result)[0][1] == f"fogline simulate --resume {tmp_path} --set rounds=80"
+
+
+def test_the_method_to_compare_with_goes_with_every_task(result: Result, tmp_path: object) -> None:
+    result.folder = tmp_path  # type: ignore[assignment]
+    result.job = result.job.model_copy(update={"algorithm": result.job.algorithm.model_copy(update={"name": "fedavg"})})
+    proposed = make(next_steps(result)[0][1].rpartition("algorithm=")[2])
+    assert [hook for hook in ("work", *STEP_HOOKS, "phases", "local_round") if overrides(proposed, hook)] == []
 
 
 def test_a_notebook_gets_the_table_and_a_picture(result: Result) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fogline.cli.commands.up.inspect_task import goes_by_the_clock
 from fogline.cli.commands.up.plan import PlannedNode, StartPlan
-from fogline.cli.commands.up.run import repeats
+from fogline.cli.commands.up.run import next_steps, repeats
 from fogline.cli.commands.up.tree import TreeState
 from fogline.jobs import Job, JobError, Tier, Tree
 from fogline.monitoring.result import Result
@@ -38,6 +39,15 @@ def test_a_whole_run_is_that_of_a_simulation() -> None:
     for change in ("connected", "training", "idle"):
         state.tell("client-0", StatusChange(change))
     assert repeats(plan, result, state)
+
+
+def test_a_page_that_ends_with_the_command_is_not_the_last_look() -> None:
+    folder = Path("runs/toy-1")
+    assert next_steps(folder, repeated=False, board=False) == []
+    assert [command for _, command in next_steps(folder, repeated=True, board=True)] == [
+        "fogline simulate runs/toy-1/job.toml --engine loop",
+        "fogline board runs/toy-1",
+    ]
 
 
 @pytest.mark.parametrize("what", ["lost", "failed", "refused"])

@@ -69,6 +69,9 @@ def test_a_person_follows_a_run(tmp_path: Path) -> None:
                 await playwright.expect(chart).to_have_attribute(
                     "aria-label", re.compile("52.00 %"), timeout=1000 * PATIENCE
                 )
+                ticks = await chart.evaluate("element => element.plot.axes[0]._values")
+                assert ticks
+                assert all(tick.isdecimal() for tick in ticks), ticks  # There is no round 1.25.
                 await page.get_by_label("Over").select_option("seconds")
                 await playwright.expect(chart).to_have_attribute(
                     "aria-label", re.compile("time"), timeout=1000 * PATIENCE

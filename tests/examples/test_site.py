@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("griffe", reason="griffelib is not installed: pip install 'fogline[docs]'")
 pytest.importorskip("zensical", reason="zensical is not installed: pip install 'fogline[docs]'")
 
-from docs.site.__main__ import build, stage
+from docs.site.__main__ import build, make
 from docs.site.api import FACES
 from docs.site.docstrings import prose
 from docs.site.staging import ROOT, documents, stage_documents
@@ -85,8 +85,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the site: its pages in ``build/docs``, and in ``build/site`` what is made of them."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(ROOT / "zensical.toml", folder)
-    stage(folder / "build" / "docs")
-    assert build(folder) == 0
+    assert make(folder) == 0
     return folder
 
 
@@ -142,5 +141,20 @@ def test_axe_finds_nothing_serious_and_nothing_is_scrolled_sideways(root: Path, 
             assert [(name, one["id"]) for one in found if one["impact"] in ("serious", "critical")] == []
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert asked
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:null/"))] == []
+        browser.close()
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_search_works_in_a_page_that_is_opened_from_the_disk(root: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
+        page.goto((root / "build" / "site" / "index.html").as_uri())
+        page.locator(".md-search__button").first.click()
+        page.get_by_role("combobox").fill("secure aggregation")
+        page.get_by_text(re.compile(r"^\d+ results$")).wait_for()
         browser.close()

@@ -180,7 +180,8 @@ def test_a_round_of_fewer_devices_than_any_before_is_told_once() -> None:
     counts = [5, 4, 5, 4, 3, 4, 3]
     said = [bool(told.saw({"round": i, "devices": count})) for i, count in enumerate(counts, 1)]
     assert said == [False, True, False, False, True, False, False]
-    assert "the round before of 4" in Attendance([{"round": 1, "devices": 4}]).saw({"round": 2, "devices": 1})
+    warning = Attendance([{"round": 1, "devices": 4}]).saw({"round": 2, "devices": 1})
+    assert "1 device, the fewest so far; the round before of 4" in warning
 
 
 class Far(fogline.FedAvg):

@@ -49,8 +49,8 @@ class Attendance:
         if devices >= fewest or fewest == math.inf:
             return ""
         return (
-            f"Round {row['round']:.0f} has updates of {devices:,.0f} device{'s' * (devices != 1)}, the round before of "
-            f"{last:,.0f}; no round had so few. tree.minimum says how few may count."
+            f"Round {row['round']:.0f} has updates of {devices:,.0f} device{'s' * (devices != 1)}, the fewest so far; "
+            f"the round before of {last:,.0f}. tree.minimum says how few may count."
         )
 
 

@@ -64,7 +64,8 @@ def next_steps(result: RunRecord) -> list[tuple[str, str]]:
         on = again if result.job.local.schedule == "cosine" else f"fogline simulate --resume {result.folder}"
         steps.insert(0, ("Give it more rounds", f"{on} --set rounds={2 * result.job.rounds}"))
     elif result.job.algorithm.name == "fedavg":
-        steps.insert(0, ("Compare another method", f"{again} --set algorithm=fedprox"))
+        # One that leaves the device's training alone goes with every task.
+        steps.insert(0, ("Compare another method", f"{again} --set algorithm=fedavgm"))
     else:
         steps.insert(0, ("See whether another seed agrees", f"{again} --seed {result.job.seed + 1}"))
     return steps

@@ -164,7 +164,7 @@ def _show(examined: ExaminedJob) -> None:
     report = examined.report
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")  # A digest is copied into policies, so no character of it may be missing.
     stands = f"{report.state}{', ' + report.why if report.why else ''}"
     rows = [("job", report.job), ("state", stands), ("submitted by", report.by), *examined.facts]
     for name, text in rows + [("said", said_by(word)) for word in report.said]:

@@ -9,7 +9,7 @@ from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
 from fogline.cli.options import OPERATOR, Many, OperatorOptions, duration
 from fogline.governance.signatures.signing import SigningKey
-from fogline.governance.subject import JOINING
+from fogline.governance.subject import JOINING, PEOPLE
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_seconds
 from fogline.network.cloud.client import Client
@@ -61,7 +61,6 @@ def create(
     if role in ("fog", "device") and key.exists():
         trust = f" --trust '{SigningKey.load(key).signer.text}'"
     how_many = "once" if uses == 1 else f"{uses} times"
-    Console(stderr=True).print(
-        f"[dim]Good {how_many}, for {human_seconds(life)}. On the new {role}, run:[/]", highlight=False
-    )
+    where = f"The new {role} runs:" if role in PEOPLE else f"On the new {role}, run:"
+    Console(stderr=True).print(f"[dim]Good {how_many}, for {human_seconds(life)}. {where}[/]", highlight=False)
     print(f"fogline join {facts.name}@{facts.enrolment} --role {role} --token {made}{trust}")

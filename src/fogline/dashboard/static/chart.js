@@ -3,8 +3,10 @@ import { fill, h } from "./dom.js";
 
 const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c564b"];
 
-// `lines`: [{label, xs, ys}], each sorted by xs.
-export function chart(element, lines, { xLabel, yLabel, xText, yText, empty }) {
+const WHOLE = [1, 2, 5].flatMap((step) => [...Array(9).keys()].map((power) => step * 10 ** power)).sort((a, b) => a - b);
+
+// `lines`: [{label, xs, ys}], each sorted by xs; `whole`: x has no fractions, so its axis has none either.
+export function chart(element, lines, { xLabel, yLabel, xText, yText, whole, empty }) {
   element.plot?.destroy();
   element.plot = undefined;
   const drawn = lines.filter((line) => line.xs.length);
@@ -24,7 +26,7 @@ export function chart(element, lines, { xLabel, yLabel, xText, yText, empty }) {
     width: Math.max(260, element.clientWidth),
     height: 260,
     scales: { x: { time: false } },
-    axes: [axis(xLabel, xText), axis(yLabel, yText)],
+    axes: [{ ...axis(xLabel, xText), ...(whole && { incrs: WHOLE }) }, axis(yLabel, yText)],
     series: [
       { label: xLabel, value: (_, value) => (value === null ? "–" : xText(value)) },
       ...drawn.map((line, i) => ({

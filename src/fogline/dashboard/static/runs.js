@@ -133,7 +133,7 @@ function drawChart(element, runs, key) {
   const name = (key === LOSS ? t("any loss") : key) || runs[0]?.headline || t("metric");
   const plain = (value) => format.metric(name, value);
   const yText = /^(up|down)\//.test(name) ? format.bytes : TEXTS[name] ?? plain;
-  chart(element, lines, { xLabel: t(`over.${x}`), yLabel: name, xText: TEXTS[x], yText, empty: t("no rows") });
+  chart(element, lines, { xLabel: t(`over.${x}`), yLabel: name, xText: TEXTS[x], yText, whole: x === "round", empty: t("no rows") });
 }
 
 // One run.

@@ -24,11 +24,12 @@ export function show(element, said, [job = ""] = []) {
     calls.includes("approval") && approvals.section(about, job),
     calls.includes("policies") && protection.policies(),
     calls.includes("budgets") && protection.budgets(),
-    h("section", {}, h("h2", {}, t("members")), h("label", { class: "choice" }, h("span", {}, t("search")),
-      h("input", { type: "search", value: wanted, oninput: (event) => {
-        wanted = event.target.value.trim().toLowerCase();
-        draw();
-      } })), parts.nodes),
+    h("section", {}, h("h2", {}, t("members")), h("div", { class: "bar" },
+      h("label", { class: "choice" }, h("span", {}, t("search")),
+        h("input", { type: "search", value: wanted, oninput: (event) => {
+          wanted = event.target.value.trim().toLowerCase();
+          draw();
+        } }))), parts.nodes),
     calls.includes("token") && token(),
     calls.includes("audit") && h("section", {}, h("h2", {}, t("audit log")),
       h("button", { type: "button", onclick: verify }, t("verify")), parts.audit));

@@ -78,11 +78,17 @@ def run_up(file: Path, options: UpOptions) -> None:
             raise Interrupted(f"Interrupted after {done} of {job.rounds} rounds; every process was stopped.") from None
         if options.keep:
             print(f"The nodes' folders are in {folder}.")
-    same = ("The same in virtual time", f"fogline simulate {result.folder}/job.toml --engine loop")
-    print_result(result, [same] if run.repeats else [])
+    print_result(result, next_steps(result.folder, run.repeats, options.board))
     for line in run.served:
         print(line)
     check_rounds(result)
+
+
+def next_steps(folder: Path | None, repeated: bool, board: bool) -> list[tuple[str, str]]:
+    """What to try next, beside what every run proposes: (why, command). The page has ended with the processes."""
+    same = ("The same in virtual time", f"fogline simulate {folder}/job.toml --engine loop")
+    seen = ("Look at it again", f"fogline board {folder}")
+    return [step for step, wanted in ((same, repeated), (seen, board)) if wanted]
 
 
 def repeats(made: StartPlan, result: Result, state: TreeState) -> bool:
