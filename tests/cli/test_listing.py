@@ -14,7 +14,8 @@ from fogline.cli import main
 from fogline.cli.app import app
 from fogline.cli.commands import approvals
 from fogline.cli.failures import reported
-from fogline.cli.listing import Listing, present, print_json, tell
+from fogline.cli.listing import Listing, present, print_json
+from fogline.cli.telling import tell
 from fogline.network.cloud.client import OperatorApiError
 from fogline.network.cloud.data_owner import ExaminedJob
 from fogline.network.cloud.records import ApprovalReport, Word

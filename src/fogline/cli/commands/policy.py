@@ -9,8 +9,9 @@ from cyclopts import App
 
 from fogline.cli.connection import asked, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import print_json, printable
+from fogline.cli.listing import print_json
 from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
+from fogline.cli.telling import printable
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import ROOT
 from fogline.governance.policy.in_words import in_words

@@ -16,8 +16,9 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked, facts_of
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json, printable
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
+from fogline.cli.telling import printable
 from fogline.governance.audit_log.audit_log import STREAM
 from fogline.governance.audit_log.export import CheckedLog, check_export, export_log, read_export, read_export_head
 from fogline.governance.audit_log.heads import AuditHead

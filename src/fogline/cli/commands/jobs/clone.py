@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import tell
 from fogline.cli.options import OPERATOR, Many, OperatorOptions
+from fogline.cli.telling import tell
 from fogline.governance.identity.checked import credentials
 from fogline.governance.roles import refusal
 from fogline.governance.signatures.signing import SigningKey

@@ -10,8 +10,9 @@ from rich.markup import escape
 
 from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import Listing, present, print_json, tell
+from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, duration
+from fogline.cli.telling import tell
 from fogline.governance.approvals.approval import read_approval
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.records import Record, Stop

@@ -11,8 +11,8 @@ from fogline.cli.bundling import bundle_of_job
 from fogline.cli.commands.jobs.watch import conclude, follow
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.listing import tell
 from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
+from fogline.cli.telling import tell
 from fogline.governance.identity.checked import credentials
 from fogline.governance.roles import refusal
 from fogline.governance.signatures.signing import SigningKey

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from fogline.cli.connection import asked, cloud_of
 from fogline.cli.failures import JobFailedError, RoundsLostError, UsageError
-from fogline.cli.listing import print_json_line, printable, tell
+from fogline.cli.listing import print_json_line
 from fogline.cli.options import OPERATOR, Flag, Json, OperatorOptions, Several
+from fogline.cli.telling import printable, tell
 from fogline.jobs import Job
 from fogline.jobs.files.reading import parse_job
 from fogline.logs import one_line, stamp

@@ -9,8 +9,9 @@ from rich.markup import escape
 
 from fogline.cli.commands.models.names import chosen, parsed
 from fogline.cli.connection import asked
-from fogline.cli.listing import Item, Listing, present, print_json, tell
+from fogline.cli.listing import Item, Listing, present, print_json
 from fogline.cli.options import OPERATOR, Json, OperatorOptions
+from fogline.cli.telling import tell
 from fogline.inference.card import Card, Exits, Tensor
 from fogline.monitoring.human import human_bytes, human_seconds
 from fogline.registry.model_report import ModelReport
