@@ -37,7 +37,7 @@ class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: str
 
 
-class Stopped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StopAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A request to end a job."""
 
     job: str

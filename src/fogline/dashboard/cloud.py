@@ -13,7 +13,18 @@ from pathlib import Path
 
 from fogline.backoff import Backoff
 from fogline.dashboard.board import About, Answer
-from fogline.dashboard.calls import CALLS, Again, Decided, Invitation, JobName, NodeName, Nothing, Stopped, asking, may
+from fogline.dashboard.calls import (
+    CALLS,
+    Again,
+    Decided,
+    Invitation,
+    JobName,
+    NodeName,
+    Nothing,
+    StopAsked,
+    asking,
+    may,
+)
 from fogline.dashboard.fleet import FleetView
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.job_view import LogView, show_record
@@ -80,7 +91,7 @@ class CloudBoard:
         """What the person's role may do; the cloud looks again."""
         desk = self._desk
         answers: dict[str, Answer] = {
-            "stop": asking(Stopped, self._stop),
+            "stop": asking(StopAsked, self._stop),
             "clone": asking(Again, self._clone),
             "resume": asking(Again, self._resume),
             "steer": asking(Steer, self._steer),
@@ -185,7 +196,7 @@ class CloudBoard:
             raise OperatorApiError("The cloud is not connected now; try again when it is.")
         return self._client
 
-    async def _stop(self, asked: Stopped) -> str:
+    async def _stop(self, asked: StopAsked) -> str:
         record = await self._connected.stop(asked.job, asked.how)
         return f"Job {record.job} is {record.state}."
 

@@ -31,7 +31,7 @@ from fogline.network.node.participation.aggregating import aggregator_maker, sur
 from fogline.network.node.participation.frozen import FROZEN
 from fogline.network.node.participation.participation import JobParticipation
 from fogline.network.node.participation.root_job import RootJob
-from fogline.network.node.participation.standing import Rounds
+from fogline.network.node.participation.standing import RoundCounts
 from fogline.network.node.participation.survey import SurveyEndedError
 from fogline.network.node.site.admission import NotAllowedError
 from fogline.network.timing import AGAIN, JOIN_WINDOW
@@ -131,7 +131,7 @@ class JobRun:
         self._enough = False
         """Whether its model is as good as the job wanted."""
         self._failure: str | None = None
-        self._rounds = Rounds()
+        self._rounds = RoundCounts()
         """Those that it had, once it is over."""
         self._moved_at = time.time()
 

@@ -20,7 +20,7 @@ from fogline.network.node.participation.exchanging import JobIdentity
 from fogline.network.node.participation.gathering import Gathering
 from fogline.network.node.participation.root_job import RootJob
 from fogline.network.node.participation.sieve import Sieve
-from fogline.network.node.participation.standing import Rounds, outcome, round_of, rounds_of
+from fogline.network.node.participation.standing import RoundCounts, outcome, round_of, rounds_of
 from fogline.network.node.participation.survey import SurveyPart
 from fogline.network.node.status import StatusChange
 from fogline.network.timing import AGAIN, BACK
@@ -493,6 +493,6 @@ class JobParticipation:
         return None if self._leaf or self._driver is None else round_of(self._driver, most)
 
     @property
-    def rounds(self) -> Rounds:
+    def rounds(self) -> RoundCounts:
         """At the root, while it takes part: the rounds so far."""
-        return Rounds() if self._driver is None else rounds_of(self._driver)
+        return RoundCounts() if self._driver is None else rounds_of(self._driver)

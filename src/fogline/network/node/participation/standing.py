@@ -21,7 +21,7 @@ def round_of(driver: Driver, most: int) -> RoundState:
     return round_state(_ledger(driver), most)
 
 
-class Rounds(NamedTuple):
+class RoundCounts(NamedTuple):
     """How many rounds of its own an aggregator has behind it."""
 
     over: int = 0
@@ -29,10 +29,10 @@ class Rounds(NamedTuple):
     """Of these, those that came to nothing."""
 
 
-def rounds_of(driver: Driver) -> Rounds:
+def rounds_of(driver: Driver) -> RoundCounts:
     """The rounds so far."""
     ledger = _ledger(driver)
-    return Rounds(ledger.rounds_done, ledger.rounds_lost)
+    return RoundCounts(ledger.rounds_done, ledger.rounds_lost)
 
 
 def outcome(driver: Driver) -> BlobRef | None:
