@@ -10,7 +10,10 @@ from typing import TypeVar
 
 import msgspec
 
+from fogline.cli.failures import UsageError
 from fogline.governance.errors import NoIdentityError, TrustError
+from fogline.governance.identity.checked import credentials
+from fogline.governance.roles import refusal
 from fogline.network.cloud.client import Client, connect
 from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, OPERATOR_FORMAT, OperatorFacts
 
@@ -54,6 +57,23 @@ async def cloud_of(folder: Path) -> AsyncGenerator[Client]:
     facts = facts_of(folder)
     async with connect(operator_folder(folder) / "identity", facts.name, facts.address) as client:
         yield client
+
+
+def check_role(folder: Path, call: str) -> None:
+    """Refuse here what the cloud would refuse, before anything is fetched, signed or sent: a call that is ended while
+    something large is on its way may hear no more than that it failed.
+
+    Args:
+        folder: the operator's.
+        call: a key of :data:`fogline.governance.roles.CALLS`.
+
+    Raises:
+        TrustError: there is no cloud to ask.
+        UsageError: the role of whose folder it is may not make that call.
+    """
+    facts_of(folder)
+    if why := refusal(credentials(operator_folder(folder) / "identity").subject, call):
+        raise UsageError(why)
 
 
 def asked(folder: Path, question: Callable[[Client], Awaitable[A]]) -> A:

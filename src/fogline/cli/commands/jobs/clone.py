@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from fogline.cli.connection import asked, facts_of, operator_folder
-from fogline.cli.failures import UsageError
+from fogline.cli.connection import asked, check_role, operator_folder
 from fogline.cli.options import OPERATOR, Many, OperatorOptions
 from fogline.cli.telling import tell
-from fogline.governance.identity.checked import credentials
-from fogline.governance.roles import refusal
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud import cloning
 from fogline.network.cloud.client import Client
@@ -55,12 +52,8 @@ def _again(
     signed_by: str,
     operator: OperatorOptions,
 ) -> None:
-    place = operator_folder(operator.folder)
-    facts_of(operator.folder)  # First of all there must be a cloud to ask.
-    if why := refusal(credentials(place / "identity").subject, "Operator/Submit"):
-        raise UsageError(why)
-    key = SigningKey.load(place / SIGNING)
-
+    check_role(operator.folder, "Operator/Submit")
+    key = SigningKey.load(operator_folder(operator.folder) / SIGNING)
     record = asked(operator.folder, lambda client: how(client, job, key, changes, signed_by))
     state = record.why if record.state == "waiting" else "in the queue"
     tell(f"Job {record.job} is {state}, signed by {key.signer.name}.")

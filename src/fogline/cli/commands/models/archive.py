@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fogline.cli.commands.models.names import chosen, parsed
-from fogline.cli.connection import asked, facts_of, operator_folder
+from fogline.cli.connection import asked, check_role
 from fogline.cli.failures import UsageError
 from fogline.cli.options import OPERATOR, OperatorOptions
-from fogline.governance.identity.checked import credentials
-from fogline.governance.roles import refusal
 from fogline.monitoring.human import human_bytes
 from fogline.network.cloud.client import Client
 
@@ -49,10 +47,7 @@ def import_(file: Path, /, *, operator: OperatorOptions = OPERATOR) -> None:
     file
         What export wrote.
     """
-    facts_of(operator.folder)  # First of all there must be a cloud to bring it to.
-    # A call that the cloud ends while something large is on the way to it may hear no more than that it failed.
-    if why := refusal(credentials(operator_folder(operator.folder) / "identity").subject, "Operator/Import"):
-        raise UsageError(why)
+    check_role(operator.folder, "Operator/Import")
     if not file.is_file():
         raise UsageError(f"There is no file {file}")
     print(asked(operator.folder, lambda client: client.take_in(file)))
