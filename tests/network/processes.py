@@ -241,7 +241,8 @@ def _kill_at_commit(n: int, after: bool, kinds: list[str]) -> None:
 
 
 def _kill_at_call(where: str, n: int, after: bool) -> None:
-    """Die at the n-th call of ``module:Class.method``, before or after it."""
+    """Die at the n-th call of ``module:Class.method``, before it, or when it or a later one has come to its end: one
+    that is given up on a busy machine has none."""
     import importlib
 
     module, _, rest = where.partition(":")
@@ -256,7 +257,7 @@ def _kill_at_call(where: str, n: int, after: bool) -> None:
         if this == n and not after:
             die()
         result = await original(*args, **more)
-        if this == n and after:
+        if this >= n and after:
             die()
         return result
 
