@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update
+from fogline.aggregation.look import MeanLook
 from fogline.aggregation.rules import make_rule
 from fogline.algorithms import METHODS, Algorithm, FedAvg, make
 from fogline.algorithms import group as groups
 from fogline.compute import column_blocks
 from fogline.compute.aggregator import GroupsOnFiles
+from fogline.compute.effects import Sift
 from fogline.compute.files import write
 from fogline.compute.groups import Groups
 from fogline.compute.links import NodeLinks
@@ -209,3 +211,28 @@ def test_blocks_and_the_whole_use_the_same_of_each_update(rule: str, tmp_path: P
     assert [place for place, _ in whole] == list(range(6))
     assert dict(whole) == pytest.approx(dict(parts))
     assert min(whole, key=lambda one: one[1])[0] == 4
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_updates_are_looked_at_in_blocks(bad: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a fog with 200 MB would need room for whole models, just to tell whether they can be folded."""
+    seen: list[int] = []
+    accumulate = MeanLook.accumulate
+
+    def watched(self: MeanLook, name: str, vector: Any, factor: float, top: float) -> None:
+        seen.append(vector.size)
+        accumulate(self, name, vector, factor, top)
+
+    monkeypatch.setattr(MeanLook, "accumulate", watched)
+    algorithm = make("fedavg")
+    _, runner = runners(algorithm, "mean")
+    members = tuple(FoldInput(f"u{i}", 0, f"client-{i}") for i in range(3))
+    for i in range(3):
+        update = update_of(algorithm, i)
+        if bad and i == 1:
+            update.vectors["delta"][-1] = np.nan
+        write(str(tmp_path / f"u{i}"), update)
+    refused = runner.sift(Sift(members, {member.update: str(tmp_path / member.update) for member in members})).refused
+    assert [place for place, _ in refused] == ([1] if bad else [])
+    assert seen
+    assert max(seen) <= column_blocks.BLOCK < TRAINED

@@ -86,7 +86,7 @@ class GroupsOnFiles:
             for piece, _ in self._pieces:
                 members.fold(piece, True)
 
-        if not members.surely_fit():
+        if not members.surely_fit(piece for piece, _ in self._pieces):
             members.work(fold)
         return CarriedOut(refused=tuple(members.refused.items()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, from_arrays, surely_fit
@@ -69,11 +69,14 @@ class RoundMembers:
         places = enumerate(self._members)
         return tuple((place, scores[member.child]) for place, member in places if member.child in scores)
 
-    def surely_fit(self) -> bool:
-        """Whether one look at each tells that all can be used."""
-        return not self._refused and surely_fit(
-            self._groups.rule.look(), ((self._read(place), self._scale(place)) for place in self._usable)
-        )
+    def surely_fit(self, pieces: Iterable[Piece]) -> bool:
+        """Whether one look at each tells that all can be used: piece by piece, unless they are in memory as wholes."""
+        looks = (None,) if self._stages else pieces
+        return not self._refused and all(self._fits(piece) for piece in looks)
+
+    def _fits(self, piece: Piece | None) -> bool:
+        updates = ((self._read(place, piece), self._scale(place)) for place in self._usable)
+        return surely_fit(self._groups.rule.look(), updates)
 
     def fold(self, piece: Piece, merge: bool) -> Folded | Partial | None:
         """Fold a piece of all that can be used; None where there is nothing.
