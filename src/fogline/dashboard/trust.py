@@ -71,7 +71,8 @@ class TrustDesk:
 
         Raises:
             BoardRequestError: the cloud has another job or bundle now than the person was shown.
-            ApprovalError: the person is no owner, or gives no reason.
+            RoleError: the person is no owner.
+            ApprovalError: there is no reason.
         """
         owner = DataOwner.load(self._place)
         with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
