@@ -24,8 +24,8 @@ from fogline.registry.release import Outcome
 from fogline.retries import Backoff
 from fogline.serving.process import PROGRAM as SERVER
 from fogline.serving.settings import Settings
-from fogline.serving.update.installer import PROGRAM as INSTALLER
-from fogline.serving.update.installer import ProcessInstaller
+from fogline.serving.update.installing.installer import PROGRAM as INSTALLER
+from fogline.serving.update.installing.installer import ProcessInstaller
 from fogline.serving.update.ports import UnfitModelError
 from fogline.storage import Blobs, Database, StorageFullError
 from tests.serving.asker import Asker, Refusal
