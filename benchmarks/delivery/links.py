@@ -42,7 +42,7 @@ from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
 from fogline.serving.on_node import UpstreamAdapter
 from fogline.serving.slots import VersionSlot
-from fogline.serving.update.installer import ProcessInstaller
+from fogline.serving.update.installing.installer import ProcessInstaller
 from fogline.serving.update.updater import Updater
 from fogline.storage import Database
 

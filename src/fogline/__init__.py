@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fogline.monitoring.result import Result
     from fogline.monitoring.run_files import load_run
     from fogline.simulation.callbacks import STOP
-    from fogline.simulation.run import simulate
+    from fogline.simulation.simulate import simulate
     from fogline.simulation.surveys.query import query
     from fogline.training.sklearn import SklearnTask
     from fogline.training.torch import TorchTask as Task
@@ -45,7 +45,7 @@ _HOMES = {
     "load": "fogline.data",
     "load_run": "fogline.monitoring.run_files",
     "query": "fogline.simulation.surveys.query",
-    "simulate": "fogline.simulation.run",
+    "simulate": "fogline.simulation.simulate",
 }
 
 __all__ = [

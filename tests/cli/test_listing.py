@@ -17,7 +17,7 @@ from fogline.cli.failures import reported
 from fogline.cli.listing import Listing, present, print_json
 from fogline.cli.telling import tell
 from fogline.network.cloud.client import OperatorApiError
-from fogline.network.cloud.data_owner import ExaminedJob
+from fogline.network.cloud.owners.data_owner import ExaminedJob
 from fogline.network.cloud.records import ApprovalReport, Word
 from fogline.network.transport.messages import Blob
 

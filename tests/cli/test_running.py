@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import pytest
 
-from fogline.backoff import Backoff
 from fogline.cli.running import entered
 from fogline.governance.errors import EarlyIdentityError, ExpiredIdentityError, IdentityError, NoIdentityError
+from fogline.retries import Backoff
 from fogline.storage import StorageError, StorageFullError
 
 PASSING = [

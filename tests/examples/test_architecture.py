@@ -66,6 +66,13 @@ def test_every_room_stands_in_the_table_on_its_floor() -> None:
     assert table.keys() == {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
 
 
+def test_a_folder_is_full_only_where_the_document_says_why() -> None:
+    (most, rest) = re.findall(r"A folder has at most (\d+) files(.+?)\n\n", TEXT, re.DOTALL)[0]
+    folders = [SOURCE, *(path for path in SOURCE.rglob("*") if path.is_dir())]
+    full = {str(path.relative_to(SOURCE)) for path in folders if len(list(path.glob("*.py"))) > int(most)}
+    assert full <= set(re.findall(r"`([\w/]+)`", rest))
+
+
 @pytest.mark.parametrize("walk", LONGEST)
 def test_a_walk_is_short_enough_to_follow(walk: str) -> None:
     steps = WALKS[walk] + WALKS[BOTH]

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import fogline
-from fogline.backoff import Backoff
 from fogline.network.cloud.client import Client, connect
 from fogline.network.cloud.cloud import create
 from fogline.network.cloud.records import LogLine, Record
@@ -30,6 +29,7 @@ from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import ParentAddress
 from fogline.params import Params, load
+from fogline.retries import Backoff
 from fogline.storage import BlobRef
 from tests import warm
 from tests.network.cluster import submit
@@ -213,7 +213,7 @@ def _hurry() -> None:
     import fogline.network.transport.search as search
     import fogline.network.transport.uplink as uplink
 
-    search.RECONNECT = uplink.FETCH_AGAIN = Backoff(0.2, 0.5)
+    search.RECONNECT, uplink.FETCH_AGAIN = Backoff(0.2, 0.5, least=0.5), Backoff(0.2, 0.5)
 
 
 def die() -> None:

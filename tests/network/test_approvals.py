@@ -17,9 +17,9 @@ from fogline.governance.audit_log.records import AuditRecord, decode_record
 from fogline.governance.identity.checked import credentials
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.client import Client, OperatorApiError, connect
+from fogline.network.cloud.owners.shown_policies import ShownPolicy, shown_policies
 from fogline.network.cloud.records import Record
 from fogline.network.cloud.requests import NewToken, SetPolicies
-from fogline.network.cloud.shown_policies import ShownPolicy, shown_policies
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import NodeFolder, RunningNode
 from fogline.network.node.site.fleet_policy import sign_fleet_policy

@@ -10,7 +10,7 @@ import pytest
 from fogline.cli import main
 from fogline.governance.policy.policy import read_policy
 from fogline.governance.policy.terms import Policy, PrivacyBudget, Unit
-from fogline.network.cloud.budgets import spent_budgets
+from fogline.network.cloud.owners.budgets import spent_budgets
 from fogline.network.cloud.records import Record
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.site.admission import unprotected

@@ -13,6 +13,7 @@ from fogline.nodes.events import Event, Joined, Left, Received, Started, TimerFi
 from fogline.nodes.messages import Hello, Message, Receipt, Report, Work, update_key
 from fogline.nodes.policies import Candidates, Feedback, Selection
 from fogline.nodes.traits import AlgorithmTraits
+from fogline.retries import REPORT_AGAIN
 
 
 class InOrder(Selection):
@@ -73,7 +74,7 @@ class Driver:
             rounds,
             deadline,
             seed,
-            retry=5.0,
+            retry=REPORT_AGAIN,
             join_window=join_window,
             minimum=minimum,
             marks=marks,

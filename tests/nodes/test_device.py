@@ -8,6 +8,7 @@ from fogline.nodes import Device
 from fogline.nodes.effects import Count, Forget, Send, SetTimer, Train, Write
 from fogline.nodes.events import Received, Started, StepComputed, TimerFired, Trained
 from fogline.nodes.messages import Kind, Receipt, Report, Step, Stop, Work, step_key
+from fogline.retries import Backoff
 
 
 def ask(device: Device, task: int) -> list[object]:
@@ -36,7 +37,7 @@ def test_it_trains_reports_and_forgets_with_the_receipt() -> None:
 
 
 def test_it_sends_again_ever_more_slowly_until_the_receipt() -> None:
-    device = Device("d", "fog", retry=1.0)
+    device = Device("d", "fog", retry=Backoff(1.0, 60.0))
     ask(device, 0)
     at = [effect.at for effect in done(device, 0, now=0.0) if isinstance(effect, SetTimer)]
     for _ in range(8):
@@ -83,7 +84,7 @@ def test_newer_work_supersedes_training_and_is_counted() -> None:
 
 
 def test_newer_work_does_not_push_out_a_report_without_a_receipt() -> None:
-    device = Device("d", "fog", retry=1.0)
+    device = Device("d", "fog", retry=Backoff(1.0, 60.0))
     ask(device, 0)
     done(device, 0)
     ask(device, 1)

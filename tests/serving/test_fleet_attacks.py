@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fogline.backoff import Backoff
 from fogline.governance.identity.authority import Authority
 from fogline.inference.card import Card
 from fogline.lab.proxy.proxy import FaultProxy
@@ -23,6 +22,7 @@ from fogline.registry.trust.binding import BINDING, bind_root
 from fogline.registry.trust.names import LARGEST_METADATA
 from fogline.registry.trust.releases import SignedReleases
 from fogline.registry.trust.repository import Lifetimes
+from fogline.retries import Backoff
 from fogline.serving.settings import Settings
 from fogline.storage import open_database
 from tests.serving import evil
@@ -38,7 +38,7 @@ DEVICE = "client-0"
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again sooner, and nobody is waited for for long."""
-    monkeypatch.setattr("fogline.serving.update.turn.RETRY", Backoff(0.5, 1.0))
+    monkeypatch.setattr("fogline.serving.update.turn.UPDATE_AGAIN", Backoff(0.5, 1.0))
     monkeypatch.setattr("fogline.network.transport.chunks.PATIENCE", 0.7)
     monkeypatch.setattr("fogline.serving.update.watcher.PATIENCE", 2.0)
 

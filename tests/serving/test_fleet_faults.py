@@ -15,17 +15,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fogline.backoff import Backoff
 from fogline.lab.proxy.proxy import FaultProxy
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.process import NodeFolder
 from fogline.network.transport.messages import ParentAddress
 from fogline.registry.model_report import Steer
 from fogline.registry.release import Outcome
+from fogline.retries import Backoff
 from fogline.serving.process import PROGRAM as SERVER
 from fogline.serving.settings import Settings
-from fogline.serving.update.installer import PROGRAM as INSTALLER
-from fogline.serving.update.installer import ProcessInstaller
+from fogline.serving.update.installing.installer import PROGRAM as INSTALLER
+from fogline.serving.update.installing.installer import ProcessInstaller
 from fogline.serving.update.ports import UnfitModelError
 from fogline.storage import Blobs, Database, StorageFullError
 from tests.serving.asker import Asker, Refusal
@@ -293,7 +293,7 @@ def test_a_good_version_that_ends_its_server_again_and_again_is_tried_anew_with_
 
 
 def test_installers_that_are_killed_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.serving.update.turn.RETRY", Backoff(0.5, 300.0))
+    monkeypatch.setattr("fogline.serving.update.turn.UPDATE_AGAIN", Backoff(0.5, 300.0))
 
     async def scene() -> None:
         async with one_device(tmp_path) as made:
@@ -366,7 +366,7 @@ def test_a_node_that_is_killed_again_and_again_ends_on_a_good_version_with_whole
 
 
 def test_a_full_disk_stops_an_update_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fogline.serving.update.turn.RETRY", Backoff(0.5, 300.0))
+    monkeypatch.setattr("fogline.serving.update.turn.UPDATE_AGAIN", Backoff(0.5, 300.0))
     monkeypatch.setattr("fogline.serving.update.driver.JOURNAL_AGAIN", 0.5)
     full: list[type] = []
     blobs = str(NodeFolder(tmp_path / DEVICE).open_models().where)

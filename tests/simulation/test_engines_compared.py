@@ -15,7 +15,7 @@ from fogline.monitoring.progress import Silent
 from fogline.network.worker.job_worker import JobWorker
 from fogline.network.worker.requests import Open
 from fogline.params import Params
-from fogline.training.engine_check import EngineCheck
+from fogline.training.choosing.engine_check import EngineCheck
 from fogline.training.local import ClientJob
 from fogline.training.torch.engines.stacked import Flat
 from tests.training.cohorts import task_of
@@ -103,7 +103,7 @@ def test_what_a_run_compared_is_not_compared_again(tmp_path: Path, monkeypatch: 
     settings = {"rounds": 1, "processes": 0, "progress": False}
     simulate(task_of(Draws), folder=tmp_path / "run", engine="flat", **settings)  # type: ignore[arg-type]
     key = read_job(tmp_path / "run" / "job.toml").engine_compared
-    monkeypatch.setattr("fogline.training.engine_check._VERDICTS", {})
+    monkeypatch.setattr("fogline.training.choosing.engine_check._VERDICTS", {})
     monkeypatch.setattr(EngineCheck, "_compare", lambda *_: "it was compared again.")
     task = task_of(Draws)
     start = task.initial(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +54,7 @@ def engine(name: str, **settings: Any) -> type[Engine]:
 
 
 def task_with(monkeypatch: pytest.MonkeyPatch, *engines: type[Engine]) -> TorchTask:
-    monkeypatch.setattr(sys.modules["fogline.training.autotune"], "time", clock)  # The face names the function.
+    monkeypatch.setattr("fogline.training.choosing.autotune.time", clock)
     task = task_of()
     found: Mapping[str, Any] = {vars(e)["name"]: e for e in engines}
     monkeypatch.setattr(task, "engines", lambda: found)

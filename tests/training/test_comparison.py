@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fogline.params import Entry, Spec
-from fogline.training.comparison import Pair
+from fogline.training.choosing.comparison import Pair
 from fogline.training.local import ClientJob, LocalResult
 
 SPEC = Spec.of([Entry("weight", (3,), "float32")])

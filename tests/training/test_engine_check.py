@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmarks.engines.agreement import difference, refusal_of
 from benchmarks.engines.grammar import Running, case
 from fogline.training import ClientJob, LocalMethod, LocalResult, LocalTraining, autotune
-from fogline.training.engine_check import EngineCheck
+from fogline.training.choosing.engine_check import EngineCheck
 from fogline.training.hook_calls import watched
 from fogline.training.shuffling import batches, cuts
 from fogline.training.torch import ENGINES, Flat, TorchTask, models
@@ -289,7 +289,7 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
     made: list[str] = []
     compare = EngineCheck._compare
     monkeypatch.setattr(EngineCheck, "_compare", lambda self, engine: made.append(engine) or compare(self, engine))
-    monkeypatch.setattr("fogline.training.engine_check._VERDICTS", {})
+    monkeypatch.setattr("fogline.training.choosing.engine_check._VERDICTS", {})
     factor = 1.0
 
     class Scaled(nn.Linear):
@@ -305,7 +305,7 @@ def test_a_comparison_is_made_once_until_something_changes(monkeypatch: pytest.M
     assert first
     assert (chosen(), made) == (first, ["flat"])
     # Another process, which finds it in the job.
-    monkeypatch.setattr("fogline.training.engine_check._VERDICTS", {})
+    monkeypatch.setattr("fogline.training.choosing.engine_check._VERDICTS", {})
     assert (chosen(compared=first), made) == (first, ["flat"])
     factor = 2.0
     assert chosen(compared=first) != first

@@ -124,6 +124,18 @@ class Geometry:
         )
 
 
+def krum_scores(distances: Matrix, neighbours: int) -> Matrix:
+    """The sum of the squared distances of each update to its nearest others, (updates,): what Krum and the rules beside
+    it go by.
+
+    Args:
+        distances: (updates, updates), squared.
+        neighbours: how many others count, at least one.
+    """
+    others = distances + np.diag(np.full(len(distances), np.inf))
+    return np.sort(others, axis=1)[:, : max(1, neighbours)].sum(axis=1)
+
+
 def selection(places: Any, updates: int) -> Matrix:
     """The mixture that takes the updates at those places as they are, (places, updates)."""
     return np.eye(updates)[np.asarray(places, np.intp)]

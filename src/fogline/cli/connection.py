@@ -10,10 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from fogline.cli.failures import UsageError
+from fogline.governance import role_check
 from fogline.governance.errors import NoIdentityError, TrustError
-from fogline.governance.identity.checked import credentials
-from fogline.governance.roles import refusal
 from fogline.network.cloud.client import Client, connect
 from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, OPERATOR_FORMAT, OperatorFacts
 
@@ -60,20 +58,14 @@ async def cloud_of(folder: Path) -> AsyncGenerator[Client]:
 
 
 def check_role(folder: Path, call: str) -> None:
-    """Refuse here what the cloud would refuse, before anything is fetched, signed or sent: a call that is ended while
-    something large is on its way may hear no more than that it failed.
-
-    Args:
-        folder: the operator's.
-        call: a key of :data:`fogline.governance.roles.CALLS`.
+    """See :func:`fogline.governance.role_check.check_role`, for an operator's folder.
 
     Raises:
         TrustError: there is no cloud to ask.
-        UsageError: the role of whose folder it is may not make that call.
+        RoleError: the role of whose folder it is may not make that call.
     """
     facts_of(folder)
-    if why := refusal(credentials(operator_folder(folder) / "identity").subject, call):
-        raise UsageError(why)
+    role_check.check_role(operator_folder(folder) / "identity", call)
 
 
 def asked(folder: Path, question: Callable[[Client], Awaitable[A]]) -> A:

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import logging
 import os
-import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import NamedTuple, TypeVar
@@ -15,7 +14,6 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from fogline import logs
-from fogline.backoff import Backoff
 from fogline.cli.failures import UsageError, say
 from fogline.cli.options import Monitoring, Predictions
 from fogline.governance.errors import UntimelyIdentityError
@@ -27,6 +25,7 @@ from fogline.network.node.process import Attach, Listening, NodeFolder, RunningN
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.messages import ParentAddress
 from fogline.registry.release import NodeKind
+from fogline.retries import START, Backoff, Failures
 from fogline.storage import Database, StorageFullError
 
 log = logging.getLogger("fogline.network")
@@ -35,8 +34,6 @@ METRICS: dict[Role, int] = {"cloud": 7445, "fog": 7455, "device": 7465}
 """Ports of metrics where none is named."""
 Addresses = tuple[str, str, str]
 """Where a node listens, its enrolment endpoint, and how others reach it."""
-RESTART = Backoff(first=1.0, longest=60.0)
-"""Before a start is tried again."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -118,7 +115,7 @@ class Endpoint(NamedTuple):
 
 
 async def entered(
-    stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[T]], backoff: Backoff = RESTART
+    stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[T]], backoff: Backoff = START
 ) -> T:
     """Start what ``make`` makes, again and again where it fails for a reason that may pass; each kind is said once.
 
@@ -128,7 +125,7 @@ async def entered(
         backoff: how long it waits between attempts.
     """
     said: type[Exception] | None = None
-    failures = 0
+    failures = Failures(backoff)
     while True:
         try:
             return await stack.enter_async_context(make())
@@ -138,8 +135,7 @@ async def entered(
             if type(error) is not said:
                 said = type(error)
                 say(f"fogline: {error}. The node tries again, now and then, until it can start.")
-        failures += 1
-        await asyncio.sleep(backoff.after(failures) * random.uniform(0.5, 1.0))
+        await asyncio.sleep(failures.another())
 
 
 def may_pass(error: Exception) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
-from fogline.backoff import Backoff
 from fogline.dashboard.board import About, Answer
 from fogline.dashboard.calls import (
     CALLS,
@@ -41,8 +40,8 @@ from fogline.network.cloud.requests import FleetNews, NewToken
 from fogline.network.transport.messages import UNAPPROVED
 from fogline.processes.tasks import Tasks
 from fogline.registry.model_report import Steer
+from fogline.retries import FOLLOW_AGAIN, Failures
 
-AGAIN = Backoff(first=1.0, longest=30.0)
 LOGS = 20
 """Jobs whose logs and rows are shown, the newest."""
 
@@ -107,7 +106,7 @@ class CloudBoard:
 
     async def follow(self) -> None:
         """Show what the cloud tells; where the connection is lost, it is made again."""
-        failures = 0
+        failures = Failures(FOLLOW_AGAIN)
         while True:
             try:
                 async with self._connect() as client:
@@ -115,7 +114,8 @@ class CloudBoard:
                     tasks.spawn(self._show_approvals(client))
                     try:
                         async for news in client.follow():
-                            failures, self._client = 0, client
+                            failures.over()
+                            self._client = client
                             self.hub.forget("trouble/cloud")
                             await self._take(client, news, tasks)
                     finally:
@@ -123,9 +123,8 @@ class CloudBoard:
                         await tasks.close()
             except OperatorApiError as error:
                 self.hub.tell("trouble/cloud", str(error))
-            failures += 1
             self._followed.clear()
-            await asyncio.sleep(AGAIN.after(failures))
+            await asyncio.sleep(failures.another())
 
     async def _take(self, client: Client, news: FleetNews, tasks: Tasks) -> None:
         self._fleet.take(news)

@@ -17,10 +17,10 @@ from fogline.dashboard.calls import Decided, JobName
 from fogline.dashboard.errors import BoardRequestError
 from fogline.governance.audit_log.export import check_export, read_export
 from fogline.governance.audit_log.records import AuditRecord, decode_record
-from fogline.network.cloud.budgets import SpentBudget, spent_budgets
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.data_owner import DataOwner, examine
-from fogline.network.cloud.shown_policies import ShownPolicy, shown_policies
+from fogline.network.cloud.owners.budgets import SpentBudget, spent_budgets
+from fogline.network.cloud.owners.data_owner import DataOwner, examine
+from fogline.network.cloud.owners.shown_policies import ShownPolicy, shown_policies
 
 RECORDS = 500
 """Records of the audit log that are shown, the newest; all are verified."""
@@ -71,7 +71,8 @@ class TrustDesk:
 
         Raises:
             BoardRequestError: the cloud has another job or bundle now than the person was shown.
-            ApprovalError: the person is no owner, or gives no reason.
+            RoleError: the person is no owner.
+            ApprovalError: there is no reason.
         """
         owner = DataOwner.load(self._place)
         with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:

@@ -46,6 +46,10 @@ class TokenRefusedError(TrustError):
     """A token that the cloud does not redeem. The text may be sent to whoever presented it."""
 
 
+class RoleError(TrustError):
+    """A call that somebody's role does not allow."""
+
+
 class RevocationError(TrustError):
     """A revocation list that cannot be read or is not signed by the authority."""
 

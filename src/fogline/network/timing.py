@@ -1,13 +1,11 @@
 """How long the network waits, and for what. All are seconds.
 
 A round's deadline is none of these: it stands in the job (``deadline`` of a tier), and the state machines
-(:mod:`fogline.nodes`) keep it. They also decide when a report without a receipt is sent again; what they begin with is
-:data:`AGAIN`. Whatever else the network tries again waits by a constant of this file.
+(:mod:`fogline.nodes`) keep it. How long it takes until something that failed is tried again stands in
+:mod:`fogline.retries`.
 """
 
 from __future__ import annotations
-
-from fogline.backoff import Backoff
 
 # Connections.
 
@@ -17,10 +15,6 @@ BEAT = 20.0
 """Between two signs of life on a connection."""
 SILENCE = 10.0
 """Without an answer to one, a connection is lost."""
-RECONNECT = Backoff(first=0.2, longest=30.0)
-"""Before a lost connection is tried again; never quite the same for two nodes."""
-FETCH_AGAIN = Backoff(first=0.2, longest=30.0)
-"""Before a transfer that broke off goes on."""
 STEADY = 20.0
 """A connection has to last so long for the next wait to be a short one again."""
 SPREAD = 120.0
@@ -36,19 +30,15 @@ LONGEST_CONNECTION = 30 * 86400.0
 
 CERTIFICATE_SECONDS = 3600.0
 """After these the certificate is read anew where a parent is waited for."""
-RENEW_AGAIN = 300.0
-"""At most, before a renewal that failed is tried again."""
 
 # Jobs on a node.
 
-AGAIN = 5.0
-"""Before a machine that failed is made anew from its journal, and before it says again what has no receipt."""
+ALONE = 5.0
+"""Without a device below it, before a node says so to its parent."""
 BACK = 10.0
 """After a restart a node waits for the children that its job expects."""
 JOIN_WINDOW = 2.0
 """A round waits for more children when the first one is there, where none is expected by name."""
-RELOAD = Backoff(first=5.0, longest=60.0)
-"""Before a job whose worker ended while it was loading is loaded again."""
 RESTORED = 300.0
 """By then a worker has added differences to a model, a training that it is still at included; else it comes whole."""
 LOOK = 60.0
@@ -65,7 +55,5 @@ NOTICED = 2 * (BEAT + SILENCE)
 """By then a parent has noticed, and said, that a child is gone."""
 HEARD = 10.0
 """Who revokes a node waits, at most, for all fogs that are connected to have heard of it."""
-SIGN_AGAIN = 60.0
-"""Before what could not be signed, for want of a key or of room, is tried again."""
 LOOKED_AT = 1.0
 """Between something that is said in a job and a look at how its round stands, for people."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import repeat
 
 from fogline.nodes import records
+from fogline.nodes.children.pace import Pace
 from fogline.nodes.children.reputation import Reputation
 from fogline.nodes.children.roster import Presence, Roster
 from fogline.nodes.deadline import round_deadline
@@ -15,7 +16,6 @@ from fogline.nodes.exchange_uplink import UplinkExchange
 from fogline.nodes.learning import Learner, Learning
 from fogline.nodes.ledger import Ledger
 from fogline.nodes.messages import Key, Work
-from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Selection
 from fogline.nodes.role import AggregatorRole
 from fogline.nodes.selection import CohortSelection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fogline.nodes.pace import Pace
+from fogline.nodes.children.pace import Pace
 from fogline.nodes.role import AggregatorRole
 
 

@@ -16,6 +16,7 @@ from fogline.nodes.exchange import ChildExchange, state_key, superseded
 from fogline.nodes.messages import Key, Kind, Receipt, Report, Step, Stop, Work, update_key
 from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, Entered, JobOver, Posted, Record, Resolved, Stepped
+from fogline.retries import Backoff
 
 
 class Device(msgspec.Struct, gc=False, eq=False):
@@ -24,9 +25,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
     name: str
     parent: str
     """Whose work it takes."""
-    retry: float | None = None
-    """Seconds until unconfirmed reports are sent again, doubled each time up to a minute; None where the runtime's
-    links lose nothing."""
+    retry: Backoff | None = None
+    """How long until unconfirmed reports are sent again; None where the runtime's links lose nothing."""
     demands: int | None = None
     """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
     update as it is gets none. None: it takes what the parent says."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from fogline.backoff import Backoff
 from fogline.nodes.effects import Effect, Send, SetTimer
 from fogline.nodes.messages import Key, Report, Step
+from fogline.retries import Backoff
 
 RETRY = "retry"
 """The timer at which reports are sent again."""
-SLOWEST_RETRY = 60.0
-"""Seconds between two times, at most."""
 
 
 class Outbox(msgspec.Struct, gc=False, eq=False):
@@ -70,18 +68,18 @@ class Outbox(msgspec.Struct, gc=False, eq=False):
         """Values that are kept for all of them."""
         return {key for task in {**self.reports, **self.inside} for key in self.held(task)}
 
-    def send(self, parent: str, now: float, retry: float | None) -> list[Effect]:
+    def send(self, parent: str, now: float, retry: Backoff | None) -> list[Effect]:
         """Send all of them, and the step that waits for its answer, now and again.
 
         Args:
             parent: to whom.
             now: the time.
-            retry: seconds until they are sent again, doubled each time up to a minute; None where nothing is lost.
+            retry: how long until they are sent again; None where nothing is lost.
         """
         effects: list[Effect] = [Send(parent, report) for report in self.reports.values()]
         if self.step is not None:
             effects.append(Send(parent, self.step))
         if effects and retry is not None:
             self.attempt += 1
-            effects.append(SetTimer(RETRY, now + Backoff(retry, SLOWEST_RETRY).after(self.attempt)))
+            effects.append(SetTimer(RETRY, now + retry.after(self.attempt)))
         return effects

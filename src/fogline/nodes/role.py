@@ -11,6 +11,7 @@ from fogline.jobs import Job, Tier
 from fogline.modes import Mode
 from fogline.nodes.messages import HERE
 from fogline.nodes.traits import AlgorithmTraits
+from fogline.retries import Backoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class AggregatorRole:
     """At the root: rounds of the job. Below: rounds per round of the parent."""
     deadline: float
     seed: int = 0
-    retry: float | None = None
-    """Seconds until an unconfirmed report is sent again; None where links lose nothing."""
+    retry: Backoff | None = None
+    """How long until an unconfirmed report is sent again; None where links lose nothing."""
     steps: int = 0
     """Steps of the exchange that it has with its children before they have reported; 0: none."""
     demands: int = 0

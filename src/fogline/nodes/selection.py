@@ -7,9 +7,9 @@ import random
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from fogline.nodes.children.pace import Pace
 from fogline.nodes.children.roster import Roster, RosterView
 from fogline.nodes.ledger import Ledger
-from fogline.nodes.pace import Pace
 from fogline.nodes.policies import Candidates, Selection
 from fogline.nodes.quorum import counted
 from fogline.nodes.role import AggregatorRole

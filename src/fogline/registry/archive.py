@@ -81,11 +81,9 @@ def import_version(catalogue: Catalogue, path: Path, limit: int = LARGEST) -> Ca
     Raises:
         ArchiveError: the file cannot be read, is too large, or is not exactly a version with all its files.
     """
-    limits = ArchiveLimits(limit, limit, MOST_FILES, 1)
     try:
         with path.open("rb") as file:
-            body, card = _check(file, limits)
-            archive = Archive(file, limits, FORM)
+            archive, body, card = _checked(file, limit)
             for asset in _carried(card):
                 _store(archive, asset, catalogue)
     except OSError as error:
@@ -110,11 +108,9 @@ def unpack_version(path: Path, folder: Path, limit: int = LARGEST) -> Card:
     Raises:
         ArchiveError: the file cannot be read, is too large, or is not exactly a version with all its files.
     """
-    limits = ArchiveLimits(limit, limit, MOST_FILES, 1)
     try:
         with path.open("rb") as file:
-            _, card = _check(file, limits)
-            archive = Archive(file, limits, FORM)
+            archive, _, card = _checked(file, limit)
             (folder / BLOBS).mkdir(parents=True, exist_ok=True)
             for asset in _carried(card):
                 with (folder / BLOBS / asset.digest).open("wb") as out:
@@ -136,8 +132,9 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _check(file: BinaryIO, limits: ArchiveLimits) -> tuple[bytes, Card]:
-    """The card of an archive that holds exactly what its card names."""
+def _checked(file: BinaryIO, limit: int) -> tuple[Archive, bytes, Card]:
+    """An archive that holds exactly what its card names, to be read once more from its beginning, and its card."""
+    limits = ArchiveLimits(limit, limit, MOST_FILES, 1)
     archive = Archive(file, limits, FORM)
     body = b"".join(archive.read(CARD, LARGEST_CARD))
     try:
@@ -154,7 +151,7 @@ def _check(file: BinaryIO, limits: ArchiveLimits) -> tuple[bytes, Card]:
             digest.update(piece)
         if (digest.hexdigest(), size) != (asset.digest, asset.size):
             raise ArchiveError(f"The file {asset.digest[:12]}… of the model archive is damaged.")
-    return body, card
+    return Archive(file, limits, FORM), body, card
 
 
 def _store(archive: Archive, asset: Asset, catalogue: Catalogue) -> None:

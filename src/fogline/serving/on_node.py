@@ -24,7 +24,7 @@ from fogline.registry.trust.names import TIMESTAMP
 from fogline.serving.process import ServerProcess
 from fogline.serving.requests import ServerReady
 from fogline.serving.settings import Settings
-from fogline.serving.update.installer import ProcessInstaller
+from fogline.serving.update.installing.installer import ProcessInstaller
 from fogline.serving.update.manual_revert import listening_for_reverts
 from fogline.serving.update.ports import ServerError
 from fogline.serving.update.updater import Updater

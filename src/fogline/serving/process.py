@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fogline.backoff import Backoff
 from fogline.inference.card import PersonalOrigin
 from fogline.processes.pipe import Pipe, PipeClosedError, PipeError, RequestService
 from fogline.processes.process import GRACE, HelperProcess, module
 from fogline.registry.release import Vitals
+from fogline.retries import RESTART_SERVER, Failures
 from fogline.serving.requests import (
     ANSWERS,
     LARGEST,
@@ -36,8 +36,6 @@ from fogline.storage import StorageError
 
 log = logging.getLogger("fogline.serving")
 PROGRAM = "fogline.serving.server.program"
-RESTART = Backoff(first=0.2, longest=30.0)
-"""Before a server that ended is started again."""
 
 
 class ServerProcess:
@@ -80,14 +78,14 @@ class ServerProcess:
 
     async def run(self) -> None:
         """Until cancelled; then it ends after its last requests."""
-        failures = 0
+        failures = Failures(RESTART_SERVER)
         while True:
             try:
                 async with self._started() as server:
                     found = await self._listen(server.pipe)
                     try:
                         await self._begin(server.pipe, found)
-                        failures = 0
+                        failures.over()
                         await server.pipe.closed()
                     except PipeError:
                         pass  # It ended while it loaded.
@@ -96,8 +94,7 @@ class ServerProcess:
                     self._ended(why)
             except (PipeError, OSError, StorageError) as error:  # No version is to blame.
                 log.error("The server did not start: %s; its log is %s", error, self._log_file)
-            failures += 1
-            await asyncio.sleep(RESTART.after(failures))
+            await asyncio.sleep(failures.another())
 
     def expect(self, model: str, coming: bool) -> None:
         """See :class:`fogline.serving.update.ports.PredictionServer`."""

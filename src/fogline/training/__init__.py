@@ -5,7 +5,7 @@ without PyTorch or scikit-learn can do everything else.
 """
 
 from fogline.attributes import describe_attributes
-from fogline.training.autotune import Choice, autotune
+from fogline.training.choosing.autotune import Choice, autotune
 from fogline.training.context import DeviceContext, LocalBatch, RoundContext
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod, overrides

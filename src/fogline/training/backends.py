@@ -1,7 +1,8 @@
-"""The backends: every package in this room is one, and is called as the package that it needs."""
+"""The backends: every package in this room that has engines is one, and is called as the package that it needs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from pkgutil import iter_modules
 
 import fogline.training
@@ -10,7 +11,8 @@ from fogline.training.task import Task
 
 def backends() -> list[str]:
     """Names of the backends, installed or not: ``flwr``, ``sklearn``, ``torch``."""
-    return [module.name for module in iter_modules(fogline.training.__path__) if module.ispkg]
+    (room,) = fogline.training.__path__
+    return [module.name for module in iter_modules([room]) if Path(room, module.name, "engines").is_dir()]
 
 
 def backend_of(task: Task) -> str | None:

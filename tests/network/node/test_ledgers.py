@@ -19,7 +19,7 @@ from fogline.governance.identity.statements import LARGEST
 from fogline.governance.policy.offers import Offers
 from fogline.governance.subject import Role, Subject
 from fogline.jobs.files.reading import parse_job
-from fogline.network.cloud.budgets import spent_budgets
+from fogline.network.cloud.owners.budgets import spent_budgets
 from fogline.network.node.context import SiteSettings
 from fogline.network.node.node import Node
 from fogline.network.node.participation.charging import Charging

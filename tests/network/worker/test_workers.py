@@ -20,7 +20,6 @@ import pytest
 
 import fogline.network.node.participation.computing
 import fogline.network.worker.client
-from fogline.backoff import Backoff
 from fogline.cli.commands.up.fork_server import ForkServerProcess
 from fogline.compute.effects import CarriedOut, CarryOut, Sift, makes
 from fogline.network.node.participation.computing import Computation
@@ -38,6 +37,7 @@ from fogline.nodes.effects import ChildStep, Count, Examine, ParentStep, Train
 from fogline.nodes.events import Received, Started, Trained
 from fogline.nodes.messages import Kind, Report, Work
 from fogline.params import Entry, Spec
+from fogline.retries import Backoff
 from fogline.storage import BlobRef, open_blobs, open_database
 from tests.network.cluster import cluster, job
 from tests.network.processes import wait_for

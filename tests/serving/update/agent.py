@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from fogline.backoff import Backoff
+from fogline.retries import Backoff
 from fogline.serving.update import turn
 from tests.serving.update.updating import WORSE, Edge, Parent
 
@@ -81,5 +81,5 @@ async def agent(folder: Path, scenario: str, at: int) -> None:
 
 
 def main() -> None:
-    turn.RETRY = Backoff(0.02, 300.0)
+    turn.UPDATE_AGAIN = Backoff(0.02, 300.0)
     asyncio.run(agent(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

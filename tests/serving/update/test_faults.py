@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fogline.backoff import Backoff
+from fogline.retries import Backoff
 from fogline.serving.update import driver, turn, watcher
 from fogline.storage import StorageFullError
 from tests.serving.update.updating import MODEL, WORSE, Edge, Parent, looped, named, weights
@@ -15,7 +15,7 @@ from tests.serving.update.updating import MODEL, WORSE, Edge, Parent, looped, na
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "RETRY", Backoff(0.02, 0.05))
+    monkeypatch.setattr(turn, "UPDATE_AGAIN", Backoff(0.02, 0.05))
     monkeypatch.setattr(driver, "JOURNAL_AGAIN", 0.02)
     monkeypatch.setattr(watcher, "PATIENCE", 0.3)
 

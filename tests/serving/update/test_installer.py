@@ -21,7 +21,7 @@ from fogline.registry.release import Release
 from fogline.registry.trust import operator
 from fogline.registry.trust.binding import BINDING, bind_root
 from fogline.registry.trust.releases import SignedReleases
-from fogline.serving.update.installer import ProcessInstaller
+from fogline.serving.update.installing.installer import ProcessInstaller
 from fogline.serving.update.ports import DamagedFileError, UnfitModelError, UntrustedMetadataError
 from fogline.storage import StorageError, open_database
 from tests.serving.update.updating import RULES, Edge, Parent, looped

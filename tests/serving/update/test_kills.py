@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from fogline.backoff import Backoff
+from fogline.retries import Backoff
 from fogline.serving.update import turn
 from tests import warm
 from tests.patience import PATIENCE
@@ -60,7 +60,7 @@ async def come_back(folder: Path, scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", PREPARED)
 def test_a_kill_at_any_gate_loses_nothing(tmp_path: Path, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "RETRY", Backoff(0.02, 300.0))
+    monkeypatch.setattr(turn, "UPDATE_AGAIN", Backoff(0.02, 300.0))
     asyncio.run(prepare(tmp_path / "before", scenario))
     at, killed = 0, True
     while killed:
@@ -76,7 +76,7 @@ def test_a_kill_at_any_gate_loses_nothing(tmp_path: Path, scenario: str, monkeyp
 def test_two_kills_end_on_a_good_version(
     tmp_path: Path, gates: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "RETRY", Backoff(0.02, 300.0))
+    monkeypatch.setattr(turn, "UPDATE_AGAIN", Backoff(0.02, 300.0))
     folder = tmp_path / "node"
     asyncio.run(prepare(folder, "update"))
     for at in gates:

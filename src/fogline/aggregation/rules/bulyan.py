@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fogline.aggregation.geometry import Geometry, Matrix, selection
+from fogline.aggregation.geometry import Geometry, Matrix, krum_scores, selection
 from fogline.aggregation.rules.base import Rule
 from fogline.aggregation.rules.meamed import mean_around_median, near_median
-from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
 from fogline.parameters import bounded
 from fogline.params import Vector

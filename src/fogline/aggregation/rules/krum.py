@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fogline.aggregation.geometry import Geometry, Matrix, selection
+from fogline.aggregation.geometry import Geometry, Matrix, krum_scores, selection
 from fogline.aggregation.rules.base import Rule
-from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
 from fogline.parameters import bounded
 

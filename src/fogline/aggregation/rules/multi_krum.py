@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fogline.aggregation.geometry import Geometry, Matrix, average
+from fogline.aggregation.geometry import Geometry, Matrix, average, krum_scores
 from fogline.aggregation.rules.base import Rule
-from fogline.aggregation.rules.neighbours import krum_scores
 from fogline.aggregation.rules.registry import RULES
 from fogline.parameters import bounded
 

@@ -21,7 +21,7 @@ from fogline.cli.options import OPERATOR, Flag, Json, Many, OperatorOptions
 from fogline.cli.telling import printable, tell
 from fogline.governance.approvals.approval import Verdict
 from fogline.network.cloud.client import Client
-from fogline.network.cloud.data_owner import DataOwner, ExaminedJob, examine
+from fogline.network.cloud.owners.data_owner import DataOwner, ExaminedJob, examine
 from fogline.network.cloud.records import Word
 
 approvals = App(name="approvals")

@@ -20,7 +20,7 @@ from fogline.governance.policy.signed import sign_policy, signature_of
 from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.folder import OWNER_KEY
-from fogline.network.cloud.shown_policies import shown_policies
+from fogline.network.cloud.owners.shown_policies import shown_policies
 from fogline.network.node.site.fleet_policy import sign_fleet_policy
 
 policy = App(name="policy")

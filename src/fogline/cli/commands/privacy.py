@@ -18,8 +18,8 @@ from fogline.cli.listing import Listing, present
 from fogline.cli.options import COMMON, OPERATOR, CommonOptions, Json, OperatorOptions
 from fogline.governance.identity.credentials import ROOT
 from fogline.governance.policy.policy import read_policy
-from fogline.network.cloud.budgets import spent_budgets
 from fogline.network.cloud.client import Client
+from fogline.network.cloud.owners.budgets import spent_budgets
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.spending import AHEAD, ahead_of, behind
 from fogline.privacy.accounting.accountants import epsilon, least_noise

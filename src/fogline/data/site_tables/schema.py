@@ -12,6 +12,7 @@ import numpy as np
 from fogline.data.inputs import Array
 from fogline.data.site_tables.altering import DIGITS
 from fogline.data.site_tables.files import Columns, SiteTableError, kind_of
+from fogline.decoding import UNREADABLE
 from fogline.governance.policy.tables import ColumnRule, SiteTable
 from fogline.governance.safe_files import read_bounded
 
@@ -78,7 +79,7 @@ def read_schema(path: Path) -> TableSchema:
         schema = msgspec.json.decode(read_bounded(path, LARGEST), type=TableSchema)
     except OSError as error:
         raise SiteTableError(f"The schema {path} cannot be read: {error.strerror}.") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SiteTableError(f"{path} is no schema of a table; fogline data schema writes one.") from None
     if schema.format != FORMAT:
         raise SiteTableError(f"{path} has format {schema.format}; this version of Fogline reads {FORMAT}.")

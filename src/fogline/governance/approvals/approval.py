@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import ApprovalError, SignatureError
 from fogline.governance.signatures.signers import Signer
 from fogline.governance.subject import check_patterns
@@ -82,5 +83,5 @@ def read_approval(envelope: bytes) -> Approval:
 def _decode(payload: bytes) -> Approval:
     try:
         return msgspec.json.decode(payload, type=Approval)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise ApprovalError("The approval cannot be read.") from None

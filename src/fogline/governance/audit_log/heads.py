@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import AuditLogError, CertificateError
 from fogline.governance.identity.statements import body_of, make_statement, speaker_of
 
@@ -62,5 +63,5 @@ def claimed_head(data: bytes) -> AuditHead | None:
     """What a head says, whoever signed it; None if it is none."""
     try:
         return HEAD.decode(body_of(data) or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.audit_log.heads import AuditHead, read_audit_head
 from fogline.governance.audit_log.merkle import MerkleTree, includes, leaf_hash
 from fogline.governance.audit_log.records import AuditRecord, decode_record
@@ -53,7 +54,7 @@ def check_record(proof: bytes, root: bytes) -> tuple[AuditRecord, AuditHead]:
     """
     try:
         said = msgspec.json.decode(proof, type=InclusionProof)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise AuditLogError("This is no proof of a record.") from None
     head, line = read_audit_head(said.head, root), said.record.encode()
     record = decode_record(line)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import AuditLogError
 
 LARGEST = 16 * 1024
@@ -60,5 +61,5 @@ def decode_record(line: bytes) -> AuditRecord:
     """
     try:
         return DECODER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise AuditLogError("A line of the audit log is no record.") from None

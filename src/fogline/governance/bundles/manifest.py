@@ -8,6 +8,7 @@ import tomllib
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import BundleError, SignatureError
 from fogline.governance.signatures.signing import Signer, verify_own
 
@@ -67,7 +68,7 @@ def read_manifest(envelope: bytes) -> Manifest:
 def _decode(payload: bytes) -> Manifest:
     try:
         return msgspec.json.decode(payload, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise BundleError("The bundle's manifest cannot be read.") from None
 
 

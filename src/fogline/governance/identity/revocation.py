@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import CertificateError, RevocationError, SignatureError
 from fogline.governance.identity.authority import Authority, open_signed
 from fogline.governance.identity.serials import member_since, milliseconds
@@ -95,7 +96,7 @@ class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise RevocationError(f"The revocation list cannot be used: {error}") from None
         try:
             return msgspec.msgpack.decode(payload, type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise RevocationError("The revocation list cannot be read.") from None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import CertificateError
 from fogline.governance.subject import Subject
 
@@ -77,5 +78,5 @@ def speaker_of(statement: bytes, purpose: bytes, root: bytes) -> Subject:
 def _read(statement: bytes) -> Statement | None:
     try:
         return STATEMENT.decode(statement)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None

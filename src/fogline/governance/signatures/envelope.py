@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import SignatureError
 
 LARGEST = 4 * 1024 * 1024
@@ -59,7 +60,7 @@ def parse_envelope(data: bytes, payload_type: str) -> Envelope:
         raise SignatureError(f"The signed envelope has {len(data)} bytes; at most {LARGEST} are read.")
     try:
         envelope = msgspec.json.decode(data, type=Envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SignatureError("The signed envelope cannot be read.") from None
     if envelope.payload_type != payload_type:
         raise SignatureError(f"The envelope does not hold what is wanted here, {payload_type}.")

@@ -34,7 +34,7 @@ from fogline.network.node.participation.root_job import RootJob
 from fogline.network.node.participation.standing import RoundCounts
 from fogline.network.node.participation.survey import SurveyEndedError
 from fogline.network.node.site.admission import NotAllowedError
-from fogline.network.timing import AGAIN, JOIN_WINDOW
+from fogline.network.timing import JOIN_WINDOW
 from fogline.network.transport.messages import BROKEN, SPENT, UNAPPROVED, Blob, JobAnnouncement, JobLog
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import (
@@ -48,6 +48,7 @@ from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
 from fogline.registry.publisher import Publisher
+from fogline.retries import REPORT_AGAIN
 from fogline.storage import BlobRef, StorageError
 
 UNFIT = (NotAllowedError, WorkerError, ValueError, StorageError, OSError)
@@ -103,9 +104,9 @@ class JobRun:
             announcement,
             node,
             node.job_manager.worker_client(announcement, code),
-            aggregator_maker(node.name, job, announcement, JOIN_WINDOW, AGAIN),
+            aggregator_maker(node.name, job, announcement, JOIN_WINDOW, REPORT_AGAIN),
             RootJob(first, self._moved, self._ended),
-            surveyor=surveyor_maker(node.name, job, announcement, AGAIN) if announcement.surveys else None,
+            surveyor=surveyor_maker(node.name, job, announcement, REPORT_AGAIN) if announcement.surveys else None,
         )
         self._means = means
         self._first = list(first.values())

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from fogline.governance.errors import TrustError
-from fogline.network.timing import SIGN_AGAIN
 from fogline.processes.tasks import Tasks
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import Outcome, Vitals
 from fogline.registry.trust.binding import BINDING
+from fogline.retries import SIGN_AGAIN
 from fogline.storage import Blobs, StorageError
 
 log = logging.getLogger("fogline.network")

@@ -19,11 +19,12 @@ from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import REST, Credentials
 from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Role
-from fogline.network.timing import PATIENCE, RENEW_AGAIN
+from fogline.network.timing import PATIENCE
 from fogline.network.transport.grpc import Methods, dial_for_enrolment
 from fogline.network.transport.messages import ENROLMENT_SERVICE, SERVICE, Certificate, Enrol, ParentAddress, Renew
 from fogline.network.transport.uplink import ConnectionLostError, Uplink
 from fogline.processes.messages import Decoder, decoder, encode
+from fogline.retries import RENEW_AGAIN
 from fogline.storage import StorageError
 
 A = TypeVar("A")

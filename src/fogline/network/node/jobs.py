@@ -22,13 +22,14 @@ from fogline.network.node.participation.participation import JobParticipation
 from fogline.network.node.participation.survey import survey_of
 from fogline.network.node.site.admission import NotAllowedError, UnapprovedError
 from fogline.network.node.status import StatusChange
-from fogline.network.timing import AGAIN, JOIN_WINDOW
+from fogline.network.timing import JOIN_WINDOW
 from fogline.network.transport.messages import JobAnnouncement, JobEnded, JobLog, LeftJob, Offer
 from fogline.network.transport.session import Session
 from fogline.network.worker.client import LONGEST, WorkerClient, WorkerError
 from fogline.network.worker.requests import Open
 from fogline.processes.messages import decoder, encode
 from fogline.processes.tasks import Tasks
+from fogline.retries import REPORT_AGAIN
 from fogline.storage import StorageError
 
 if TYPE_CHECKING:
@@ -363,7 +364,7 @@ class JobManager:
         from fogline.nodes.device import Device
 
         assert parent is not None
-        return Device(self._node.name, parent, retry=AGAIN, demands=demands, keeps=keeps, beside=beside)
+        return Device(self._node.name, parent, retry=REPORT_AGAIN, demands=demands, keeps=keeps, beside=beside)
 
     def _aggregator_of(self, announcement: JobAnnouncement) -> tuple[MakeAggregator, MakeAggregator | None]:
         """What makes the machine that trains, and, if the job asks beside that, the one that asks."""
@@ -371,8 +372,8 @@ class JobManager:
         from fogline.network.node.participation.aggregating import aggregator_maker, surveyor_maker
 
         name, job = self._node.name, parse_job(announcement.text)
-        make = aggregator_maker(name, job, announcement, JOIN_WINDOW, AGAIN)
-        return make, surveyor_maker(name, job, announcement, AGAIN) if announcement.surveys else None
+        make = aggregator_maker(name, job, announcement, JOIN_WINDOW, REPORT_AGAIN)
+        return make, surveyor_maker(name, job, announcement, REPORT_AGAIN) if announcement.surveys else None
 
     async def _move(self, participation: JobParticipation, parent: str) -> None:
         """The node has another parent now: it takes part in the job below that one."""

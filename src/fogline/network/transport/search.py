@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 
-from fogline.network.timing import RECONNECT
 from fogline.network.transport.messages import ParentAddress
+from fogline.retries import RECONNECT, Failures
 
 log = logging.getLogger("fogline.network")
 TRIES = 3
@@ -33,7 +32,8 @@ class Search:
 
     def __init__(self, parent_addresses: Callable[[], list[ParentAddress]]) -> None:
         self._parent_addresses = parent_addresses
-        self._place = self._tries = self._failures = 0
+        self._place = self._tries = 0
+        self._failures = Failures(RECONNECT)
         self._said = ""
 
     def next(self) -> ParentAddress:
@@ -43,14 +43,13 @@ class Search:
 
     def wait(self) -> float:
         """Seconds until then; longer each time."""
-        self._failures += 1
-        return RECONNECT.after(self._failures) * random.uniform(0.5, 1.0)
+        return self._failures.another()
 
     def lost(self, parent_address: ParentAddress, steady: bool) -> None:
         """A connection is gone. One that did not last counts as an attempt: two may be throwing each other out."""
         self._tries, self._said = 0, ""
         if steady:
-            self._failures = 0
+            self._failures.over()
         self.turn_to(parent_address)
 
     def failed(self, parent_address: ParentAddress, loss: ConnectionLostError) -> None:
@@ -59,7 +58,7 @@ class Search:
             log.warning("%s at %s cannot be reached: %s", parent_address.name, parent_address.address, loss)
             self._said = str(loss)
         if isinstance(loss, ClonedIdentityError):
-            self._failures = max(self._failures, CLONED)
+            self._failures.at_least(CLONED)
             return
         self._tries += 1
         if self._tries >= TRIES:

@@ -16,7 +16,7 @@ import msgspec
 from fogline.errors import FoglineError
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.credentials import Credentials
-from fogline.network.timing import CERTIFICATE_SECONDS, FETCH_AGAIN, PATIENCE, SPREAD, STEADY
+from fogline.network.timing import CERTIFICATE_SECONDS, PATIENCE, SPREAD, STEADY
 from fogline.network.transport.chunks import ChunkError, first_answer, patient, pieces, receive
 from fogline.network.transport.grpc import dial
 from fogline.network.transport.messages import (
@@ -34,6 +34,7 @@ from fogline.network.transport.messages import (
 from fogline.network.transport.ports import Above
 from fogline.network.transport.search import ClonedIdentityError, ConnectionLostError, Search
 from fogline.processes.messages import Decoder, decoder, encode
+from fogline.retries import FETCH_AGAIN, Failures
 from fogline.storage import Blobs, BlobWriter, CorruptBlobError
 
 log = logging.getLogger("fogline.network")
@@ -227,7 +228,7 @@ class Uplink:
         return kind.decode(answer)
 
     async def _fetch(self, blob: Blob, into: Blobs) -> None:
-        failures, doubted = 0, False
+        failures, doubted = Failures(FETCH_AGAIN), False
         while not into.has(blob.digest):
             await self._there.wait()
             try:
@@ -238,8 +239,7 @@ class Uplink:
                     raise
                 doubted = True
             except ConnectionLostError:
-                failures += 1
-                await asyncio.sleep(FETCH_AGAIN.after(failures))
+                await asyncio.sleep(failures.another())
 
     async def _fetch_once(self, blob: Blob, into: Blobs, doubted: bool) -> None:
         writer = await asyncio.to_thread(into.writer, blob.digest, blob.size)

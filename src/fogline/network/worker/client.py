@@ -7,12 +7,12 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from fogline.network.timing import RELOAD
 from fogline.network.worker.discretion import without_reason
 from fogline.network.worker.forks import start_worker
 from fogline.network.worker.requests import ANSWERS, LARGEST, Answer, JobOpened, Open, Request, RequestFailed
 from fogline.processes.pipe import PipeError
 from fogline.processes.process import HelperError, HelperProcess
+from fogline.retries import RELOAD, Failures
 
 A = TypeVar("A")
 NAME = "the worker process"
@@ -87,7 +87,7 @@ class WorkerClient:
         Raises:
             WorkerError: the job cannot be loaded here.
         """
-        failures = 0
+        failures = Failures(RELOAD)
         while True:
             try:
                 return await self.open()
@@ -95,8 +95,7 @@ class WorkerClient:
                 if self._closed:
                     raise
                 failed(str(error))
-            failures += 1
-            await asyncio.sleep(RELOAD.after(failures))
+            await asyncio.sleep(failures.another())
 
     async def ask(self, request: Request, dropped: Callable[[], None] = lambda: None) -> Answer:
         """Carry a request out.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import CertificateError
 from fogline.governance.identity.statements import body_of, make_statement, speaker_of
 from fogline.privacy.accounting.events import Event, Unit
@@ -57,7 +58,7 @@ def read_head(data: bytes) -> LedgerHead | None:
     body = body_of(data)
     try:
         return None if body is None else HEAD.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

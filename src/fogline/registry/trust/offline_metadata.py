@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from tuf.api.exceptions import RepositoryError
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import ModelName
 from fogline.registry.trust.names import APPROVALS, LARGEST_FILE
@@ -59,7 +60,7 @@ def read_offline_metadata(data: bytes) -> OfflineMetadata:
     """
     try:
         found = msgspec.json.decode(data, type=OfflineMetadata)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise MetadataError("The offline metadata of the releases cannot be read.") from None
     if found.format != FORMAT:
         raise MetadataError(
@@ -76,7 +77,7 @@ def read_approvals(data: bytes) -> tuple[CardApproval, ...]:
     """
     try:
         return _APPROVALS.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise MetadataError("A list of approved model cards cannot be read.") from None
 
 

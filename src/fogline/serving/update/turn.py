@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fogline.backoff import Backoff
 from fogline.registry.release import NodeKind
+from fogline.retries import UPDATE_AGAIN
 from fogline.serving.update.effects import Effect, SetRetryTimer
 from fogline.serving.update.events import Timer
 from fogline.serving.update.state import (
@@ -20,9 +20,6 @@ from fogline.serving.update.state import (
     RefusedRelease,
     What,
 )
-
-RETRY = Backoff(first=2.0, longest=300.0)
-"""Before something that could not be had is tried again."""
 
 
 class Turn(ABC):
@@ -58,7 +55,7 @@ class Turn(ABC):
 
     def retry_later(self, timer: Timer, tries: int) -> None:
         """Try it again when it is time, after so many failures."""
-        self.effects.append(SetRetryTimer(timer, self.now + RETRY.after(tries)))
+        self.effects.append(SetRetryTimer(timer, self.now + UPDATE_AGAIN.after(tries)))
 
     def refuse(self, number: int, version: int, why: str) -> None:
         """Do not try this release again."""

@@ -90,7 +90,7 @@ class ReleaseWatcher:
 
     def _patience(self) -> float | None:
         """Seconds until it is time to look without news; None: no need to."""
-        waits = [turn.RETRY.after(self._tries)] if self._tries else []
+        waits = [turn.UPDATE_AGAIN.after(self._tries)] if self._tries else []
         if self._trust.expires and not self._trust.alarm:
             waits.append(max(0.0, self._trust.expires - self._clock()))
         return min(waits, default=None)

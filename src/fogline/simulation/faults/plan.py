@@ -13,6 +13,7 @@ from fogline.jobs.tree import Quarantine
 from fogline.modes import Mode
 from fogline.nodes import AggregatorRole
 from fogline.nodes.traits import AlgorithmTraits
+from fogline.retries import REPORT_AGAIN
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 POLL = 65.0
@@ -210,7 +211,7 @@ def _draw_role(rng: random.Random, seed: int, depth: int, above: float | None) -
         deadline=deadline,
         seed=seed,
         minimum=rng.choice((1, 1, 2, 4)) if depth == 0 and mode != "ring" else 1,
-        retry=rng.uniform(1.0, 5.0),
+        retry=REPORT_AGAIN._replace(first=rng.uniform(1.0, 5.0)),
         join_window=rng.choice((0.0, 0.5)),
     )
 

@@ -40,6 +40,7 @@ from fogline.nodes.ledger import AcceptedUpdate
 from fogline.nodes.messages import Hello, Key, Message, Receipt, Report, Step, Stop, Work, model_key, update_key
 from fogline.nodes.policies import policy_of
 from fogline.nodes.records import Accepted, Entered, JobOver, Record, Resolved, Spoiled
+from fogline.retries import REPORT_AGAIN
 from fogline.simulation.faults.checks import Contributions, DeliveryLog, InvariantError, value_of
 from fogline.simulation.faults.exchanging import ExchangeInWorld, update_of
 from fogline.simulation.faults.machines import Alarm, Happening, Parcel, SeedOutcome, SimulatedMachine, blinking, lies
@@ -197,7 +198,7 @@ class World:
             return
         role = self._role(name)
         if role is None:
-            retry = self._random.uniform(1.0, 3.0)
+            retry = REPORT_AGAIN._replace(first=self._random.uniform(1.0, 3.0))
             node = self._device(name, self._parents[name] or "", retry=retry, beside=self.beside)
         else:
             node = self._aggregator(

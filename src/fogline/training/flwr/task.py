@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from fogline.plugins import Registry
 from fogline.randomness import derived, seeded
 from fogline.training.flwr.client import Answer, Arrays, Config, FlowerClients
 from fogline.training.task import Engine, Sums, Task
+from fogline.training.torch_threads import torch_on_one_thread
 from fogline.user_code.bugs import CodeError
 
 ENGINES = Registry[type[Engine]]("engine", "fogline.training.flwr.engines", first="loop")
@@ -147,19 +147,9 @@ class FlowerTask(Task):
         """The engines of this kind of task: only the reference."""
         return ENGINES
 
-    @contextmanager
-    def one_thread(self) -> Generator[None]:
+    def one_thread(self) -> AbstractContextManager[None]:
         """Keeps PyTorch to one thread, where the client's code has imported it."""
-        torch: Any = sys.modules.get("torch")
-        if torch is None:
-            yield
-            return
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        return torch_on_one_thread()
 
     def _place(self, examples: Examples) -> int:
         if examples.count != 1:

@@ -27,20 +27,7 @@ def lenet(channels: int = 1, outputs: int = 10) -> nn.Sequential:
     """LeNet-5 with ReLU and max-pooling for 28x28 images: convolutions of 6 and 16 maps, 44,426 parameters
     (of 1x28x28 to 10 classes).
     """
-    return nn.Sequential(
-        nn.Conv2d(channels, 6, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * 4 * 4, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, outputs),
-    )
+    return niid_bench_cnn(channels, 28, outputs)
 
 
 def niid_bench_cnn(channels: int = 3, size: int = 32, outputs: int = 10) -> nn.Sequential:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Self
@@ -24,6 +24,7 @@ from fogline.training.torch.checking.making import without_dropout
 from fogline.training.torch.layout import TensorLayout, as_tensor
 from fogline.training.torch.outputs.answers import answer_of, own_loss, part_of, several_of
 from fogline.training.torch.outputs.losses import LossFunction, LossName
+from fogline.training.torch_threads import torch_on_one_thread
 from fogline.user_code.bugs import attempt
 
 TRIED = 3
@@ -310,15 +311,9 @@ class ModuleTask(Task):
         finally:
             products.allow_tf32 = before
 
-    @contextmanager
-    def one_thread(self) -> Generator[None]:
+    def one_thread(self) -> AbstractContextManager[None]:
         """Keeps PyTorch to one thread: the simulator runs one process per core."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        return torch_on_one_thread()
 
 
 def _training_only(complete: Callable[[], nn.Module], names: frozenset[str]) -> nn.Module:

@@ -9,12 +9,9 @@ from cyclopts import Parameter
 
 from fogline.cli.bundling import bundle_of_job
 from fogline.cli.commands.jobs.watch import conclude, follow
-from fogline.cli.connection import asked, facts_of, operator_folder
-from fogline.cli.failures import UsageError
+from fogline.cli.connection import asked, check_role, operator_folder
 from fogline.cli.options import OPERATOR, Flag, Many, OperatorOptions
 from fogline.cli.telling import tell
-from fogline.governance.identity.checked import credentials
-from fogline.governance.roles import refusal
 from fogline.governance.signatures.signing import SigningKey
 from fogline.jobs.files.reading import read_job
 from fogline.jobs.protection.promise import promise_of
@@ -54,9 +51,7 @@ def submit(
     """
     checked = read_job(job, set)
     place = operator_folder(operator.folder)
-    facts_of(operator.folder)  # First of all there must be a cloud to send it to.
-    if why := refusal(credentials(place / "identity").subject, "Operator/Submit"):
-        raise UsageError(why)
+    check_role(operator.folder, "Operator/Submit")
     key = SigningKey.load(place / SIGNING)
     text, bundle, files = bundle_of_job(checked, job.parent, send, key)
     names = ", ".join(str(path.relative_to(job.parent)) for path in files) or "no files"

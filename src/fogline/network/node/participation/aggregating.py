@@ -11,10 +11,11 @@ from fogline.network.transport.messages import JobAnnouncement
 from fogline.nodes.aggregator import Aggregator
 from fogline.nodes.policies import make_policy, policy_of
 from fogline.nodes.role import role_of, survey_role
+from fogline.retries import Backoff
 
 
 def aggregator_maker(
-    name: str, job: Job, announcement: JobAnnouncement, join_window: float, retry: float
+    name: str, job: Job, announcement: JobAnnouncement, join_window: float, retry: Backoff
 ) -> Callable[[str | None], Aggregator]:
     """From the parent's name to a new state machine.
 
@@ -23,7 +24,7 @@ def aggregator_maker(
         job: what is to be done,
         announcement: and how it was announced.
         join_window: seconds to wait for more children when the first one joins.
-        retry: seconds after which a report without a receipt is sent again.
+        retry: how long until a report without a receipt is sent again.
 
     Raises:
         NotAllowedError: the job's tree is less deep than this one.
@@ -43,7 +44,7 @@ def aggregator_maker(
 
 
 def surveyor_maker(
-    name: str, job: Job, announcement: JobAnnouncement, retry: float
+    name: str, job: Job, announcement: JobAnnouncement, retry: Backoff
 ) -> Callable[[str | None], Aggregator]:
     """From the parent's name to a new state machine that asks beside the training; see :func:`aggregator_maker`."""
     tier = job.tree.names[announcement.depth]

@@ -23,7 +23,7 @@ from fogline.network.node.participation.sieve import Sieve
 from fogline.network.node.participation.standing import RoundCounts, outcome, round_of, rounds_of
 from fogline.network.node.participation.survey import SurveyPart
 from fogline.network.node.status import StatusChange
-from fogline.network.timing import AGAIN, BACK
+from fogline.network.timing import ALONE, BACK
 from fogline.network.transport.messages import (
     BROKEN,
     SPENT,
@@ -42,6 +42,7 @@ from fogline.nodes.events import Halt, Joined, Left, Received, Started, TimerFir
 from fogline.nodes.messages import Hello, Report, Step, Stop, Work
 from fogline.nodes.outbox import RETRY
 from fogline.processes.tasks import Tasks, first_of, until
+from fogline.retries import MACHINE_AGAIN, VALUE_AGAIN
 from fogline.storage import BlobRef, StorageError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class JobParticipation:
                     break
                 what = BROKEN if isinstance(error, JobBrokenError) else "stopped"
                 self.tell(Count(what, self._node.name, str(error)))
-                await asyncio.sleep(AGAIN)  # Told again until the root has heard of it.
+                await asyncio.sleep(MACHINE_AGAIN)  # Told again until the root has heard of it.
         self._task = None
 
     async def _run_once(self) -> None:
@@ -304,7 +305,7 @@ class JobParticipation:
             value = await self._arrivals.take(blob, kind, reads, differences, held)
         except (LookupError, StorageError) as error:
             self.tell(Count("failed", self._node.name, f"the {kind} did not come: {error}"))
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(VALUE_AGAIN)
             self.enter()  # If the round is not over by then, the parent asks again.
             return
         others = {} if reads else self._arrivals.handed_on(differences, held)
@@ -381,7 +382,7 @@ class JobParticipation:
     def _recount(self) -> None:
         """The parent hears of it when another number of devices is below this node."""
         if self._hello is not None and not self.children and self._node.uplink is not None and self._empty is None:
-            self._empty = asyncio.get_running_loop().call_later(AGAIN, self._left_alone)
+            self._empty = asyncio.get_running_loop().call_later(ALONE, self._left_alone)
         if (self._hello is None and self.children) or (
             self._hello is not None and self._hello.devices != self._below()
         ):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import CertificateError, SitePolicyError
 from fogline.governance.identity.statements import body_of, make_statement, speaker_of
 from fogline.governance.policy.keys import parse_policy
@@ -113,5 +114,5 @@ class FleetPolicyKeeper:
 def _read(data: bytes) -> FleetPolicy:
     try:
         return DECODER.decode(body_of(data) or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise SitePolicyError("What came as the fleet's policy cannot be read.") from None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fogline.randomness import seeded
-from fogline.training.rehearsal import moved
+from fogline.training.choosing.rehearsal import moved
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.task import TorchTask
 

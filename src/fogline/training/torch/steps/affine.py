@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fogline.training.affinity import BROKEN
+from fogline.training.choosing.affinity import BROKEN
 from fogline.training.hook_calls import Watched, wrong
 from fogline.training.method import LocalMethod
 from fogline.training.torch.steps.loss_gradient import Vectors

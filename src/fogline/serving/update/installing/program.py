@@ -1,4 +1,4 @@
-"""The installer process: ``python -m fogline.serving.update.program FD``.
+"""The installer process: ``python -m fogline.serving.update.installing.program FD``.
 
 It answers one request and ends. Models and metadata that others made are only read here, so that whatever they do to a
 process is done to one that nobody needs.
@@ -16,8 +16,7 @@ from pathlib import Path
 from fogline.inference.card import Asset, read_card
 from fogline.processes.child import channel_to_parent, restrain
 from fogline.processes.pipe import BlockingPipe
-from fogline.serving.update.ports import VerifiedMetadata
-from fogline.serving.update.requests import (
+from fogline.serving.update.installing.requests import (
     REQUESTS,
     Answer,
     Bad,
@@ -33,6 +32,7 @@ from fogline.serving.update.requests import (
     TryVersion,
     Verify,
 )
+from fogline.serving.update.ports import VerifiedMetadata
 
 Source = Callable[[str, int], bytes | None]
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from fogline.training.affinity import broken_claim
-from fogline.training.engine_check import EngineCheck
+from fogline.training.choosing.affinity import broken_claim
+from fogline.training.choosing.engine_check import EngineCheck
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
 from fogline.training.task import Engine, Task

@@ -9,15 +9,7 @@ from pathlib import Path
 from fogline.inference.card import Asset
 from fogline.processes.pipe import PipeError
 from fogline.processes.process import HelperEndedError, HelperError, HelperProcess, module
-from fogline.serving.update.ports import (
-    Ask,
-    DamagedFileError,
-    InstallerError,
-    UnfitModelError,
-    UntrustedMetadataError,
-    VerifiedMetadata,
-)
-from fogline.serving.update.requests import (
+from fogline.serving.update.installing.requests import (
     ANSWERS,
     LARGEST,
     Answer,
@@ -34,10 +26,18 @@ from fogline.serving.update.requests import (
     TryVersion,
     Verify,
 )
+from fogline.serving.update.ports import (
+    Ask,
+    DamagedFileError,
+    InstallerError,
+    UnfitModelError,
+    UntrustedMetadataError,
+    VerifiedMetadata,
+)
 from fogline.storage import StorageError
 from fogline.storage.errors import in_words
 
-PROGRAM = "fogline.serving.update.program"
+PROGRAM = "fogline.serving.update.installing.program"
 LONGEST = 1000
 """Characters of a reason that foreign code gives."""
 

@@ -16,9 +16,7 @@ from typing import NamedTuple
 
 from fogline.governance.approvals.approval import Verdict, sign_approval
 from fogline.governance.bundles.bundle import Bundle, open_bundle
-from fogline.governance.errors import ApprovalError
-from fogline.governance.identity.identity import Identity
-from fogline.governance.roles import refusal
+from fogline.governance.role_check import check_role
 from fogline.governance.safe_files import make_private_folder
 from fogline.governance.signatures.signing import SigningKey
 from fogline.governance.subject import Subject, node_name
@@ -89,13 +87,11 @@ class DataOwner:
             key: the file of the owner's key, if it lies elsewhere.
 
         Raises:
-            ApprovalError: the person is no owner of data.
+            RoleError: the person is no owner of data.
             SignatureError: there is no key.
             IdentityError: there is no identity.
         """
-        subject = Identity.load(place / "identity").subject
-        if refused := refusal(subject, "Operator/Decide"):
-            raise ApprovalError(refused)
+        subject = check_role(place / "identity", "Operator/Decide")
         return cls(place, subject, SigningKey.load(key or place / OWNER_KEY))
 
     async def decide(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from fogline.params import Vector
+from fogline.training.choosing.rehearsal import noisy
 from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob
 from fogline.training.method import Array, LocalMethod, overrides
-from fogline.training.rehearsal import noisy
 from fogline.training.task import Task
 
 SIZES = ((1.0, 1.0, 0.0), (1e3, 1e-3, 1.0), (1e-3, 1e3, 1.0), (1e8, 1e8, 1.0), (1e-8, 1e-8, 1.0))

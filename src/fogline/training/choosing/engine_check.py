@@ -14,11 +14,11 @@ from functools import cached_property, partial
 import numpy as np
 
 from fogline.data.inputs import arrays_of
+from fogline.training.choosing.reference_run import ReferenceRun, run_reference
+from fogline.training.choosing.rehearsal import Rehearsal, rehearse
 from fogline.training.hook_calls import watched
 from fogline.training.local import ClientJob, LocalTraining
 from fogline.training.method import LocalMethod
-from fogline.training.reference_run import ReferenceRun, run_reference
-from fogline.training.rehearsal import Rehearsal, rehearse
 from fogline.training.task import Engine, Task
 
 _VERDICTS: dict[str, str | None] = {}

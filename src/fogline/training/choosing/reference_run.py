@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from fogline.training.comparison import Disagreement, Pair, movement, norm
+from fogline.training.choosing.comparison import Disagreement, Pair, movement, norm
+from fogline.training.choosing.rehearsal import NOISE, TYPICAL, Rehearsal, moved
 from fogline.training.local import ClientJob, LocalResult
-from fogline.training.rehearsal import NOISE, TYPICAL, Rehearsal, moved
 from fogline.training.task import Engine
 
 SLOW, FAST, AIM = 1e-3, 0.3, 1e-2
