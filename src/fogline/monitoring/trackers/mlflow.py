@@ -56,7 +56,7 @@ class MlflowTracker(Tracker):
 def _soon() -> Generator[None]:
     """Have MLflow say soon that nobody answers, unless its own variable says how often it tries: by default it goes on
     for four minutes, in which whoever mistyped an address would see nothing."""
-    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES  # noqa: N811 - MLflow's name
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES
 
     if RETRIES.is_set():
         yield
