@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.job_store import NODES, JobStore
 from fogline.network.cloud.records import NodeInfo, Record
 from fogline.network.transport.messages import Blob
+from fogline.processes.messages import encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import StorageError, open_database
 from tests.network.cluster import cluster, job
@@ -72,21 +73,19 @@ def test_a_round_stands_in_the_clouds_log_with_its_numbers(tmp_path: Path, caplo
 
 
 def test_after_a_restart_nodes_are_away_since_then_or_since_they_left(tmp_path: Path) -> None:
-    async def work() -> None:
-        database = open_database(tmp_path / "records.sqlite")
-        job_store = JobStore(database, "cloud")
-        job_store.met(NodeInfo("there", "device", "cloud", True, 5.0))
-        job_store.met(NodeInfo("gone", "device", "cloud", False, 7.0, why="it went away"))
-        again = JobStore(database, "cloud")
-        again.load()
-        there, gone = again.nodes["there"], again.nodes["gone"]
-        assert (gone.up, gone.since, gone.why) == (False, 7.0, "it went away")
-        assert (there.up, there.why) == (False, "the cloud was restarted")
-        assert there.since > gone.since
-        job_store.close()
-        database.close()
-
-    asyncio.run(work())
+    database = open_database(tmp_path / "records.sqlite")
+    for known in (
+        NodeInfo("there", "device", "cloud", True, 5.0),
+        NodeInfo("gone", "device", "cloud", False, 7.0, why="it went away"),
+    ):
+        database.put(NODES, known.name, encode(known))
+    job_store = JobStore(database, "cloud")
+    job_store.load()
+    there, gone = job_store.nodes["there"], job_store.nodes["gone"]
+    assert (gone.up, gone.since, gone.why) == (False, 7.0, "it went away")
+    assert (there.up, there.why) == (False, "the cloud was restarted")
+    assert there.since > gone.since
+    database.close()
 
 
 def test_what_is_begun_after_the_end_does_not_run() -> None:
