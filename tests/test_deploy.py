@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fogline.cli.options import Predictions
 from fogline.cli.running import METRICS
 from fogline.monitoring.metrics import process
 from fogline.monitoring.metrics.exposition import Family
@@ -117,4 +118,4 @@ def test_prometheus_asks_where_nodes_answer() -> None:
     (scrape,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert scrape["job_name"] == "fogline"
     ports = [int(target.rpartition(":")[2]) for target in scrape["static_configs"][0]["targets"]]
-    assert ports == list(METRICS.values())
+    assert ports == [*METRICS.values(), int(Predictions.http.rpartition(":")[2])]

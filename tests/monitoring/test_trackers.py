@@ -170,6 +170,21 @@ class TestMlflow:
     def test_a_server_that_does_not_answer_stops_the_run_before_it_begins(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        """And soon: MLflow by itself goes on for four minutes."""
+        from mlflow import environment_variables
+
+        retries = environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES
+        monkeypatch.delenv(retries.name, raising=False)
+        to, seen = tracker("mlflow=http://127.0.0.1:9"), list[int]()
+        ask = to._client.get_experiment_by_name  # type: ignore[attr-defined]
+
+        def asked(name: str) -> object:
+            seen.append(int(retries.get()))
+            monkeypatch.setenv(retries.name, "0")
+            return ask(name)
+
+        monkeypatch.setattr(to._client, "get_experiment_by_name", asked)  # type: ignore[attr-defined]
         with pytest.raises(TrackerError, match=r"MLflow does not answer at http://127\.0\.0\.1:9"):
-            play(tracker("mlflow=http://127.0.0.1:9"))
+            play(to)
+        assert seen == [1]
+        assert not retries.is_set()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.job_store import NODES, JobStore
 from fogline.network.cloud.records import NodeInfo, Record
 from fogline.network.transport.messages import Blob
+from fogline.processes.messages import encode
 from fogline.processes.tasks import Tasks
 from fogline.storage import StorageError, open_database
 from tests.network.cluster import cluster, job
@@ -52,6 +53,39 @@ def test_who_leaves_after_the_job_store_were_closed_is_no_error(
         asyncio.run(work())
     assert "left client-0" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_round_stands_in_the_clouds_log_with_its_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who reads the cloud's own log, and not ``jobs logs``, sees the same."""
+
+    async def work() -> None:
+        database = open_database(tmp_path / "records.sqlite")
+        job_store = JobStore(database, "cloud")
+        record = Record("j-1", "j", "running", 0, 1, "ana", "", Blob("0" * 64, 1), 0.0, rounds=8, headline="accuracy")
+        await job_store.put(record)
+        job_store.note("j-1", "round", row={"round": 3.0, "devices": 2.0, "accuracy": 0.5, "seconds": 9.0})
+        job_store.close()
+        database.close()
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(work())
+    assert "cloud: round 3 of 8, 2 devices, accuracy 50.00 %, clock 9.0 s" in caplog.messages
+
+
+def test_after_a_restart_nodes_are_away_since_then_or_since_they_left(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "records.sqlite")
+    for known in (
+        NodeInfo("there", "device", "cloud", True, 5.0),
+        NodeInfo("gone", "device", "cloud", False, 7.0, why="it went away"),
+    ):
+        database.put(NODES, known.name, encode(known))
+    job_store = JobStore(database, "cloud")
+    job_store.load()
+    there, gone = job_store.nodes["there"], job_store.nodes["gone"]
+    assert (gone.up, gone.since, gone.why) == (False, 7.0, "it went away")
+    assert (there.up, there.why) == (False, "the cloud was restarted")
+    assert there.since > gone.since
+    database.close()
 
 
 def test_what_is_begun_after_the_end_does_not_run() -> None:

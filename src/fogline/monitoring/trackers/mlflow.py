@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 from fogline.jobs import Job
 from fogline.monitoring.trackers.base import TRACKERS, Tracker, TrackerError, settings_of
@@ -32,7 +33,8 @@ class MlflowTracker(Tracker):
         """See :class:`Tracker`; the job's settings are parameters of the run, and a tag as a whole."""
         params = [self._param(key, value) for key, value in parameters(job).items()]
         try:
-            found = self._client.get_experiment_by_name(EXPERIMENT)
+            with _soon():
+                found = self._client.get_experiment_by_name(EXPERIMENT)
             experiment = self._client.create_experiment(EXPERIMENT) if found is None else found.experiment_id
             self._run_id = str(self._client.create_run(experiment, run_name=job.name).info.run_id)
             self._client.log_batch(self._run_id, params=params)
@@ -48,6 +50,22 @@ class MlflowTracker(Tracker):
     def end(self, finished: bool) -> None:
         """See :class:`Tracker`."""
         self._client.set_terminated(self._run_id, "FINISHED" if finished else "KILLED")
+
+
+@contextmanager
+def _soon() -> Generator[None]:
+    """Have MLflow say soon that nobody answers, unless its own variable says how often it tries: by default it goes on
+    for four minutes, in which whoever mistyped an address would see nothing."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES
+
+    if RETRIES.is_set():
+        yield
+        return
+    RETRIES.set(1)
+    try:
+        yield
+    finally:
+        RETRIES.unset()
 
 
 def parameters(job: Job) -> dict[str, str]:

@@ -59,7 +59,9 @@ class JobStore:
             self._records[record.job] = record
         for _, body in self._database.all(NODES):
             known: NodeInfo = KNOWN.decode(body)
-            self.nodes[known.name] = msgspec.structs.replace(known, up=False, why="the cloud was restarted")
+            if known.up:  # Of who was away already, since when and why stands there.
+                known = msgspec.structs.replace(known, up=False, since=time.time(), why="the cloud was restarted")
+            self.nodes[known.name] = known
 
     def close(self) -> None:
         """Tell nobody any more, and keep nothing: children that leave last are told of when the database is closed."""
@@ -224,7 +226,7 @@ class JobStore:
             round_ = min(max(round_, over) + 1, record.rounds)  # It is told during the next one, if there is one.
         line = LogLine(time.time(), node or self._owner, what, child, why, row, round_)
         with logs.about(job, round_):
-            log.log(line.level, "%s", line.text)
+            log.log(line.level, "%s", line.text if record is None else line.text_of(record))
         if self._closed:
             return
         try:

@@ -11,6 +11,7 @@ import msgspec
 from fogline.governance.approvals.approval import Verdict
 from fogline.governance.policy.offers import Offers
 from fogline.governance.policy.terms import Channel
+from fogline.monitoring.human import human_metric, human_seconds
 from fogline.network.transport.messages import NOTHING, Blob
 
 JobState = Literal["waiting", "queued", "running", "finished", "failed", "stopped"]
@@ -168,3 +169,13 @@ class LogLine(msgspec.Struct, frozen=True):
         """What a node told, for people."""
         child = f" {self.child}" if self.child not in ("", self.node) else ""
         return f"{self.node}: {self.what}{child}" + (f": {self.why}" if self.why else "")
+
+    def text_of(self, record: Record) -> str:
+        """The text with what the job's record knows: of a round its number, its devices and the metric."""
+        if self.row is None:
+            return self.text
+        row, name = self.row, record.headline
+        metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
+        devices = f", {int(row['devices'])} devices" if "devices" in row else ""
+        clock = human_seconds(row.get("seconds", 0.0))
+        return f"{self.node}: round {int(row['round'])} of {record.rounds}{devices}{metric}, clock {clock}"

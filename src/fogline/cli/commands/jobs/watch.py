@@ -16,7 +16,6 @@ from fogline.cli.telling import printable, tell
 from fogline.jobs import Job
 from fogline.jobs.files.reading import parse_job
 from fogline.logs import one_line, stamp
-from fogline.monitoring.human import human_metric, human_seconds
 from fogline.monitoring.progress import Live
 from fogline.monitoring.trackers.base import Together, Tracker, tracker
 from fogline.network.cloud.client import Client
@@ -119,10 +118,4 @@ def conclude(record: Record) -> None:
 def as_text(line: LogLine, record: Record) -> str:
     """A line of a log."""
     begin = stamp(line.at, logging.getLevelName(line.level), record.job, line.round)
-    if line.row is None:
-        return f"{begin} {one_line(line.text)}"
-    row, name = line.row, record.headline
-    metric = f", {name} {human_metric(name, row[name], record.units.get(name, ''))}" if name in row else ""
-    clock = human_seconds(row.get("seconds", 0.0))
-    devices = f", {int(row['devices'])} devices" if "devices" in row else ""
-    return f"{begin} {line.node}: round {int(row['round'])} of {record.rounds}{devices}{metric}, clock {clock}"
+    return f"{begin} {one_line(line.text_of(record))}"

@@ -61,8 +61,12 @@ class ParentService(Service[Never, Parents | Moved]):
 
     def arrived(self, session: Session) -> None:
         body = self.node.database.get(MOVING, self.node.name)
-        if body is not None:
-            self._tell(session, MOVED_FRAME.decode(body).address)
+        if body is not None and not self._tell(session, address := MOVED_FRAME.decode(body).address):
+            log.warning(
+                "%s speaks an older version of the protocol and does not hear that %s will be at %s: it is told on its "
+                "own machine, by set-parent",
+                *(session.name, self.node.name, address),
+            )
         if session.present.address:
             for other in self.node.sessions():
                 if other.present.address:
