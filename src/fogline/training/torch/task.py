@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from fogline.training.torch.failure import wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import TensorLayout, as_tensor
 from fogline.training.torch.module import TRIED, Arguments, ModuleTask, OutputTrial
-from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.outputs.answers import answer_of, several_of
 from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
@@ -237,6 +237,12 @@ class TorchTask(ModuleTask):
     def classes_back(self, outputs: Tensor) -> Tensor:
         """Move the axis of classes back to where :meth:`classes_last` took it from."""
         return outputs.movedim(-1, 1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
+
+    def side_by_side(self, outputs: Any) -> Tensor:
+        """What a module gives as one tensor: several answers as (B, answers, ..., classes)."""
+        if isinstance(outputs, Tensor):
+            return outputs
+        return torch.stack([self.classes_last(answer) for answer in several_of(outputs)], 1)
 
     def targets(self, y: Array) -> Tensor:
         """Targets as the loss takes them: classes as int64, shares and numbers in the model's type."""
