@@ -102,11 +102,11 @@ class NestedSteps:
             members = [place for place, own in enumerate(named) if own == models]
             rows = None if len(members) == clients else torch.tensor(members, device=batch.x.device)
             own = batch if rows is None else batch.of(members, rows)
-            told = self._step(models, own, weights, rows, gradients)
+            told = self.step(models, own, weights, rows, gradients)
             losses = told if rows is None else losses.index_copy(0, rows, told)
         return losses, gradients
 
-    def _step(
+    def step(
         self, models: Sequence[int], batch: Batch, weights: list[Tensor], rows: Tensor | None, into: list[Tensor]
     ) -> Tensor:
         """The losses of the first of these models; gradients of all."""
