@@ -65,7 +65,7 @@ class Stacked(TorchEngine):
             self.graph = None  # All models of a step draw from one stream.
         self.program: Program = self.graph or TracedProgram(task, self.single, self.sees)
         self.head = Head(task, method, self.single)
-        self.nested = NestedSteps(task, self.program, method, self.head, self.single) if self.nests else None
+        self.nested = NestedSteps(task, self.program, method, self.head, self._smaller) if self.nests else None
         self.elsewhere = self._elsewhere() if self.sees else None
         largest = int(task.data.sizes().max())
         self._most = max(largest, FILLED)
@@ -77,6 +77,11 @@ class Stacked(TorchEngine):
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
         self._table = shared_table(task)
+
+    def _smaller(self, task: TorchTask) -> Program:
+        """A model within the task's own."""
+        graph = Graph.of(task, self.single) if self.graph is not None else None
+        return graph or TracedProgram(task, self.single, False)
 
     def _elsewhere(self) -> Elsewhere:
         module = self.task.untrained().train()

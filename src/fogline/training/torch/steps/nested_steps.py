@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,11 +12,10 @@ from torch import Tensor
 from fogline.training.context import STEPS, Draws
 from fogline.training.local import ClientJob
 from fogline.training.method import LocalMethod
-from fogline.training.torch.kernels import Graph
 from fogline.training.torch.steps.cohort import Batch
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, loss_of
 from fogline.training.torch.steps.optimizers import Collect
-from fogline.training.torch.steps.program import Program, TracedProgram
+from fogline.training.torch.steps.program import Program
 from fogline.training.torch.steps.stacked_weights import Blocks, flat
 from fogline.training.torch.sub_models.nested import nested_models
 from fogline.training.torch.task import TorchTask
@@ -72,10 +71,17 @@ class NestedSteps:
         program: it.
         method: names the models of each step.
         head: losses.
-        single: every cohort is one device.
+        make: the program of a smaller model.
     """
 
-    def __init__(self, task: TorchTask, program: Program, method: LocalMethod, head: Head, single: bool) -> None:
+    def __init__(
+        self,
+        task: TorchTask,
+        program: Program,
+        method: LocalMethod,
+        head: Head,
+        make: Callable[[TorchTask], Program],
+    ) -> None:
         self._method, self._head = method, head
         index = {entry.name: place for place, entry in enumerate(task.layout.trainable)}
         self._parts = [Part(task, program, None)]
@@ -83,8 +89,7 @@ class NestedSteps:
             assert model.part is not None
             own = cast("TorchTask", model.part.task)
             places = [(index[entry.name], model.places[entry.name][0]) for entry in own.layout.trainable]
-            graph = Graph.of(own, single) if isinstance(program, Graph) else None
-            self._parts.append(Part(own, graph or TracedProgram(own, single, False), places))
+            self._parts.append(Part(own, make(own), places))
         self._draws: list[Draws] = []
 
     def begin(self, jobs: Sequence[ClientJob]) -> None:
@@ -96,7 +101,7 @@ class NestedSteps:
     def __call__(self, batch: Batch, weights: list[Tensor]) -> tuple[Terms, list[Tensor]]:
         """Losses (k,) and gradients (k, *shape) of the first k devices."""
         clients = len(batch.x)
-        named = [self._method.step_models(len(self._parts), draws.own) for draws in self._draws[:clients]]
+        named = [tuple(self._method.step_models(len(self._parts), draws.own)) for draws in self._draws[:clients]]
         losses, gradients = batch.x.new_zeros(clients, dtype=weights[0].dtype), [torch.zeros_like(w) for w in weights]
         for models in sorted({*named}):
             members = [place for place, own in enumerate(named) if own == models]
