@@ -35,6 +35,7 @@ from fogline.training.torch.steps.optimizers import Collect, Fused, Resting, Sin
 from fogline.training.torch.steps.program import Program, TracedProgram
 from fogline.training.torch.steps.stacked_weights import Blocks, flat, rows_of, split_rows, stack_rows
 from fogline.training.torch.steps.step_device import StepDevice
+from fogline.training.torch.sub_models.nested import nested_models
 from fogline.training.torch.task import ENGINES, TorchTask
 
 FILLED = 1024
@@ -65,7 +66,9 @@ class Stacked(TorchEngine):
             self.graph = None  # All models of a step draw from one stream.
         self.program: Program = self.graph or TracedProgram(task, self.single, self.sees)
         self.head = Head(task, method, self.single)
-        self.nested = NestedSteps(task, self.program, method, self.head, self._smaller) if self.nests else None
+        nested = nested_models(task) if self.nests else []
+        several = len(nested) > 1  # The smallest model has none within it: all its steps are plain.
+        self.nested = NestedSteps(task, self.program, method, self.head, nested, self._smaller) if several else None
         self.elsewhere = self._elsewhere() if self.sees else None
         largest = int(task.data.sizes().max())
         self._most = max(largest, FILLED)
@@ -110,7 +113,7 @@ class Stacked(TorchEngine):
         """Whether the update can be made where the gradient is."""
         local = self.local
         plain = local.optimizer == "sgd" and not local.momentum and local.clip_norm is None and local.privacy is None
-        return plain and not self.perturbs and not self.nests and (not self.adjusts_gradient or self.method.affine)
+        return plain and not self.perturbs and self.nested is None and (not self.adjusts_gradient or self.method.affine)
 
     def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train devices that can step together together."""

@@ -17,7 +17,7 @@ from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, lo
 from fogline.training.torch.steps.optimizers import Collect
 from fogline.training.torch.steps.program import Program
 from fogline.training.torch.steps.stacked_weights import Blocks, flat
-from fogline.training.torch.sub_models.nested import nested_models
+from fogline.training.torch.sub_models.nested import NestedModel
 from fogline.training.torch.task import TorchTask
 
 
@@ -71,6 +71,7 @@ class NestedSteps:
         program: it.
         method: names the models of each step.
         head: losses.
+        models: the devices' own, and all within it.
         make: the program of a smaller model.
     """
 
@@ -80,12 +81,13 @@ class NestedSteps:
         program: Program,
         method: LocalMethod,
         head: Head,
+        models: Sequence[NestedModel],
         make: Callable[[TorchTask], Program],
     ) -> None:
         self._method, self._head = method, head
         index = {entry.name: place for place, entry in enumerate(task.layout.trainable)}
         self._parts = [Part(task, program, None)]
-        for model in nested_models(task)[1:]:
+        for model in models[1:]:
             assert model.part is not None
             own = cast("TorchTask", model.part.task)
             places = [(index[entry.name], model.places[entry.name][0]) for entry in own.layout.trainable]
