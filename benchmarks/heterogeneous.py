@@ -1,6 +1,6 @@
 """Unequal devices: smaller models for the weak ones, against small models for all, and against leaving the weak out.
 
-    python -m benchmarks.heterogeneous [--seeds N] [--rounds N] [--rate R]
+    python -m benchmarks.heterogeneous [--seeds N] [--rounds N] [--rate R] [--speed]
 
 Ten devices have 200 images of fashion_mnist each, 14 x 14 pixels (means of four), Dirichlet(0.3) by class; of every
 five devices three can hold at most a quarter of the model. Two models: a CNN, and one with a head at each of three
@@ -15,12 +15,16 @@ paper; ``small`` and ``dropped`` by that or by their deepest head, whichever is 
 - ``better_than_both``: whether every method is.
 - ``share``: of the numbers that train, what a weak device has.
 
+With ``--speed`` instead: ``milliseconds`` of processor time that a round of all devices (100 steps) takes one thread, by
+method and engine, the least of several.
+
 What a run came to is kept by what decides it, so that a benchmark that was ended goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -34,12 +38,16 @@ from benchmarks.common import SCRATCH, console, kept, median, report
 from benchmarks.few_images import few_images
 from fogline import FedAvg, Task, simulate
 from fogline.algorithms import Algorithm, make
+from fogline.algorithms.device import run_cohort
+from fogline.algorithms.sub_models import with_sub_models
 from fogline.data import FederatedData, from_clients
+from fogline.training import ClientJob, LocalTraining
 
 DEVICES, IMAGES, TESTED = 10, 200, 2000
 WEAK, QUARTER = 3 / 5, 0.25
 WIDTH = 0.4
 """Of every layer of the CNN: 22 % of its numbers."""
+REPEATS = 6
 LAST = 10
 """Rounds that are judged together."""
 STATE = SCRATCH / "heterogeneous"
@@ -137,23 +145,57 @@ def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: i
     return found
 
 
+FAMILIES: dict[str, tuple[Any, dict[str, Algorithm]]] = {
+    "cnn": (cnn, {
+        "heterofl": make("heterofl", widths=(WIDTH,), masked=False),
+        "fjord": make("fjord", widths=(WIDTH,)),
+    }),
+    "deep": (DeepCNN, {"depthfl": make("depthfl")}),
+}  # fmt: skip
+
+
+def speed() -> dict[str, dict[str, float]]:
+    """Milliseconds of a round by method and engine."""
+    data, _ = some_images(0)
+    local, found = LocalTraining(learning_rate=0.1, batch_size=20), dict[str, dict[str, float]]()
+    methods = [(make_module, name, method) for make_module, own in FAMILIES.values() for name, method in own.items()]
+    distils = make("fjord", widths=(WIDTH,), distils=True)
+    for make_module, name, method in [(cnn, "fedavg", FedAvg()), *methods, (cnn, "fjord, distils", distils)]:
+        task = with_sub_models(Task(make_module, data), method)
+        start = task.initial(0)
+        jobs = [
+            ClientJob(
+                place, start.vector, start.counters, IMAGES // 20, 0.1, place,
+                share=QUARTER if weak(place) and name != "fedavg" else 1.0,
+            )
+            for place in range(DEVICES)
+        ]  # fmt: skip
+        found[name] = {}
+        for engine in ("loop", "flat", "stacked"):
+            built, took = task.build(engine, method, local), list[float]()
+            for _ in range(REPEATS):
+                before = time.process_time()
+                run_cohort(built, method, task, jobs)
+                took.append(time.process_time() - before)
+            found[name][engine] = round(1e3 * min(took), 1)
+        console.print(f"{name}: {found[name]} ms")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--speed", action="store_true")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    families: dict[str, tuple[Any, dict[str, Algorithm]]] = {
-        "cnn": (cnn, {
-            "heterofl": make("heterofl", widths=(WIDTH,), masked=False),
-            "fjord": make("fjord", widths=(WIDTH,)),
-        }),
-        "deep": (DeepCNN, {"depthfl": make("depthfl")}),
-    }  # fmt: skip
+    if asked.speed:
+        report("heterogeneous_speed", {"milliseconds": speed()})
+        return
     result: dict[str, dict[str, float]] = {"share": {}, "accuracy": {}, "over_small": {}, "over_dropped": {}}
-    for model, (make_module, methods) in families.items():
+    for model, (make_module, methods) in FAMILIES.items():
         found = [family(make_module, methods, seed, asked.rounds, asked.rate) for seed in range(asked.seeds)]
         result["share"][model] = round(found[0]["share"], 3)
         for name in ("small", "dropped", *methods):

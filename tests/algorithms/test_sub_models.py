@@ -109,7 +109,30 @@ METHODS = {
 }
 
 
+class NormedHeads(nn.Module):
+    """Two outputs by name, behind a layer that normalises by the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm, self.head1 = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+        self.two, self.head2 = nn.Linear(5, 19), nn.Linear(19, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.norm(self.one(x)).relu()
+        return {"early": self.head1(x), "late": self.head2(self.two(x).relu())}
+
+
+def convolutions() -> nn.Module:
+    """On four numbers as one image."""
+    return nn.Sequential(
+        *(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 2, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)),
+    )
+
+
 STEPPED = METHODS | {
+    "fjord, convolutions": (make("fjord", distils=True), Task(convolutions, DATA)),
+    "depthfl, normed heads": (make("depthfl"), Task(NormedHeads, DATA)),
     "fjord, alone": (make("fjord"), TASK),
     "fjord, larger teachers": (make("fjord", distils=True), TASK),
 }
