@@ -15,8 +15,8 @@ paper; ``small`` and ``dropped`` by that or by their deepest head, whichever is 
 - ``better_than_both``: whether every method is.
 - ``share``: of the numbers that train, what a weak device has.
 
-With ``--speed`` instead: ``milliseconds`` of processor time that a round of all devices (100 steps) takes one thread, by
-method and engine, the least of several.
+With ``--speed`` instead: ``milliseconds`` of processor time that a round of all devices takes (100 steps, one thread),
+by method and engine, the least of several.
 
 What a run came to is kept by what decides it, so that a benchmark that was ended goes on where it was.
 """

@@ -288,7 +288,10 @@ def test_the_mean_of_several_outputs_is_judged_where_it_is_wanted() -> None:
         task.layout.load(module, params.vector, params.counters)
         with torch.no_grad():
             outputs = module(task.inputs(examples.array))
+            served = task.as_served(module)(task.inputs(examples.array))
         right = torch.stack(outputs).mean(0) if answer == "mean" else outputs[-1]
+        assert torch.equal(served[-1], right)
+        assert all(map(torch.equal, served[:-1], outputs[:-1]))
         correct = int((right.argmax(1).numpy() == examples.y).sum())
         assert task.evaluate(params, examples)["correct"] == correct
 
