@@ -14,11 +14,14 @@ from torch import nn
 from fogline import JobError, Result, Task, Tier, Tree, simulate
 from fogline.aggregation import UnusableUpdateError, Update
 from fogline.algorithms import Algorithm, FedAvg, make
+from fogline.algorithms.methods.fjord import FjORD
 from fogline.algorithms.sub_models import part_of_effort, sub_model_of, with_sub_models
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.data import FederatedData, from_clients
 from fogline.params import Params
 from fogline.params.ranges import ModelRanges
+from fogline.training.torch.steps.nested_steps import NestedSteps
+from fogline.user_code.bugs import CodeError
 
 RNG = np.random.default_rng(0)
 SIZES = {"weak-0": 6, "weak-1": 4, "strong-0": 8, "strong-1": 5}
@@ -98,22 +101,114 @@ def test_with_whole_models_it_is_fedavg_to_the_bit(tree: Tree | None) -> None:
         assert np.array_equal(run(make("heterofl"), tree=tree, rounds=2, shares=shares).params.vector, wanted)
 
 
-@pytest.mark.parametrize("name", ["heterofl", "partial_layers"])
-def test_devices_that_step_together_come_to_what_each_comes_to(name: str) -> None:
-    local = {"learning_rate": 0.3, "steps": 3, "batch_size": 3}
-    one, other = (
-        simulate(TASK, name, rounds=1, local=local, engine=engine, processes=0, progress=False, shares=WEAK).params
-        for engine in ("loop", "stacked")
-    )
-    assert other.vector == pytest.approx(one.vector, abs=1e-6)
-
-
 METHODS = {
     "heterofl": (make("heterofl"), TASK),
     "fjord": (make("fjord", distils=True, alpha=0.5), TASK),
     "depthfl": (make("depthfl"), DEEP),
     "partial_layers": (make("partial_layers"), TASK),
 }
+
+
+class NormedHeads(nn.Module):
+    """Two outputs by name, behind a layer that normalises by the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm, self.head1 = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+        self.two, self.head2 = nn.Linear(5, 19), nn.Linear(19, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.norm(self.one(x)).relu()
+        return {"early": self.head1(x), "late": self.head2(self.two(x).relu())}
+
+
+def convolutions() -> nn.Module:
+    """On four numbers as one image."""
+    return nn.Sequential(
+        *(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 2, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)),
+    )
+
+
+STEPPED = METHODS | {
+    "fjord, convolutions": (make("fjord", distils=True), Task(convolutions, DATA)),
+    "depthfl, normed heads": (make("depthfl"), Task(NormedHeads, DATA)),
+    "fjord, alone": (make("fjord"), TASK),
+    "fjord, larger teachers": (make("fjord", distils=True), TASK),
+}
+
+
+@pytest.mark.parametrize("engine", ["flat", "stacked"])
+@pytest.mark.parametrize("name", STEPPED)
+def test_fast_engines_train_smaller_models_as_the_reference_does(name: str, engine: str) -> None:
+    """With devices of several sizes, ragged batches, momentum and clipping."""
+    method, task = STEPPED[name]
+    local = {"learning_rate": 0.3, "steps": 3, "batch_size": 3, "momentum": 0.5, "clip_norm": 0.4}
+    start = task.initial(0).vector
+    one, other = (
+        simulate(task, method, rounds=1, local=local, engine=kind, processes=0, progress=False, shares=WEAK).params
+        for kind in ("loop", engine)
+    )
+    assert other.vector == pytest.approx(one.vector, abs=1e-6)
+    assert np.abs(one.vector - start).max() > 0.01
+
+
+@pytest.mark.parametrize("engine", ["flat", "stacked"])
+def test_an_engine_that_leaves_smaller_models_out_is_not_taken(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = NestedSteps.step
+    monkeypatch.setattr(NestedSteps, "step", lambda self, models, *given: step(self, (0,), *given))
+    with pytest.raises(JobError, match="gives other numbers than 'loop'"):
+        simulate(TASK, "fjord", rounds=1, engine=engine, processes=0, progress=False, shares=WEAK)
+
+
+class WholeAndHalf(FjORD):
+    """Every step trains both, whatever is drawn."""
+
+    def step_models(self, nested: int, rng: np.random.Generator) -> tuple[int, ...]:
+        return 0, 1
+
+
+@pytest.mark.parametrize("engine", ["loop", "flat", "stacked"])
+def test_a_width_learns_from_the_device_s_own_by_hand(engine: str) -> None:
+    x, y = map(torch.as_tensor, DATA.at(2))
+    task = Task(mlp, from_clients("one", {"one": DATA.at(2)}, classes=3))
+    start = task.initial(0)
+    w1, b1, w2, b2 = leaves = [torch.tensor(start.view(e.name), requires_grad=True) for e in task.spec.entries]
+    whole = (x @ w1.T + b1).relu() @ w2.T + b2
+    half = (x @ w1[:3].T + b1[:3]).relu() @ w2[:, :3].T + b2
+    told, losses = whole.detach().log_softmax(1), [nn.functional.cross_entropy(o, y.long()) for o in (whole, half)]
+    taught = (told.exp() * (told - half.log_softmax(1))).sum(1).mean()
+    (losses[0] + 0.25 * losses[1] + 0.75 * taught).backward()
+    wanted = [(leaf - 0.3 * leaf.grad).detach().ravel() for leaf in leaves if leaf.grad is not None]
+    method = WholeAndHalf(widths=(0.5,), distils=True, alpha=0.75)
+    local = {"learning_rate": 0.3, "steps": 1, "batch_size": None}
+    done = simulate(task, method, rounds=1, local=local, engine=engine, processes=0, progress=False)
+    assert done.params.vector == pytest.approx(torch.cat(wanted).numpy(), abs=1e-6)
+    assert done.history[-1]["train_loss"] == pytest.approx(losses[0].item(), rel=1e-5)
+
+
+class Beyond(FjORD):
+    """Names a model that there is not."""
+
+    def step_models(self, nested: int, rng: np.random.Generator) -> tuple[int, ...]:
+        return (nested,)
+
+
+def test_a_step_names_models_that_there_are() -> None:
+    with pytest.raises(CodeError, match=r"step_models gives \[5\]; it must give one or more of the places 0 to 4"):
+        run(Beyond())
+
+
+class Bent(FjORD):
+    """Would change a loss that no step has."""
+
+    def adjust_loss(self, loss: Any, batch: Any, device: Any) -> Any:
+        return 2 * loss
+
+
+def test_where_a_step_has_several_models_no_hook_sees_its_loss() -> None:
+    with pytest.raises(ValueError, match="of which its adjust_loss would see none; leave one of the two out"):
+        run(Bent())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -227,6 +227,19 @@ def test_a_model_with_early_exits(by_name: bool, tmp_path: Path) -> None:
         made(task, tmp_path, exits=Exits(("cheap", "dear"), ()), outputs=() if by_name else ("cheap", "dear"))
 
 
+def test_where_the_mean_answers_it_is_what_is_served_in_the_place_of_the_last(tmp_path: Path) -> None:
+    task = TorchTask(lambda: Exiting(by_name=True), tables(3), answer="mean")
+    version = made(task, tmp_path)
+    module, params, x = task.untrained().eval(), trained(task), task.data.at(0).array
+    task.layout.load(module, params.vector, params.counters)
+    with torch.no_grad():
+        outputs = module(task.inputs(x))
+    cheap, dear = (part.numpy() for part in outputs.values())
+    served = open_runtime(version.card, finder(version)).runtime.run({"input": x})
+    np.testing.assert_allclose(served["cheap"], cheap, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(served["dear"], (cheap + dear) / 2, rtol=1e-5, atol=1e-6)
+
+
 def test_exits_that_are_wanted_get_thresholds_that_reach_what_the_last_reaches(tmp_path: Path) -> None:
     task = TorchTask(Exiting, tables(3, meaning=Meaning(3, NAMES)))
     card = made(task, tmp_path, exits=UnfittedExits(("cheap", "dear")), outputs=("cheap", "dear")).card

@@ -20,6 +20,9 @@ from tests.network.cluster import Cluster, cluster, job
 from tests.network.small import noise
 
 SIZE, CLIENTS, ROUNDS = 800_000, 2, 3
+JOINING, BESIDE, FRAMED = 5_500, 1_100, 1.002
+"""What crosses a link that no clock charges: bytes of a device that joins a job, and of each report beside its message;
+and what lies around a message in TLS and HTTP/2, as a share of it. As docs/stages.md has them, a little more."""
 
 
 def described(uplink: str) -> str:
@@ -98,17 +101,18 @@ async def measured(made: Cluster, wire: Wire, text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("uplink", "bits", "least", "most"),
+    ("uplink", "bits", "least"),
     [
-        ("int8", 8.0, 1.0, 1.01),
-        ("eden", 4.0, 1.0, 1.01),
-        ("top_k(share=0.2)", 7.14, 0.9, 1.01),  # The network finds something to compress.
-        ("stc(share=0.2)", 0.94, 1.0, 1.05),  # Messages are short, and what goes beside them is not shorter.
+        ("int8", 8.0, 1.0),
+        ("eden", 4.0, 1.0),
+        ("top_k(share=0.2)", 7.14, 0.9),  # The network finds something to compress.
+        ("stc(share=0.2)", 0.94, 1.0),
     ],
 )
 def test_clock_books_and_wire_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uplink: str, bits: float, least: float, most: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uplink: str, bits: float, least: float
 ) -> None:
+    """To what is not charged, which does not grow with the message."""
     books, wire, text = books_of(monkeypatch, least=SIZE // 20), Wire(), described(uplink)
 
     async def work() -> np.ndarray:
@@ -121,7 +125,8 @@ def test_clock_books_and_wire_agree(
     assert np.array_equal(model, simulated.params.vector)
     assert books["up"] == row["up/cloud"]
     assert charged < row["up/cloud"] < 1.02 * charged  # With scales, or places.
-    assert least * row["up/cloud"] < wire.up < most * row["up/cloud"]
+    beside = CLIENTS * (JOINING + ROUNDS * BESIDE)
+    assert least * row["up/cloud"] < wire.up < FRAMED * row["up/cloud"] + beside
     assert books["down"] == pytest.approx(row["down/cloud"], rel=0.001)  # Without receipts.
     assert row["down/cloud"] < wire.down < 1.01 * row["down/cloud"]
 

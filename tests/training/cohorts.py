@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ def task_of(
     tokens: bool = False,
     dtype: str = "float32",
     device: str = "cpu",
+    answer: Literal["last", "mean"] = "last",
 ) -> TorchTask:
     """Random examples for clients of these sizes."""
     rng = np.random.default_rng(0)
@@ -41,7 +42,9 @@ def task_of(
     else:
         y = rng.integers(0, classes, total)
     parts = np.split(np.arange(total), np.cumsum(sizes)[:-1])
-    return TorchTask(model, from_arrays("random", x, y, parts, classes=classes), loss=loss, device=device)
+    return TorchTask(
+        model, from_arrays("random", x, y, parts, classes=classes), loss=loss, device=device, answer=answer
+    )
 
 
 def spoil(task: Task, client: int, change: Callable[[Examples], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -225,8 +226,13 @@ def test_several_outputs_are_trained_together(by_name: bool) -> None:
     test = named.data.at(1)
     assert named.evaluate(named.initial(0), test)["count"] == len(test.y)
     for engine in ("flat", "stacked"):
-        with pytest.raises(ValueError, match="models that give one tensor; this one gives several, or an object"):
-            named.build(engine, LocalMethod(), local)
+        done = named.build(engine, LocalMethod(), local).train(jobs_of(named, local))
+        for one, other in zip(ends[0], done, strict=True):
+            np.testing.assert_allclose(one.end, other.end, atol=1e-6)
+            assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        for task in (written, task_of(lambda: Answers(7, 5))):
+            with pytest.raises(ValueError, match="several of one shape by cross_entropy of labels; this one gives oth"):
+                task.build(engine, LocalMethod(), local)
 
 
 def test_a_method_that_changes_the_output_needs_one() -> None:
@@ -260,3 +266,37 @@ def test_a_gpu_that_is_not_here_is_named() -> None:
 def test_a_device_that_is_none_is_named(device: str) -> None:
     with pytest.raises(ValueError, match=rf"^device is '{device}'; write 'cpu', 'cuda'"):
         task_of(device=device)
+
+
+class Answers(nn.Module):
+    """Several outputs of a linear layer each."""
+
+    def __init__(self, *classes: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, many) for many in classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(layer(x) for layer in self.layers)
+
+
+def test_the_mean_of_several_outputs_is_judged_where_it_is_wanted() -> None:
+    answers: tuple[Literal["last", "mean"], ...] = ("last", "mean")
+    for answer in answers:
+        task = task_of(lambda: Answers(5, 5, 5), answer=answer)
+        params, examples = task.initial(0), task.data.at(0)
+        module = task.untrained()
+        task.layout.load(module, params.vector, params.counters)
+        with torch.no_grad():
+            outputs = module(task.inputs(examples.array))
+            served = task.as_served(module)(task.inputs(examples.array))
+        right = torch.stack(outputs).mean(0) if answer == "mean" else outputs[-1]
+        assert torch.equal(served[-1], right)
+        assert all(map(torch.equal, served[:-1], outputs[:-1]))
+        correct = int((right.argmax(1).numpy() == examples.y).sum())
+        assert task.evaluate(params, examples)["correct"] == correct
+
+
+@pytest.mark.parametrize("classes", [(5,), (4, 5)])
+def test_a_mean_of_one_output_or_of_unlike_ones_is_refused(classes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="answer='mean' wants several outputs of one shape, and the model gives"):
+        task_of(lambda: Answers(*classes), answer="mean").check()

@@ -279,6 +279,8 @@ DEVICE_HOOKS = (
     "perturb",
     "adjust_outputs",
     "adjust_loss",
+    "step_models",
+    "taught_loss",
     "phases",
     "fine_tune",
     "local_round",

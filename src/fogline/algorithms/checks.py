@@ -46,6 +46,7 @@ def check_method(method: type[Algorithm]) -> None:
             f"{method.__name__}.buffer is {method.buffer!r}; it must be a number of reports, 1 or more, or None"
         )
     _check_own_round(method)
+    _check_steps(method)
     own = [kind for kind in method.__mro__ if kind not in Algorithm.__mro__]
     for kind in own:
         for name, thing in vars(kind).items():
@@ -65,6 +66,19 @@ def _check_own_round(method: type[Algorithm]) -> None:
         raise ValueError(
             f"{method.__name__} trains by itself (local_round), so that its {lost} would never be called: do in "
             f"local_round what it does, and leave it out ({lost} = FedAvg.{lost}, if it is inherited)"
+        )
+
+
+def _check_steps(method: type[Algorithm]) -> None:
+    """Where a step trains several models, there are no outputs, loss or weights that are the step's."""
+    if method.step_models is Algorithm.step_models:
+        return
+    others = ("perturb", "adjust_outputs", "adjust_loss")
+    lost = next((hook for hook in others if getattr(method, hook) is not getattr(Algorithm, hook)), None)
+    if lost is not None:
+        raise ValueError(
+            f"{method.__name__} names the models of a step (step_models), of which its {lost} would see none; leave "
+            f"one of the two out (taught_loss changes the loss of smaller models)"
         )
 
 

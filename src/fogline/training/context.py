@@ -7,7 +7,7 @@ model is as it trains. Either way they can only be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, cast
@@ -116,6 +116,9 @@ class LocalBatch:
     outputs: Array = None
     """(B, ...) with gradient: what the loss is taken of; in ``local_round`` there are none yet."""
     tap: Array | None = None
+    heads: Sequence[Array] = ()
+    """(B, ..., classes) each, with gradient: all complete answers of a model that gives several, the last of which are
+    ``outputs``."""
 
     @property
     def features(self) -> Array:
@@ -130,7 +133,7 @@ class LocalBatch:
 
     def arrays(self) -> list[Array]:
         """All that must not be written to."""
-        known = [self.targets, self.outputs, *arrays_of(self.inputs)]
+        known = [self.targets, self.outputs, *self.heads, *arrays_of(self.inputs)]
         return known if self.tap is None else [*known, self.tap]
 
 

@@ -8,10 +8,11 @@ states as read-only mappings; a tensor counts how often it was written to, and i
 from __future__ import annotations
 
 from bdb import BdbQuit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.random import Generator
 
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.kept_on_device import Home
@@ -121,6 +122,20 @@ class Watched(LocalMethod):
         if not getattr(adjusted, "requires_grad", True):
             raise wrong(self.watched, "adjust_loss", "gives a loss that does not depend on the weights any more")
         return adjusted
+
+    def step_models(self, nested: int, rng: Generator) -> Sequence[int]:
+        """Places of models that there are, each once."""
+        places = tuple(call(self.watched, "step_models", nested, rng))
+        if not places or len({*places}) < len(places) or not {*places} <= {*range(nested)}:
+            what = f"gives {list(places)}; it must give one or more of the places 0 to {nested - 1}, each once"
+            raise wrong(self.watched, "step_models", what)
+        return places
+
+    def taught_loss(self, loss: Array, outputs: Array, teacher: Array) -> Array:
+        """One number, along which a gradient can be taken."""
+        taught = call(self.watched, "taught_loss", loss, outputs, teacher)
+        self._same("taught_loss", taught, loss)
+        return taught
 
     def local_round(self, device: DeviceContext) -> LocalResult:
         """What the method trained by itself."""

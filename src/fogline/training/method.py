@@ -7,7 +7,10 @@ and methods that numpy arrays and PyTorch tensors share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from numpy.random import Generator
 
 from fogline.params import State, Vector
 from fogline.training.context import DeviceContext, LocalBatch, RoundContext
@@ -90,8 +93,21 @@ class LocalMethod:
         """
         return loss
 
+    def step_models(self, nested: int, rng: Generator) -> Sequence[int]:
+        """Which models within a device's own a step trains: 0 is its own, ``nested - 1`` the smallest.
 
-STEP_HOOKS = ("adjust_gradient", "perturb", "adjust_outputs", "adjust_loss")
+        The gradients of all that are named add up. Loss and metrics are those of the first, which teaches the others
+        (see ``taught_loss``). ``rng`` is seeded by job, device and round.
+        """
+        return (0,)
+
+    def taught_loss(self, loss: Array, outputs: Array, teacher: Array) -> Array:
+        """The loss of a model that ``step_models`` names after the first: of its outputs (B, ..., classes), where
+        ``teacher`` are those of the first, without gradient."""
+        return loss
+
+
+STEP_HOOKS = ("adjust_gradient", "perturb", "adjust_outputs", "adjust_loss", "step_models", "taught_loss")
 """What engines call in every step."""
 
 

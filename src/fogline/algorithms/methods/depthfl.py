@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import permutations
-from typing import TYPE_CHECKING, cast
 
 from fogline.algorithms.distillation import divergence
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
 from fogline.parameters import bounded
-from fogline.training.context import DeviceContext
-from fogline.training.local import LocalResult
+from fogline.training.context import DeviceContext, LocalBatch
+from fogline.training.method import Array
 from fogline.training.sub_models import ModelCutter, SubModel
-
-if TYPE_CHECKING:
-    from fogline.training.torch.module_device import ModuleDevice
 
 
 @METHODS.add("depthfl")
@@ -25,8 +21,8 @@ class DepthFL(FedAvg):
     The model gives an output at each depth, from a head of its own, the deepest last. A device has the first d of them
     and what they rest on, and its loss is ``sum_i CE_i + beta / (d - 1) sum_i sum_{j != i} KL(head_i, head_j)``, with
     head j the teacher (equation 2; softened by tau, which the paper leaves at 1). Aggregation is over those who have a
-    number. Heads of all depths stay in the model: what is judged is the deepest. Steps are plain SGD, at the job's
-    rate. For classification.
+    number. Heads of all depths stay in the model. The paper judges the mean of their outputs, as
+    ``Task(..., answer="mean")`` does; else the deepest is judged. For classification.
 
     Args:
         beta: weight of what heads teach each other; the paper lets it rise to 1.
@@ -39,17 +35,9 @@ class DepthFL(FedAvg):
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
         return (model.shallow(exits) for exits in range(model.exits - 1, 0, -1))
 
-    def local_round(self, device: DeviceContext) -> LocalResult:
-        device = cast("ModuleDevice", device)
-        module = device.module(device.start)
-        optimizer, (own, *_) = device.sgd(module), device.nested()
-        for batch in device.batches():
-            optimizer.zero_grad()
-            outputs = own(module, batch)
-            heads = device.answers(outputs)
-            loss = len(heads) * device.loss(outputs, batch)  # The task's is the mean over the heads.
-            for learner, teacher in permutations(heads, 2):
-                loss = loss + self.beta / (len(heads) - 1) * divergence(learner, teacher, self.tau)
-            loss.backward()
-            optimizer.step()
-        return device.trained(module)
+    def adjust_loss(self, loss: Array, batch: LocalBatch, device: DeviceContext) -> Array:
+        heads = batch.heads
+        loss = len(heads) * loss  # The task's is the mean over the heads.
+        for learner, teacher in permutations(heads, 2):
+            loss = loss + self.beta / (len(heads) - 1) * divergence(learner, teacher, self.tau)
+        return loss

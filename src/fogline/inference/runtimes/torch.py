@@ -18,7 +18,6 @@ from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.loading import load_task
 from fogline.training.torch import TorchTask
-from fogline.training.torch.adapters import merge
 from fogline.training.torch.failure import attempt
 from fogline.training.torch.layout import named_tensors
 from fogline.training.torch.outputs.answers import part_of
@@ -120,7 +119,7 @@ def _array(value: object) -> Array:
 
 
 def _loaded(task: TorchTask, weights: Mapping[str, Array]) -> torch.nn.Module:
-    module = merge(task.untrained().cpu().eval())
+    module = task.as_served(task.untrained().cpu().eval())
     tensors = named_tensors(module)
     for name, tensor in tensors.items():
         have = weights.get(name)

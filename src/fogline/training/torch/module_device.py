@@ -16,7 +16,7 @@ from fogline.training.hook_calls import a
 from fogline.training.local import NO_METRICS, ClientJob, LocalResult
 from fogline.training.torch.failure import results
 from fogline.training.torch.outputs.answers import several_of
-from fogline.training.torch.sub_models.nested import NestedModel
+from fogline.training.torch.sub_models.nested import NestedModel, nested_models
 from fogline.training.torch.task import TorchTask
 
 Passes = Callable[[int, int], Iterator[tuple[Any, Tensor]]]
@@ -85,11 +85,7 @@ class ModuleDevice(DeviceContext):
 
         Each is called with a module of the device's own model and a batch, and gives what it gives for that.
         """
-        task, models = self._torch, self._torch.sub_models
-        if models is None:
-            return [NestedModel(task, None, None)]
-        smaller = models.nested() if models.own is None else models.nested()[1:]
-        return [NestedModel(task, models.own, part) for part in (None, *smaller)]
+        return nested_models(self._torch)
 
     def answers(self, outputs: Any) -> list[Tensor]:
         """The complete answers (B, ..., classes) in what a module gave, the last one the model's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from fogline.training.torch.failure import wrong_targets
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import TensorLayout, as_tensor
 from fogline.training.torch.module import TRIED, Arguments, ModuleTask, OutputTrial
-from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.outputs.answers import answer_of, answering_by_mean, mean_of, several_of
 from fogline.training.torch.outputs.fit import Fit, decides, fit_of, fitted_loss, loss_problem
 from fogline.training.torch.outputs.functions import EVALUATION_BATCH, JudgedModel
 from fogline.training.torch.outputs.judging import judge_classes, judge_numbers
@@ -54,6 +54,8 @@ class TorchTask(ModuleTask):
         device: where engines train and models are judged (``cpu``, ``cuda``).
         higher_is_better: of the headline; where not said, its name tells.
         class_axis: the outputs' axis that counts classes, 1 or -1; only needed where shapes leave it open.
+        answer: what is judged and served of a module that gives several outputs: the ``last``, or the ``mean`` of all
+            (in the place of the last).
 
     Raises:
         ValueError: there is no such loss or metric, or the headline's name does not tell which way is better.
@@ -69,6 +71,7 @@ class TorchTask(ModuleTask):
         device: str | torch.device = "cpu",
         higher_is_better: bool | None = None,
         class_axis: int | None = None,
+        answer: Literal["last", "mean"] = "last",
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             kind = type(model).__name__
@@ -82,8 +85,11 @@ class TorchTask(ModuleTask):
         super().__init__(model, data, loss, classifies, name, headline, device, higher_is_better)
         if class_axis not in (None, 1, -1):
             raise ValueError(f"class_axis is {class_axis}; it must be 1 or -1, or be left out.")
+        if answer not in ("last", "mean"):
+            raise ValueError(f"answer is {answer!r}; it must be 'last' or 'mean'.")
         loss_function(loss)  # Refuses a name that there is not.
         self._axis = class_axis
+        self.answered_by: Literal["last", "mean"] = answer
         self._functions: tuple[int, nn.Module, Features] | None = None
 
     @cached_property
@@ -166,6 +172,7 @@ class TorchTask(ModuleTask):
                 "classes, not numbers; give the data classes=2, with labels that are whole numbers "
                 "(y.astype(np.int64)). headline='loss' judges by the loss alone."
             )
+        self._check_answers(trial.outputs)
         y = self.targets(trial.examples.y)
         problem = self.fit.problem or loss_problem(self.loss_function, trial.outputs, y)
         if problem:
@@ -176,6 +183,18 @@ class TorchTask(ModuleTask):
                 f"Task '{self.name}': only the loss knows what outputs {shape_of(answer_of(trial.outputs))} mean for "
                 f"targets {shape_of(as_tensor(trial.examples.y, self.device))}; judge by it with headline='loss', or "
                 "override evaluate."
+            )
+
+    def _check_answers(self, outputs: Any) -> None:
+        """Refuse a mean of one answer, or of answers that are no numbers of the same things."""
+        if self.answered_by == "last":
+            return
+        answers = several_of(outputs)
+        if len(answers) < 2 or len({answer.shape for answer in answers}) > 1:
+            gives = ", ".join(map(shape_of, answers))
+            raise ValueError(
+                f"Task '{self.name}': answer='mean' wants several outputs of one shape, and the model gives {gives}; "
+                "leave it out."
             )
 
     def _is_undeclared(self) -> bool:
@@ -216,11 +235,22 @@ class TorchTask(ModuleTask):
 
     def served(self, params: Params) -> tuple[Self, Params]:
         module = self.untrained().cpu()
-        if not can_be_merged(module):
+        if not can_be_merged(module) and self.answered_by == "last":
             return self, params
         self.layout.load(module, params.vector, params.counters)
-        merged = merge(module)
-        return self.remade(lambda: merge(self.complete())), TensorLayout(merged).read(merged)
+        served = self.as_served(module)
+        twin = self.remade(lambda: self.as_served(self.complete()))
+        twin.answered_by = "last"  # The module does that itself.
+        return twin, TensorLayout(served).read(served)
+
+    def as_served(self, module: nn.Module) -> nn.Module:
+        """A module of the task's, changed into what is served: adapters merged, and its last output the answer."""
+        module = merge(module)
+        return answering_by_mean(module) if self.answered_by == "mean" else module
+
+    def answer(self, outputs: Any) -> Tensor:
+        """What is judged of a module's outputs."""
+        return mean_of(outputs) if self.answered_by == "mean" else answer_of(outputs)
 
     def cutter(self) -> TorchCutter:
         """Makes smaller models of this one: narrower, shallower, or with fewer layers that train."""
@@ -237,6 +267,12 @@ class TorchTask(ModuleTask):
     def classes_back(self, outputs: Tensor) -> Tensor:
         """Move the axis of classes back to where :meth:`classes_last` took it from."""
         return outputs.movedim(-1, 1) if self.classifies and self.class_axis == 1 and outputs.ndim > 2 else outputs
+
+    def side_by_side(self, outputs: Any) -> Tensor:
+        """What a module gives as one tensor: several answers as (B, answers, ..., classes)."""
+        if isinstance(outputs, Tensor):
+            return outputs
+        return torch.stack([self.classes_last(answer) for answer in several_of(outputs)], 1)
 
     def targets(self, y: Array) -> Tensor:
         """Targets as the loss takes them: classes as int64, shares and numbers in the model's type."""
@@ -301,7 +337,7 @@ class TorchTask(ModuleTask):
             y = self.targets(examples.y[start : start + EVALUATION_BATCH])
             with torch.inference_mode(), seeded(self.seed):
                 outputs = self.forward(module, self.arguments(part), y)
-                judged = judge(outputs, y, self.loss_function, self.fit)
+                judged = judge(outputs, self.answer(outputs), y, self.loss_function, self.fit)
             for name, value in judged.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
@@ -324,7 +360,8 @@ class TorchTask(ModuleTask):
         """Sums over examples whose outputs (n, ...) are given, the classes last."""
         judge = judge_classes if self.classifies else judge_numbers
         with torch.inference_mode():
-            return judge(self.classes_back(self.array(outputs)), self.targets(y), self.loss_function, self.fit)
+            answer = self.classes_back(self.array(outputs))
+            return judge(answer, answer, self.targets(y), self.loss_function, self.fit)
 
     def model_functions(self, job: ClientJob) -> JudgedModel:
         """The model with that device's buffers, as it is judged."""

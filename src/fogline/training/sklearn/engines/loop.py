@@ -36,7 +36,7 @@ class SklearnLoop(Engine):
         """Why this engine cannot train so: what ``partial_fit`` cannot do."""
         if not isinstance(task, SklearnTask):
             return f"it trains scikit-learn models, and this is a {type(task).__name__}."
-        for hook in ("perturb", "adjust_outputs", "adjust_loss", "local_round"):
+        for hook in ("perturb", "adjust_outputs", "adjust_loss", "step_models", "local_round"):
             if overrides(method, hook):
                 return f"the method overrides {hook}, and scikit-learn takes its gradients out of sight."
         if overrides(method, "adjust_gradient") and not method.affine:

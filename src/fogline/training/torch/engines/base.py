@@ -34,6 +34,7 @@ class TorchEngine(Engine):
         self.perturbs = overrides(method, "perturb")
         self.adjusts_outputs = overrides(method, "adjust_outputs")
         self.adjusts_loss = overrides(method, "adjust_loss")
+        self.nests = overrides(method, "step_models")
         self.sees = self.adjusts_outputs or self.adjusts_loss  # What a device's context holds.
 
     @classmethod

@@ -25,6 +25,8 @@ def _of_method(method: LocalMethod, local: LocalTraining) -> str | None:
         return f"{ONE_BY_ONE}, and the method trains by itself (local_round), where nothing clips."
     if overrides(method, "phases"):
         return f"{ONE_BY_ONE}, and the method trains in phases, over which nobody accounts for what each one tells."
+    if overrides(method, "step_models"):
+        return f"{ONE_BY_ONE}, and the method draws a smaller model for a step, which examples by themselves have not."
     if overrides(method, "perturb"):
         return (
             f"{ONE_BY_ONE}, and the method moves the weights by a gradient of the whole batch before it (perturb), "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fogline.data.inputs import rows
 from fogline.params import Vector
 from fogline.randomness import derived, seeded
-from fogline.training.context import LocalBatch
+from fogline.training.context import STEPS, Draws, LocalBatch
 from fogline.training.example_privacy import ExampleDraws, expected_batch
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import Arrays, LocalMethod, overrides
@@ -24,11 +24,12 @@ from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.features import Features
 from fogline.training.torch.layout import CPU, as_tensor
 from fogline.training.torch.module_device import ModuleDevice
-from fogline.training.torch.outputs.answers import answer_of
+from fogline.training.torch.outputs.answers import answer_of, several_of
 from fogline.training.torch.steps.clipping import clip_factors
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere
 from fogline.training.torch.steps.noising import StepNoising
 from fogline.training.torch.steps.step_device import StepDevice
+from fogline.training.torch.sub_models.nested import nested_models
 from fogline.training.torch.task import ENGINES, Arguments, TorchTask
 
 
@@ -47,6 +48,7 @@ class LoopEngine(TorchEngine):
         self._module = module
         self._parameters = [tensors[entry.name] for entry in self.task.layout.trainable]
         self._features = Features(module) if self.sees else None
+        self._nested = nested_models(self.task) if self.nests else []
 
     def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train one device after the other."""
@@ -68,7 +70,7 @@ class LoopEngine(TorchEngine):
             return failed(self.task, job, wrong, size)
         if self._trains_itself:
             return self.method.local_round(ModuleDevice(self.task, job, partial(self._pass, job), weight))
-        if self._keeps:
+        if self._keeps or (self.nests and self.task.layout.buffers):  # Those of smaller models are a device's own.
             self._take(self.task.untrained().train())
         self.task.layout.load(self._module, job.start, job.counters)
         draws = None if self.local.privacy is None else ExampleDraws(job.seed, job.secret)
@@ -115,11 +117,14 @@ class LoopEngine(TorchEngine):
 
     def objective(self, x: Arguments, y: Tensor, device: _Device) -> tuple[Tensor, float]:
         """The loss that is differentiated, and the loss that is reported."""
+        if self.nests:
+            return self._nested_objective(LocalBatch(x, y), device.rng)
         task, outputs = self.task, self.task.forward(self._module, x, y)
         if self._features is None:
             loss = task.loss_function(outputs, y)
             return loss, loss.item()
-        batch = LocalBatch(x, y, task.classes_last(answer_of(outputs)), self._features.taken())
+        heads = [task.classes_last(answer) for answer in several_of(outputs)]
+        batch = LocalBatch(x, y, heads[-1], self._features.taken(), heads)
         if self.adjusts_outputs:
             batch.outputs = self.method.adjust_outputs(batch.outputs, batch, device.context)
             outputs = task.classes_back(batch.outputs)
@@ -127,6 +132,18 @@ class LoopEngine(TorchEngine):
         if not self.adjusts_loss:
             return loss, loss.item()
         return self.method.adjust_loss(loss, batch, device.context), loss.item()
+
+    def _nested_objective(self, batch: LocalBatch, rng: np.random.Generator) -> tuple[Tensor, float]:
+        """The same of the models that a step names."""
+        task, (first, *others) = self.task, self.method.step_models(len(self._nested), rng)
+        outputs = self._nested[first](self._module, batch)
+        total = task.loss_function(outputs, batch.targets)
+        told, teacher = total.item(), task.classes_last(answer_of(outputs)).detach()
+        for place in others:
+            outputs = self._nested[place](self._module, batch)
+            loss = task.loss_function(outputs, batch.targets)
+            total = total + self.method.taught_loss(loss, task.classes_last(answer_of(outputs)), teacher)
+        return total, told
 
     def elsewhere(self) -> DeviceElsewhere:
         """The module under other weights, with the buffers that it has."""
@@ -153,6 +170,7 @@ class _Device:
         self.start = as_tensor(job.start[:head], device)
         self.local: Arrays = {name: as_tensor(vector, device) for name, vector in job.local.items()}
         self.received: Arrays = {name: as_tensor(vector, device) for name, vector in job.received.items()}
+        self.rng = Draws(job.seed, job.common_seed, STEPS).own
         if engine.sees:
             functions = engine.elsewhere()
             self.context = StepDevice(engine.task, job, self.start, self.local, self.received, functions)

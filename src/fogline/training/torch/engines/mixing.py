@@ -61,7 +61,7 @@ def _outcomes(task: TorchTask, batches: list[Tensor], training: bool) -> list[tu
     for x in batches:
         task.layout.load(module, start, initial.counters)
         with seeded(task.seed), torch.no_grad():
-            outputs = module(x.clone())
+            outputs = task.side_by_side(module(x.clone()))
         buffers = [buffer.clone() for buffer in module.buffers()]
         outcomes.append((outputs, buffers))
     return outcomes

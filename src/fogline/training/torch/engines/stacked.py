@@ -23,16 +23,19 @@ from fogline.training.torch.failure import attempt, failed, results, too_few
 from fogline.training.torch.features import Features
 from fogline.training.torch.kernels import Graph
 from fogline.training.torch.layout import as_tensor
+from fogline.training.torch.outputs.answers import several_of
 from fogline.training.torch.outputs.losses import IGNORED
 from fogline.training.torch.steps.affine import affine
 from fogline.training.torch.steps.by_example import Clipping, GhostClipping, NoisySteps, SingleClipping
 from fogline.training.torch.steps.cohort import GATHERED, Batch, Cohort, DeviceExamples, labels_of
 from fogline.training.torch.steps.elsewhere import DeviceElsewhere, Elsewhere, SharedElsewhere
 from fogline.training.torch.steps.loss_gradient import Gradient, Head, Terms, Vectors, losses_of
+from fogline.training.torch.steps.nested_steps import NestedSteps
 from fogline.training.torch.steps.optimizers import Collect, Fused, Resting, Sink, clip, optimizer
 from fogline.training.torch.steps.program import Program, TracedProgram
 from fogline.training.torch.steps.stacked_weights import Blocks, flat, rows_of, split_rows, stack_rows
 from fogline.training.torch.steps.step_device import StepDevice
+from fogline.training.torch.sub_models.nested import nested_models
 from fogline.training.torch.task import ENGINES, TorchTask
 
 FILLED = 1024
@@ -59,8 +62,13 @@ class Stacked(TorchEngine):
         self.graph = Graph.of(task, self.single)
         if self.single and self.adjusts_loss and self.graph is not None and self.graph.draws:
             self.graph = None  # The forward pass elsewhere draws from the stream of the module's own draws.
+        if self.nests and self.graph is not None and self.graph.draws:
+            self.graph = None  # All models of a step draw from one stream.
         self.program: Program = self.graph or TracedProgram(task, self.single, self.sees)
         self.head = Head(task, method, self.single)
+        nested = nested_models(task) if self.nests else []
+        several = len(nested) > 1  # The smallest model has none within it: all its steps are plain.
+        self.nested = NestedSteps(task, self.program, method, self.head, nested, self._smaller) if several else None
         self.elsewhere = self._elsewhere() if self.sees else None
         largest = int(task.data.sizes().max())
         self._most = max(largest, FILLED)
@@ -72,6 +80,11 @@ class Stacked(TorchEngine):
         self._shuffler = Shuffler()
         self._kept: dict[int, Blocks] = {}
         self._table = shared_table(task)
+
+    def _smaller(self, task: TorchTask) -> Program:
+        """A model within the task's own."""
+        graph = Graph.of(task, self.single) if self.graph is not None else None
+        return graph or TracedProgram(task, self.single, False)
 
     def _elsewhere(self) -> Elsewhere:
         module = self.task.untrained().train()
@@ -90,6 +103,7 @@ class Stacked(TorchEngine):
         return (
             _refuses_method(method)
             or _refuses_model(task)
+            or _refuses_nested(task, method)
             or (None if Graph.of(task, cls.single) else _refuses_vmap(task))
             or (_refuses_norms(task, method) if local.privacy else None)
         )
@@ -99,7 +113,7 @@ class Stacked(TorchEngine):
         """Whether the update can be made where the gradient is."""
         local = self.local
         plain = local.optimizer == "sgd" and not local.momentum and local.clip_norm is None and local.privacy is None
-        return plain and not self.perturbs and (not self.adjusts_gradient or self.method.affine)
+        return plain and not self.perturbs and self.nested is None and (not self.adjusts_gradient or self.method.affine)
 
     def train(self, jobs: Sequence[ClientJob]) -> list[LocalResult]:
         """Train devices that can step together together."""
@@ -207,6 +221,7 @@ class Flat(Stacked):
         return (
             _refuses_method(method)
             or _refuses_model(task)
+            or _refuses_nested(task, method)
             or (hook and f"{hook}, and it does not sum them up in the parameters.")
             or (_refuses_vmap(task) if local.privacy and Graph.of(task, False) is None else None)
         )
@@ -236,6 +251,8 @@ class StackedGroup:
         engine.program.begin([job.seed for job in jobs], self._blocks.tensors, buffers)
         if engine.clipping is not None:
             engine.clipping.begin(buffers)
+        if engine.nested is not None:
+            engine.nested.begin(jobs)
 
     def _as_seen(self, elsewhere: Elsewhere) -> list[StepDevice]:
         """The devices as the hooks of a step see them."""
@@ -304,11 +321,15 @@ class StackedGroup:
         sink = Resting(collect, self._resting, self._blocks.tensors) if self._resting else collect
 
         def gather(batch: Batch, weights: list[Tensor]) -> tuple[Terms, list[Tensor]]:
-            terms = self._differentiate(batch, weights, sink).terms
-            if engine.perturbs:
-                moved = engine.method.perturb(rows_of(weights), rows_of(collect.taken()))
-                self._differentiate_elsewhere(batch, weights, moved, sink)
-            gradients, norm = collect.taken(), engine.local.clip_norm
+            if engine.nested is not None:
+                terms, gradients = engine.nested(batch, weights)
+            else:
+                terms = self._differentiate(batch, weights, sink).terms
+                if engine.perturbs:
+                    moved = engine.method.perturb(rows_of(weights), rows_of(collect.taken()))
+                    self._differentiate_elsewhere(batch, weights, moved, sink)
+                gradients = collect.taken()
+            norm = engine.local.clip_norm
             return terms, gradients if norm is None else clip(gradients, norm)
 
         return gather
@@ -380,20 +401,41 @@ def _refuses_method(method: LocalMethod) -> str | None:
     return None
 
 
+def _refuses_nested(task: TorchTask, method: LocalMethod) -> str | None:
+    if not overrides(method, "step_models"):
+        return None
+    layout = task.layout
+    if layout.buffers or layout.integers or task.keeps or task.gives_several:
+        return (
+            "its method draws a smaller model for a step, and this model has buffers, frozen parameters or several "
+            "outputs, or keeps something beside its state."
+        )
+    return None
+
+
 def _tells_norms(graph: Graph, head: Head) -> bool:
     """Whether one backward pass gives the norm of each example's gradient."""
     return graph.by_example and head.by_example and not head.adjusts_loss
 
 
 def _refuses_model(task: TorchTask) -> str | None:
-    if task.gives_several:
-        return "it trains models that give one tensor; this one gives several, or an object that holds it."
+    if task.gives_several and not _stand_side_by_side(task):
+        return (
+            "it trains models that give one tensor, or several of one shape by cross_entropy of labels; this one gives "
+            "others, or an object that holds it."
+        )
     if task.takes_several:
         return "it trains models that take one array; this one takes several."
     types = {entry.dtype for entry in task.spec.entries if entry.is_float}
     if len(types) == 1 and types <= {"float32", "float64"}:
         return None
     return f"it trains models that are float32 or float64 throughout; this one has {', '.join(sorted(types))}."
+
+
+def _stand_side_by_side(task: TorchTask) -> bool:
+    """Whether several answers can be one tensor, whose loss is the mean over them."""
+    labelled = task.loss == "cross_entropy" and not task.has_shares and not task.gives_logits
+    return labelled and len({tuple(answer.shape) for answer in several_of(task.gives())}) == 1
 
 
 def _refuses_norms(task: TorchTask, method: LocalMethod) -> str | None:

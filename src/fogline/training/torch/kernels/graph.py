@@ -64,7 +64,7 @@ class Graph(DrawingProgram):
     def of(cls, task: TorchTask, single: bool) -> Graph | None:
         """The task's model as a graph; None if it has layers without a kernel."""
         module = task.untrained().train()
-        calls = calls_of(module)
+        calls = None if task.gives_several else calls_of(module)
         if calls is None or task.layout.buffers or task.layout.integers:
             return None
         places = {id(p): i for i, p in enumerate(_trainable(task, module))}

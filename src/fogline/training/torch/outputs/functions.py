@@ -15,7 +15,6 @@ from fogline.params import Vector
 from fogline.training.local import ClientJob
 from fogline.training.torch.features import Features, features_of
 from fogline.training.torch.layout import TensorLayout
-from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.losses import LossFunction
 
 EVALUATION_BATCH = 512
@@ -28,6 +27,7 @@ class JudgedTask(Protocol):
     def arguments(self, x: Any) -> Any: ...
     def targets(self, y: Any) -> Tensor: ...
     def array(self, vector: Any) -> Tensor: ...
+    def answer(self, outputs: Any) -> Tensor: ...
     def classes_last(self, outputs: Tensor) -> Tensor: ...
     def weight(self, y: Tensor) -> int: ...
 
@@ -59,7 +59,7 @@ class JudgedModel:
     def outputs(self, weights: Vector, x: Any) -> npt.NDArray[Any]:
         """Outputs (n, ...), the classes last."""
         with torch.no_grad():
-            parts = [self._task.classes_last(answer_of(outputs)) for outputs, _ in self._passes(weights, x)]
+            parts = [self._task.classes_last(self._task.answer(outputs)) for outputs, _ in self._passes(weights, x)]
         return torch.cat(parts).cpu().numpy()
 
     def features(self, weights: Vector, x: Any) -> npt.NDArray[Any]:
@@ -94,7 +94,7 @@ class JudgedModel:
         """A batch's mean loss, and how many examples it is the mean of."""
         if own is None:
             return self._loss(outputs, targets), self._task.weight(targets)
-        return own(self._task.classes_last(answer_of(outputs)), targets), len(targets)
+        return own(self._task.classes_last(self._task.answer(outputs)), targets), len(targets)
 
     def _passes(
         self, weights: Vector, x: Any, y: Any = None, read: Callable[[Any], Tensor] | None = None

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from fogline.training.task import Sums
-from fogline.training.torch.outputs.answers import answer_of
 from fogline.training.torch.outputs.fit import Fit
 from fogline.training.torch.outputs.losses import LossFunction, like
 
 
-def judge_classes(outputs: Any, targets: Tensor, loss: LossFunction, fit: Fit) -> Sums:
-    """Sums over targets with a truth: ``count``, ``loss``, ``correct``. Of several outputs, the last is the answer."""
+def judge_classes(outputs: Any, answer: Tensor, targets: Tensor, loss: LossFunction, fit: Fit) -> Sums:
+    """Sums over targets with a truth: ``count``, ``loss`` (of all outputs), ``correct`` (of the answer)."""
     truth = targets.argmax(fit.axis) if targets.is_floating_point() and fit.kind == "classes" else targets
     known = is_known(truth, fit.ignored)
     count = float(known.sum())
@@ -23,17 +22,17 @@ def judge_classes(outputs: Any, targets: Tensor, loss: LossFunction, fit: Fit) -
     sums = {"count": count, "loss": float(loss(outputs, targets)) * count}
     if fit.kind == "unknown":
         return sums
-    found = decided(answer_of(outputs), truth, fit)
+    found = decided(answer, truth, fit)
     return sums | {"correct": float(((found == truth) & known).sum())}
 
 
-def judge_numbers(outputs: Any, targets: Tensor, loss: LossFunction, fit: Fit) -> Sums:
-    """Sums over targets: ``count``, ``loss``, ``squared_error``, ``absolute_error``."""
+def judge_numbers(outputs: Any, answer: Tensor, targets: Tensor, loss: LossFunction, fit: Fit) -> Sums:
+    """Sums over targets: ``count``, ``loss`` (of all outputs); of the answer ``squared_error``, ``absolute_error``."""
     count = float(targets.numel())
     sums = {"count": count, "loss": float(loss(outputs, targets)) * count}
     if fit.kind == "unknown":
         return sums
-    error = like(answer_of(outputs), targets).double() - targets.double()
+    error = like(answer, targets).double() - targets.double()
     return sums | {"squared_error": float(error.square().sum()), "absolute_error": float(error.abs().sum())}
 
 

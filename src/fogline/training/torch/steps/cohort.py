@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -83,6 +83,25 @@ class Batch:
     """The targets as they are, also where they do not count."""
     counts: list[int] | None
     """Per device, how many of its B examples count, the rest being filling; None if all do."""
+
+    def of(self, members: Sequence[int], rows: Tensor) -> Batch:
+        """The same of some devices; ``rows``: their places, as a tensor."""
+
+        def some(tensor: Tensor | float) -> Any:
+            return tensor.index_select(0, rows) if isinstance(tensor, Tensor) else tensor
+
+        labels = None if self.labels is None else Labels(*map(some, self.labels))
+        counts = None if self.counts is None else [self.counts[member] for member in members]
+        return Batch(some(self.x), some(self.y), some(self.share), labels, some(self.truth), counts)
+
+    def for_heads(self, heads: int) -> Batch:
+        """The same with each target once for every head: (k, B, heads, ...), of which each counts its part."""
+
+        def spread(tensor: Tensor) -> Tensor:
+            return tensor.unsqueeze(2).expand(*tensor.shape[:2], heads, *tensor.shape[2:])
+
+        share = (spread(self.share) if isinstance(self.share, Tensor) else self.share) / heads
+        return replace(self, y=spread(self.y), share=share, labels=None)
 
 
 @dataclass(frozen=True, slots=True)

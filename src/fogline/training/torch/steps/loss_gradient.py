@@ -98,14 +98,16 @@ class Head:
         self._adjusts_outputs = overrides(method, "adjust_outputs")
         self.adjusts_loss = overrides(method, "adjust_loss")
         self._classes_first = task.class_axis == 1 if task.classifies else None
+        self._several = task.gives_several
         self._rows = {"cross_entropy": _entropies, "mse": _squares, "l1": _distances}.get(str(task.loss))
-        self.by_example = self._rows is not None and not task.has_shares and not self._adjusts_outputs
+        plain = not task.has_shares and not self._adjusts_outputs and not self._several
+        self.by_example = self._rows is not None and plain
         """Whether each example's loss is known by itself, and not only a batch's."""
 
     def targets(self, ignores: bool) -> Targets:
         """What a cohort is to make ready of its targets; ``ignores``: some have no truth."""
         named = self._task.loss == "cross_entropy"  # A loss that is a function does as it likes.
-        labelled = named and not self._adjusts_outputs and not self._task.has_shares
+        labelled = named and not self._adjusts_outputs and not self._task.has_shares and not self._several
         return Targets(self._task.dtype, ignores and named, self._task.outputs if labelled else None)
 
     def __call__(
@@ -113,12 +115,29 @@ class Head:
     ) -> Gradient:
         """Losses and their gradient; outputs (k, B, ...) and features carry no graph.
 
+        Of a model that gives several answers, outputs are (k, B, heads, ..., classes), as programs give them.
+
         ``devices``: as the hooks see them, where there are hooks.
         """
+        if self._several:
+            return self._autograd(outputs, batch.for_heads(outputs.shape[2]), devices, features)
         if self._classes_first and outputs.ndim > 3:
             gradient = self._of(outputs.movedim(2, -1), batch, devices, features)
             return Gradient(gradient.terms, gradient.outputs.movedim(-1, 2), gradient.features)
         return self._of(outputs, batch, devices, features)
+
+    def taught(self, outputs: Tensor, teacher: Tensor, batch: Batch) -> Gradient:
+        """The same of outputs whose loss the method makes, of what a larger model gives for the batch."""
+        first = self._classes_first and outputs.ndim > 3
+        leaf = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            given, told = (rows.movedim(2, -1) if first else rows for rows in (leaf, teacher))
+            losses = self._losses(given, batch)
+            counts = batch.counts or [outputs.shape[1]] * len(outputs)
+            each = zip(losses, given, told, counts, strict=True)
+            taught = [self._method.taught_loss(loss, own[:n], other[:n]) for loss, own, other, n in each]
+            (slope,) = torch.autograd.grad(torch.stack(taught).sum(), leaf)
+        return Gradient(losses.detach(), slope)
 
     def _of(self, outputs: Tensor, batch: Batch, devices: Sequence[StepDevice], features: Tensor | None) -> Gradient:
         """Classes stand last, as methods and formulas take them."""
@@ -160,14 +179,17 @@ class Head:
         slope = torch.zeros_like(outputs) if slope is None else slope
         return Gradient(losses.detach(), slope, others[0] if others else None)
 
-    @staticmethod
-    def _seen(batch: Batch, parts: Sequence[Sequence[Tensor]]) -> list[LocalBatch]:
+    def _seen(self, batch: Batch, parts: Sequence[Sequence[Tensor]]) -> list[LocalBatch]:
         """The batch as each device's hooks see it, without what fills it up; ``parts``: outputs, and features if there
         are any, device by device."""
         each = zip(batch.x.unbind(), batch.truth.unbind(), *parts, strict=True)
-        if batch.counts is None:
-            return [LocalBatch(*own) for own in each]
-        return [LocalBatch(*(rows[:n] for rows in own)) for own, n in zip(each, batch.counts, strict=True)]
+        if batch.counts is not None:
+            each = (tuple(rows[:n] for rows in own) for own, n in zip(each, batch.counts, strict=True))
+        return [self._as_seen(*own) for own in each]
+
+    def _as_seen(self, x: Tensor, y: Tensor, outputs: Tensor, features: Tensor | None = None) -> LocalBatch:
+        heads = outputs.unbind(1) if self._several else (outputs,)
+        return LocalBatch(x, y, heads[-1], features, heads)
 
     def _adjusted_outputs(self, outputs: Tensor, seen: list[LocalBatch], devices: Sequence[StepDevice]) -> Tensor:
         if not self._adjusts_outputs:

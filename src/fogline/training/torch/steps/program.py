@@ -32,6 +32,8 @@ class Program(ABC):
     ) -> tuple[Tensor, Tensor | None]:
         """Outputs (k, B, ...) of inputs (k, B, ...), and the features, if they were asked for.
 
+        Of a model that gives several answers they stand side by side: (k, B, heads, ..., classes).
+
         ``counts``: how many of each device's B examples count, the others being filling; None if all do.
         """
 
@@ -103,7 +105,7 @@ class TracedProgram(Program):
     def _call_bound(self, x: Tensor) -> tuple[Tensor, ...]:
         tensors = dict(self.module.named_parameters())
         self._leaves = [tensors[name] for name in self._names]
-        outputs = self.module(x[0]).unsqueeze(0)
+        outputs = self._task.side_by_side(self.module(x[0])).unsqueeze(0)
         features = self._features.taken() if self._features else None
         return (outputs,) if features is None else (outputs, features.unsqueeze(0))
 
@@ -115,7 +117,8 @@ class TracedProgram(Program):
             weights: list[Tensor], buffers: dict[str, Tensor], x: Tensor
         ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
             state = {**dict(zip(self._names, weights, strict=True)), **buffers}
-            outputs = functional_call(self.module, state, (x,))  # Enters into the state what the module replaces.
+            given = functional_call(self.module, state, (x,))  # Enters into the state what the module replaces.
+            outputs = self._task.side_by_side(given)
             features = self._features.taken() if self._features else None
             results = (outputs,) if features is None else (outputs, features)
             return results, {name: state[name] for name in buffers}

@@ -17,6 +17,15 @@ from fogline.training.sub_models import SubModel
 from fogline.training.torch.module import ModuleTask
 
 
+def nested_models(task: ModuleTask) -> list[NestedModel]:
+    """A device's own model and every smaller one that its method has within it, the largest first."""
+    models = task.sub_models
+    if models is None:
+        return [NestedModel(task, None, None)]
+    smaller = models.nested() if models.own is None else models.nested()[1:]
+    return [NestedModel(task, models.own, part) for part in (None, *smaller)]
+
+
 class NestedModel:
     """Runs a part of a module; gradients go to the module's parameters.
 
@@ -27,14 +36,14 @@ class NestedModel:
     """
 
     def __init__(self, task: ModuleTask, own: SubModel | None, part: SubModel | None) -> None:
-        self._task, self._own, self._part = task, own, part
+        self._task, self._own, self.part = task, own, part
 
     def __call__(self, module: nn.Module, batch: LocalBatch) -> Any:
         """What it gives for a batch."""
-        if self._part is None:
+        if self.part is None:
             return self._task.forward(module, batch.inputs, batch.targets)
         parameters, tensors = dict(module.named_parameters()), dict[str, Tensor]()
-        for name, (places, shape) in self._places.items():
+        for name, (places, shape) in self.places.items():
             tensors[name] = parameters[name].flatten()[places].view(shape)
 
         def called(*args: Any, **named: Any) -> Any:
@@ -44,17 +53,17 @@ class NestedModel:
 
     @cached_property
     def _module(self) -> nn.Module:
-        assert self._part is not None
-        return cast("ModuleTask", self._part.task).untrained().train()
+        assert self.part is not None
+        return cast("ModuleTask", self.part.task).untrained().train()
 
     @cached_property
-    def _places(self) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    def places(self) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
         """Where the numbers of its parameters lie in those of the module."""
-        assert self._part is not None
-        return {e.name: (self._within(e), e.shape) for e in self._part.task.spec.entries if e.trainable}
+        assert self.part is not None
+        return {e.name: (self._within(e), e.shape) for e in self.part.task.spec.entries if e.trainable}
 
     def _within(self, entry: Entry) -> Tensor:
-        assert self._part is not None
-        whole, mine = self._part.whole, {} if self._own is None else self._own.ranges.entries
-        has, wants = (places_of(whole, [entry], ranges) for ranges in (mine, self._part.ranges.entries))
+        assert self.part is not None
+        whole, mine = self.part.whole, {} if self._own is None else self._own.ranges.entries
+        has, wants = (places_of(whole, [entry], ranges) for ranges in (mine, self.part.ranges.entries))
         return torch.from_numpy(np.searchsorted(has, wants)).to(self._task.device)
