@@ -39,8 +39,9 @@ def page(
 
 
 @pytest.fixture
-def visitor(page: PagedCloud) -> Visitor:
-    """A browser that was never here."""
+def visitor(page: PagedCloud, provider: SmallProvider) -> Visitor:
+    """A browser that was never here, at a page with the usual settings."""
+    page.settings(provider)
     return Visitor(page)
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.identity import Identity
+from fogline.governance.identity.proofs import signed as signed_by
 from fogline.network.cloud.people import ProvidedPerson
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
-from fogline.network.transport.messages import ParentAddress
+from fogline.network.transport.messages import ParentAddress, Renew
 from tests.dashboard.sign_in.conftest import Inside
 from tests.dashboard.sign_in.provider import EC, RSA, SECRET, SmallProvider, signed
-from tests.dashboard.sign_in.visiting import PagedCloud, Visitor, paged_cloud, write_settings, written
+from tests.dashboard.sign_in.visiting import PagedCloud, Visitor, entry, paged_cloud, written
 
 OPERATOR = {"sub": "omar", "groups": ["staff", "plant-operators"]}
 
@@ -55,9 +57,7 @@ def test_a_person_has_the_rights_of_the_role_and_the_log_names_the_person(
     inside(work)
 
 
-def test_an_auditor_reads_the_log_and_makes_no_token(
-    visitor: Visitor, provider: SmallProvider, inside: Inside
-) -> None:
+def test_an_auditor_reads_the_log_and_makes_no_token(visitor: Visitor, provider: SmallProvider, inside: Inside) -> None:
     def work() -> None:
         assert visitor.sign_in(provider, sub="ana")["calls"] == ["approval", "policies", "budgets", "audit"]
         assert visitor.ask("audit")[0] == 200
@@ -136,15 +136,13 @@ def test_the_table_counts_as_it_is_when_somebody_signs_in(
     page: PagedCloud, visitor: Visitor, provider: SmallProvider, inside: Inside
 ) -> None:
     def work() -> None:
-        allow = '\n[[allow]]\nsubject = "noa"\nrole = "auditor"\n'
         provider.person = {"sub": "noa"}
         assert "nobody here" in visitor.arrive(visitor.back(provider))
-        write_settings(page.folder, provider.issuer, page.port, allow=allow)
+        page.settings(provider, allow=entry("auditor", subject="noa"))
         assert visitor.sign_in(provider, sub="noa")["role"] == "auditor"
-        write_settings(page.folder, provider.issuer, page.port, allow=allow.replace("auditor", "king"))
+        page.settings(provider, allow=entry("king", subject="noa"))
         other = Visitor(page)
         assert "the settings are wrong" in other.arrive(other.back(provider))
-        write_settings(page.folder, provider.issuer, page.port)
 
     inside(work)
 
@@ -172,8 +170,7 @@ def test_a_revoked_person_is_out_at_once_and_stays_out(
     page: PagedCloud, visitor: Visitor, provider: SmallProvider, inside: Inside
 ) -> None:
     def work() -> None:
-        allow = '\n[[allow]]\nsubject = "rex"\nrole = "operator"\n[[allow]]\ngroup = "plant-operators"\nrole = "operator"\n'
-        write_settings(page.folder, provider.issuer, page.port, allow=allow)
+        page.settings(provider, allow=entry("operator", subject="rex") + entry("operator", group="plant-operators"))
         name = visitor.sign_in(provider, sub="rex")["who"]
         events = visitor.send("GET", "/api/events")
         operator = Visitor(page)
@@ -184,7 +181,6 @@ def test_a_revoked_person_is_out_at_once_and_stays_out(
         provider.person = {"sub": "rex"}
         assert "was revoked" in visitor.arrive(visitor.back(provider))
         assert not visitor.is_in()
-        write_settings(page.folder, provider.issuer, page.port)
 
     inside(work)
 
@@ -192,7 +188,8 @@ def test_a_revoked_person_is_out_at_once_and_stays_out(
 def test_a_session_s_certificate_is_no_way_to_a_longer_one_and_its_key_goes_with_it(
     page: PagedCloud, visitor: Visitor, provider: SmallProvider, inside: Inside, tmp_path: Path
 ) -> None:
-    told = inside(lambda: visitor.sign_in(provider, sub="ana"))
+    page.settings(provider, allow=entry("auditor", subject="ada"))
+    told = inside(lambda: visitor.sign_in(provider, sub="ada"))
     own = [Identity.load(one / "identity") for one in (page.folder / "sessions").iterdir()]
     (identity,) = [one for one in own if one.subject.name == told["who"]]
     folder = identity.folder.parent
@@ -203,7 +200,7 @@ def test_a_session_s_certificate_is_no_way_to_a_longer_one_and_its_key_goes_with
 
     request = Identity.create_key(tmp_path / "longer").csr()
     with pytest.raises(TrustError, match="signs in for each session"):
-        registrar.renew(Renew(identity.certificate, request, sign_proof(identity.key, request)))
+        registrar.renew(Renew(request, identity.certificate, signed_by(identity, request)))
     inside(lambda: visitor.send("POST", "/api/sign-out", {}))
     assert not folder.exists()
 
@@ -225,22 +222,21 @@ def test_nobody_joins_under_the_name_of_somebody_who_signs_in_nor_the_other_way_
     joined(ProvidedPerson(provider.issuer, "dev2").name)
 
     def work() -> None:
-        write_settings(page.folder, provider.issuer, page.port, allow='\n[[allow]]\nsubject = "dev2"\nrole = "developer"\n')
+        page.settings(provider, allow=entry("developer", subject="dev2"))
         provider.person = {"sub": "dev2"}
         assert "is named dev2-" in visitor.arrive(visitor.back(provider))
-        write_settings(page.folder, provider.issuer, page.port)
 
     inside(work)
 
 
 def test_one_person_has_so_many_sessions_and_the_oldest_ends(
-    page: PagedCloud, provider: SmallProvider, inside: Inside
+    page: PagedCloud, visitor: Visitor, provider: SmallProvider, inside: Inside
 ) -> None:
     def work() -> None:
-        visitors = [Visitor(page) for _ in range(9)]
-        for visitor in visitors:
-            visitor.sign_in(provider, sub="dev")
-        assert [visitor.is_in() for visitor in visitors] == [False, *[True] * 8]
+        visitors = [visitor, *(Visitor(page) for _ in range(8))]
+        for one in visitors:
+            one.sign_in(provider, sub="dev")
+        assert [one.is_in() for one in visitors] == [False, *[True] * 8]
 
     inside(work)
 
@@ -261,7 +257,7 @@ def test_a_provider_s_new_key_is_fetched_once_and_es256_counts(
 
 
 def test_cookies_over_https_are_secure_and_of_this_host_only(
-    provider: SmallProvider, tmp_path, runner: asyncio.Runner
+    provider: SmallProvider, tmp_path: Path, runner: asyncio.Runner
 ) -> None:
     async def work() -> None:
         async with paged_cloud(tmp_path / "cloud", provider, "https://fogline.example.org") as page:
@@ -276,11 +272,11 @@ def test_cookies_over_https_are_secure_and_of_this_host_only(
     runner.run(work())
 
 
-def test_a_session_ends_by_itself(provider: SmallProvider, tmp_path, runner: asyncio.Runner) -> None:
+def test_a_session_ends_by_itself(provider: SmallProvider, tmp_path: Path, runner: asyncio.Runner) -> None:
     async def work() -> None:
         async with paged_cloud(tmp_path / "cloud", provider) as page:
             visitor = Visitor(page)
-            write_settings(page.folder, provider.issuer, page.port, more="minutes = 0.03")
+            page.settings(provider, more="minutes = 0.03")
             await asyncio.to_thread(visitor.sign_in, provider, sub="ana")
             events = await asyncio.to_thread(visitor.send, "GET", "/api/events")
             await asyncio.to_thread(events.read)  # Until it is over.

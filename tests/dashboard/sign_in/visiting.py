@@ -21,32 +21,27 @@ from fogline.network.node.process import Listening, NodeFolder
 from tests.dashboard.sign_in.provider import CLIENT, SECRET, SmallProvider
 from tests.patience import PATIENCE
 
-ALLOW = """
-[[allow]]
-group = "plant-operators"
-role = "operator"
-[[allow]]
-subject = "ana"
-role = "auditor"
-[[allow]]
-email = "Ines@example.org"
-role = "owner"
-nodes = ["press-*"]
-[[allow]]
-group = "presses"
-role = "operator"
-nodes = ["press-*"]
-[[allow]]
-subject = "dev"
-role = "developer"
-"""
-
 
 def free_port() -> int:
     """A port that nobody listens at now: browsers must be told it before the page is there."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return asked.getsockname()[1]
+
+
+def entry(role: str, **who: str) -> str:
+    """A line of the table of who may be what."""
+    return "\n[[allow]]\n" + "".join(f'{key} = "{value}"\n' for key, value in who.items()) + f'role = "{role}"\n'
+
+
+ALLOW = (
+    entry("operator", group="plant-operators")
+    + entry("auditor", subject="ana")
+    + entry("owner", email="Ines@example.org")
+    + entry("operator", group="presses")
+    + 'nodes = ["press-*"]\n'
+    + entry("developer", subject="dev")
+)
 
 
 def write_settings(folder: Path, issuer: str, port: int, address: str = "", allow: str = ALLOW, more: str = "") -> str:
@@ -57,7 +52,8 @@ def write_settings(folder: Path, issuer: str, port: int, address: str = "", allo
     address = address or f"http://127.0.0.1:{port}"
     (folder / FILE).write_text(
         f'address = "{address}"\nlisten = "127.0.0.1:{port}"\n{more}\n[provider]\nissuer = "{issuer}"\n'
-        f'client_id = "{CLIENT}"\nsecret_file = "client-secret"\nname = "the tests"\nscopes = ["email", "groups"]\n{allow}'
+        f'client_id = "{CLIENT}"\nsecret_file = "client-secret"\nname = "the tests"\n'
+        f'scopes = ["email", "groups"]\n{allow}'
     )
     return address
 
@@ -70,6 +66,10 @@ class PagedCloud:
     up: CloudUp
     address: str
     port: int
+
+    def settings(self, provider: SmallProvider, **other: str) -> None:
+        """Write them anew, but for what is other."""
+        write_settings(self.folder, provider.issuer, self.port, **other)
 
     def audited(self, what: str) -> list[Any]:
         """Records of the cloud's audit log."""
@@ -145,6 +145,10 @@ class Visitor:
         """All the way; what the page is told."""
         provider.person = person
         assert self.arrive(self.back(provider)) == ""
+        events = self.send("GET", "/api/events")
+        while b"event: nodes" not in events.readline():  # Then the page is connected to the cloud.
+            assert not events.isclosed()
+        events.close()
         return self.about()
 
     def about(self) -> dict[str, Any]:

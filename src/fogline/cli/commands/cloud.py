@@ -11,7 +11,6 @@ from cyclopts import App, Parameter
 
 from fogline.cli.connection import asked, facts_of, operator_folder
 from fogline.cli.failures import UsageError
-from fogline.cli.people_page import people_page_of
 from fogline.cli.options import (
     COMMON,
     MONITORING,
@@ -23,6 +22,7 @@ from fogline.cli.options import (
     OperatorOptions,
     Predictions,
 )
+from fogline.cli.people_page import people_page_of
 from fogline.cli.running import (
     Endpoint,
     attach_server,

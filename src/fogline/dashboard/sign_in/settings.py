@@ -148,7 +148,9 @@ def checked_url(url: str) -> str | None:
         _ = parts.port
     except ValueError:
         return f"{url[:200]!r} is no address"
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+    if parts.username or parts.password:
+        return "an address with a name or a password in it is not used; leave these out"
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
         return f"{url[:200]!r} is no address; write one that begins with https://"
     if parts.scheme == "http" and not is_local(parts.hostname):
         return f"{url[:200]!r} is not https, and so others on the way could read along; only this machine may be http"
@@ -164,7 +166,9 @@ def _wrong(settings: SignInSettings) -> str | None:
     if urlsplit(settings.address).path or urlsplit(settings.address).query:
         return f"address: {settings.address!r} must end with the host or its port, without a slash"
     if settings.address != settings.address.lower() or settings.address.endswith(USUAL):
-        return f"address: {settings.address!r} is not as browsers name it; write it in small letters, without :80 or :443"
+        return (
+            f"address: {settings.address!r} is not as browsers name it; write it in small letters, without :80 or :443"
+        )
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         return f"listen: {settings.listen!r} is no address; write HOST:PORT"
