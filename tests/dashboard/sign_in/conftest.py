@@ -15,6 +15,11 @@ from tests.network.cluster import within
 Inside = Callable[[Callable[[], Any]], Any]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forked_workers() -> None:
+    """No job runs here, so no worker has to be warm."""
+
+
 @pytest.fixture(scope="session")
 def started_provider() -> Iterator[SmallProvider]:
     with small_provider() as provider:

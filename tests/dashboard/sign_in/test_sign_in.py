@@ -224,7 +224,8 @@ def test_nobody_joins_under_the_name_of_somebody_who_signs_in_nor_the_other_way_
     def work() -> None:
         page.settings(provider, allow=entry("developer", subject="dev2"))
         provider.person = {"sub": "dev2"}
-        assert "is named dev2-" in visitor.arrive(visitor.back(provider))
+        other = Visitor(page)
+        assert "is named dev2-" in other.arrive(other.back(provider))
 
     inside(work)
 
