@@ -71,9 +71,7 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
             listener.bind((host, port))
             listener.listen()
         except OSError as error:
-            raise DashboardError(
-                f"Port {port} of {host} cannot be had: {error.strerror}; name another, or 0"
-            ) from error
+            raise DashboardError(f"Port {port} of {host} cannot be had: {error.strerror}; name another") from error
         yield listener
 
 

@@ -23,6 +23,7 @@ from tests.dashboard.sign_in.provider import CLIENT, RSA, SECRET, SmallProvider,
 from tests.dashboard.sign_in.visiting import PagedCloud, Visitor
 
 UNASKED = "was not begun in this browser"
+YEAR = 365 * 86400
 STRANGER = RSAKey.generate_key(2048, {"kid": "first"})
 """A key that the provider does not have, under the id of one that it has."""
 
@@ -85,12 +86,12 @@ BENT: dict[str, tuple[dict[str, Any], str]] = {
     "several, for nobody": ({"aud": [CLIENT, "another"]}, "for somebody else"),
     "wrong issuer": ({"iss": "https://evil.example"}, "another provider's"),
     "issuer with a slash": ({"iss": "http://127.0.0.1/"}, "another provider's"),
-    "expired": ({"exp": int(time.time()) - 3600}, "has expired"),
+    "expired": ({"exp": int(time.time()) - YEAR}, "has expired"),
     "no end": ({"exp": None}, "not to be believed"),
     "never ends": ({"exp": "never"}, "not to be believed"),
     "not a number": ({"exp": float("nan")}, "expired"),
-    "of the future": ({"iat": int(time.time()) + 3600}, "of the future"),
-    "not yet": ({"nbf": int(time.time()) + 3600}, "of the future"),
+    "of the future": ({"iat": int(time.time()) + YEAR}, "of the future"),
+    "not yet": ({"nbf": int(time.time()) + YEAR}, "of the future"),
     "nobody": ({"sub": ""}, "who it is about"),
     "a number": ({"sub": 7}, "not to be believed"),
 }

@@ -14,8 +14,9 @@ from fogline.network.cloud.people import ProvidedPerson
 from tests.dashboard.browser import needs_chromium
 from tests.dashboard.looking import PHONE, browsing, check_accessible, fits
 from tests.dashboard.sign_in.provider import SECRET, SmallProvider
-from tests.dashboard.sign_in.visiting import free_port, write_settings
+from tests.dashboard.sign_in.visiting import write_settings
 from tests.network.commands import Terminal
+from tests.network.processes import free_port
 
 LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0", "--metrics", "none")
 pytestmark = [needs_chromium, pytest.mark.slow]

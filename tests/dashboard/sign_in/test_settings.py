@@ -69,6 +69,7 @@ def test_a_secret_that_others_can_read_is_not_used(mode: int, folder: Path) -> N
         ("https://login", "https://user:hush@login", "leave these out"),
         ("\n[provider]", '\nlisten = "0.0.0.0:7446"\n[provider]', "open to others"),
         ("\n[provider]", '\nlisten = "7446"\n[provider]', "HOST:PORT"),
+        ("\n[provider]", '\nlisten = "127.0.0.1:0"\n[provider]', "HOST:PORT"),
         ("\n[provider]", '\nkey = "key.pem"\n[provider]', "go together"),
         ("\n[provider]", "\nminutes = 0\n[provider]", "minutes"),
         ("\n[provider]", "\nminutes = 100000\n[provider]", "minutes"),

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import ssl
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPSConnection
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from fogline.dashboard.errors import DashboardError
+from fogline.dashboard.sign_in.serving import with_page
+from fogline.dashboard.sign_in.settings import read_sign_in
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.identity import Identity
 from fogline.governance.identity.proofs import signed as signed_by
+from fogline.network.cloud.cloud import cloud, create
 from fogline.network.cloud.people import ProvidedPerson
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
+from fogline.network.node.process import Listening, NodeFolder
 from fogline.network.transport.messages import ParentAddress, Renew
 from tests.dashboard.sign_in.conftest import Inside
 from tests.dashboard.sign_in.provider import EC, RSA, SECRET, SmallProvider, signed
-from tests.dashboard.sign_in.visiting import PagedCloud, Visitor, entry, paged_cloud, written
+from tests.dashboard.sign_in.visiting import PagedCloud, Visitor, entry, paged_cloud, write_settings, written
+from tests.network.processes import free_port
+from tests.patience import PATIENCE
 
 OPERATOR = {"sub": "omar", "groups": ["staff", "plant-operators"]}
 
@@ -273,16 +289,67 @@ def test_cookies_over_https_are_secure_and_of_this_host_only(
     runner.run(work())
 
 
-def test_a_session_ends_by_itself(provider: SmallProvider, tmp_path: Path, runner: asyncio.Runner) -> None:
+def test_a_session_ends_by_itself(provider: SmallProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with paged_cloud(tmp_path / "cloud", provider) as page:
-            visitor = Visitor(page)
-            page.settings(provider, more="minutes = 0.03")
+            visitor, loop = Visitor(page), asyncio.get_running_loop()
             await asyncio.to_thread(visitor.sign_in, provider, sub="ana")
             events = await asyncio.to_thread(visitor.send, "GET", "/api/events")
+            now = loop.time
+            monkeypatch.setattr(loop, "time", lambda: now() + 3600)  # To the loop's end: its timers are set by it.
             await asyncio.to_thread(events.read)  # Until it is over.
             assert not await asyncio.to_thread(visitor.is_in)
             assert page.audited("person.signed_out")[-1]["facts"]["why"] == "its time was over"
             assert list((page.folder / "sessions").iterdir()) == []
 
-    runner.run(work())
+    asyncio.run(work())
+
+
+def test_the_page_has_a_certificate_of_its_own(provider: SmallProvider, tmp_path: Path) -> None:
+    async def work() -> None:
+        folder = tmp_path / "cloud"
+        create(folder)
+        port = free_port()
+        own = 'certificate = "page.pem"\nkey = "page-key.pem"'
+        write_settings(folder, provider.issuer, port, f"https://127.0.0.1:{port}", more=own)
+
+        async def looked() -> tuple[int, str]:
+            local = Listening("127.0.0.1:0", "127.0.0.1:0")
+            async with with_page(lambda: cloud(NodeFolder(folder), local), folder, read_sign_in(folder)):
+                return await asyncio.to_thread(told_over_tls, port, folder / "page.pem")
+
+        for name in ("page.pem", "page-key.pem"):
+            (folder / name).write_text("none")
+        with pytest.raises(DashboardError, match=r"page\.pem and .*page-key\.pem are no certificate"):
+            await looked()
+        self_signed(folder / "page.pem", folder / "page-key.pem")
+        assert await looked() == (200, "the tests")
+
+    asyncio.run(work())
+
+
+def told_over_tls(port: int, root: Path) -> tuple[int, str]:
+    """Status, and whom one signs in with."""
+    connection = HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=root), timeout=PATIENCE)
+    connection.request("GET", "/api/about")
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())["sign_in"]
+
+
+def self_signed(certificate: Path, key: Path) -> None:
+    """A certificate of this machine's."""
+    private, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "page")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

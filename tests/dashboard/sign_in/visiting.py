@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,14 +18,8 @@ from fogline.dashboard.sign_in.settings import FILE, read_sign_in
 from fogline.network.cloud.cloud import CloudUp, cloud, create
 from fogline.network.node.process import Listening, NodeFolder
 from tests.dashboard.sign_in.provider import CLIENT, SECRET, SmallProvider
+from tests.network.processes import free_port
 from tests.patience import PATIENCE
-
-
-def free_port() -> int:
-    """A port that nobody listens at now: browsers must be told it before the page is there."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
 
 
 def entry(role: str, **who: str) -> str:

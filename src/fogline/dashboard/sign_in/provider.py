@@ -118,7 +118,7 @@ class OpenIdProvider:
         for url in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
             if checked_url(url) is not None:
                 raise SignInError("The provider names an address that is not https; ask the cloud's operator.")
-        self._discovered, self._asked = found, self._clock()
+        self._discovered, self._asked, self._keys = found, self._clock(), ()
         return found
 
 

@@ -170,7 +170,7 @@ def _wrong(settings: SignInSettings) -> str | None:
             f"address: {settings.address!r} is not as browsers name it; write it in small letters, without :80 or :443"
         )
     host, _, port = settings.listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         return f"listen: {settings.listen!r} is no address; write HOST:PORT"
     if bool(settings.certificate) != bool(settings.key):
         return "certificate and key go together; name both or none"
