@@ -95,6 +95,7 @@ class Sessions:
         session = Session(person, subject, board, answering(board), following, folder, ending)
         following.add_done_callback(_ended)
         self._sessions[_key(cookie)] = session
+        self._end_revoked()  # The person, too, if that was meanwhile.
         return cookie
 
     async def refused(self, person: ProvidedPerson) -> None:
