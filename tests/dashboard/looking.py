@@ -28,8 +28,8 @@ async def looking(board: Board, **how: Any) -> AsyncGenerator[Any]:
 
 
 @asynccontextmanager
-async def browsing(address: str, **how: Any) -> AsyncGenerator[Any]:
-    """A page that is open. In the end it must have had no error, and asked nobody else for anything."""
+async def browsing(address: str, others: tuple[str, ...] = (), **how: Any) -> AsyncGenerator[Any]:
+    """A page that is open. In the end it must have had no error, and asked nobody but ``others`` for anything."""
     async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = await browser.new_context(**how)
@@ -47,7 +47,7 @@ async def browsing(address: str, **how: Any) -> AsyncGenerator[Any]:
             await browser.close()
         assert errors == []
         origin = address.partition("#")[0]
-        assert [url for url in asked if not url.startswith((origin, "data:"))] == []
+        assert [url for url in asked if not url.startswith((origin, "data:", *others))] == []
 
 
 async def check_accessible(page: Any) -> None:

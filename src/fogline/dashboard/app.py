@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from fogline.dashboard.board import Board
 from fogline.dashboard.guard import Guard
@@ -25,18 +25,25 @@ LARGEST = 64 << 10
 """Bytes of the largest request."""
 
 
-def application(board: Board, host: str, key: str) -> Starlette:
-    """What answers for a board.
+def application(board: Board, host: str, key: str) -> ASGIApp:
+    """What answers for a board of one person's own machine.
 
     Args:
         board: what is shown.
         host: where it is served, as browsers name it.
         key: opens it; see :mod:`fogline.dashboard.guard`.
     """
-    answers = board.answers()
+    return Guard(answering(board), host, key)
 
-    async def page(_: Request) -> Response:
-        return FileResponse(STATIC / "index.html")
+
+async def page(_: Request) -> Response:
+    """The page itself, the same for everybody."""
+    return FileResponse(STATIC / "index.html")
+
+
+def answering(board: Board) -> Starlette:
+    """What answers for a board to whoever asks: who may, others see to."""
+    answers = board.answers()
 
     async def about(_: Request) -> Response:
         return _json(board.about)
@@ -63,7 +70,6 @@ def application(board: Board, host: str, key: str) -> Starlette:
             Route("/api/ask/{call}", ask, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Guard, host=host, key=key)],
         exception_handlers={
             HTTPException: _refused,
             FoglineError: _failed,

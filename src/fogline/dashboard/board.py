@@ -25,6 +25,10 @@ class About(msgspec.Struct, frozen=True):
     """Who looks, and acts;"""
     role: str = ""
     """empty: nobody in particular, since there is nothing to act on."""
+    keyless: tuple[str, ...] = ()
+    """Calls that the role may make and this page cannot: they are signed with the person's key, which is not here."""
+    until: float = 0.0
+    """Unix time at which a person who has signed in is signed out; 0: nobody has to."""
 
 
 class Board(Protocol):

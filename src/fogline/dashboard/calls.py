@@ -28,6 +28,8 @@ CALLS: Mapping[str, str] = {
 }
 """By what the page says, the call of the operator's interface that is made for it: who may not make that has no button,
 and no answer."""
+SIGNED = ("clone", "resume", "decide")
+"""What is signed with the person's own key before it goes to the cloud."""
 Asked = TypeVar("Asked", bound=msgspec.Struct)
 
 

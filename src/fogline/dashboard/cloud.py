@@ -1,7 +1,8 @@
 """A board of a cloud: its tree, jobs, models and members, as one person may see and steer them.
 
-It runs on the person's machine and talks to the cloud as the commands do, with the person's own certificate: the cloud
-has no other door for it, knows who does what, and refuses what the person's role may not, whatever the page has sent.
+It talks to the cloud as the commands do, with a certificate of the person's: the cloud has no other door for it, knows
+who does what, and refuses what the person's role may not, whatever the page has sent. Mostly it runs on the person's
+machine, with the person's keys; for people who sign in with a provider it runs beside the cloud, and has none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from fogline.dashboard.board import About, Answer
 from fogline.dashboard.calls import (
     CALLS,
+    SIGNED,
     Again,
     Decided,
     Invitation,
@@ -24,6 +26,7 @@ from fogline.dashboard.calls import (
     asking,
     may,
 )
+from fogline.dashboard.errors import BoardRequestError
 from fogline.dashboard.fleet import FleetView
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.job_view import LogView, show_record
@@ -54,6 +57,7 @@ class CloudBoard:
         place: the person's folder, with that identity, and the keys that the person signs with.
         cloud: the cloud's name.
         before_steering: what is to be done before a release is changed.
+        until: when the person is signed out (Unix time), whose keys are not here then; 0: the person need not sign in.
     """
 
     def __init__(
@@ -62,15 +66,20 @@ class CloudBoard:
         place: Path,
         cloud: str,
         before_steering: Callable[[Client], Awaitable[None]],
+        until: float = 0.0,
     ) -> None:
         person = Identity.load(place / "identity").subject
+        calls = tuple(name for name, call in CALLS.items() if may(person, call))
+        keyless = tuple(name for name in calls if until and name in SIGNED)
         self.hub = Hub()
         self.about = About(
             cloud,
             ("tree", "runs", "models", "trust"),
-            tuple(name for name, call in CALLS.items() if may(person, call)),
+            tuple(name for name in calls if name not in keyless),
             person.name,
             person.role,
+            keyless,
+            until,
         )
         self._connect = connect
         self._person = person
@@ -102,7 +111,8 @@ class CloudBoard:
             "token": asking(Invitation, lambda asked: self._connected.token(NewToken(asked.role, uses=asked.uses))),
             "audit": asking(Nothing, lambda _: desk.audit(self._connected)),
         }
-        return {name: answer for name, answer in answers.items() if name in self.about.calls}
+        own = {name: answer for name, answer in answers.items() if name in self.about.calls}
+        return own | dict.fromkeys(self.about.keyless, _keyless)
 
     async def follow(self) -> None:
         """Show what the cloud tells; where the connection is lost, it is made again."""
@@ -214,3 +224,10 @@ class CloudBoard:
     async def _steer(self, asked: Steer) -> str:
         await self._before_steering(self._connected)
         return await self._connected.steer(asked)
+
+
+async def _keyless(_: bytes) -> str:
+    raise BoardRequestError(
+        "This is signed with a key of your own, which this page does not hold; use fogline board, or the command, on "
+        "the machine that has the key"
+    )

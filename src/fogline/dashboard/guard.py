@@ -33,6 +33,36 @@ RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADER
 SESSION = "/api/session"
 
 
+def from_elsewhere(asked: HTTPConnection, method: str, origin: str) -> tuple[int, str] | None:
+    """Status and sentence, where a request names another host than this one, or changes something and is not made by
+    a page of this origin (``http://127.0.0.1:8000``)."""
+    host = origin.partition("://")[2]
+    if asked.headers.get("host") != host:
+        return 421, f"This is {host}; open the address that Fogline has printed."
+    if method not in ("GET", "HEAD"):
+        if asked.headers.get("origin") != origin:
+            return 403, "Only the page of this dashboard may change something."
+        if asked.headers.get("content-type") != "application/json":
+            return 415, "Send JSON."
+    return None
+
+
+def is_public(path: str) -> bool:
+    """Whether a path holds nothing but the page itself."""
+    return any(path == one or (one != "/" and path.startswith(one)) for one in PUBLIC)
+
+
+def with_headers(send: Send) -> Send:
+    """Adds to every answer what makes the page load nothing from elsewhere."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *RAW_HEADERS]
+        await send(message)
+
+    return sending
+
+
 class Guard:
     """Middleware: refuses what comes from elsewhere.
 
@@ -62,28 +92,14 @@ class Guard:
         else:
             answer = self._app
 
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *RAW_HEADERS]
-            await send(message)
-
-        await answer(scope, receive, with_headers)
+        await answer(scope, receive, with_headers(send))
 
     def _refusal(self, asked: HTTPConnection, method: str) -> tuple[int, str] | None:
         """Status and sentence, where a request is refused."""
-        if asked.headers.get("host") != self._host:
-            return 421, f"This is {self._host}; open the address that fogline board has printed."
-        if method not in ("GET", "HEAD"):
-            if asked.headers.get("origin") != f"http://{self._host}":
-                return 403, "Only the page of this dashboard may change something."
-            if asked.headers.get("content-type") != "application/json":
-                return 415, "Send JSON."
-        if self._is_public(asked.url.path) or self._has_session(asked):
-            return None
+        foreign = from_elsewhere(asked, method, f"http://{self._host}")
+        if foreign is not None or is_public(asked.url.path) or asked.url.path == SESSION or self._has_session(asked):
+            return foreign
         return 401, "Open the address that fogline board has printed, with all that stands behind its #."
-
-    def _is_public(self, path: str) -> bool:
-        return path == SESSION or any(path == one or (one != "/" and path.startswith(one)) for one in PUBLIC)
 
     def _has_session(self, asked: HTTPConnection) -> bool:
         return hmac.compare_digest(asked.cookies.get(self._cookie, "").encode(), self._session.encode())

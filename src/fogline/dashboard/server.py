@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from fogline.dashboard.app import application
 from fogline.dashboard.board import Board
@@ -41,36 +43,70 @@ async def served(board: Board, port: int = 0) -> AsyncGenerator[BoardServer]:
     Raises:
         DashboardError: the port is taken.
     """
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HERE, port))
-            listener.listen()  # Who comes before the server has started waits.
-        except OSError as error:
-            raise DashboardError(
-                f"Port {port} of {HERE} cannot be had: {error.strerror}; name another, or 0"
-            ) from error
+    with listening(HERE, port) as listener:
         host = f"{HERE}:{listener.getsockname()[1]}"
         key = secrets.token_urlsafe(24)
-        config = uvicorn.Config(
-            application(board, host, key),
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
         following = asyncio.create_task(board.follow())
         try:
-            yield BoardServer(f"http://{host}/#{key}", following)
+            async with answered(application(board, host, key), listener):
+                try:
+                    yield BoardServer(f"http://{host}/#{key}", following)
+                finally:
+                    board.hub.close()
         finally:
-            board.hub.close()
             following.cancel()
-            server.should_exit = True
-            await asyncio.gather(serving, following, return_exceptions=True)
+            await asyncio.gather(following, return_exceptions=True)
+
+
+@contextmanager
+def listening(host: str, port: int) -> Generator[socket.socket]:
+    """A socket that listens; who comes before a server has started waits.
+
+    Raises:
+        DashboardError: nobody can listen there.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen()
+        except OSError as error:
+            raise DashboardError(f"Port {port} of {host} cannot be had: {error.strerror}; name another") from error
+        yield listener
+
+
+@asynccontextmanager
+async def answered(
+    app: ASGIApp, listener: socket.socket, certificate: Path | None = None, key: Path | None = None
+) -> AsyncGenerator[None]:
+    """Answer whoever comes to a socket that listens, over TLS where there is a certificate (PEM) with its key.
+
+    Raises:
+        DashboardError: the certificate or its key cannot be used.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise DashboardError(f"{certificate} and {key} are no certificate and its key: {error.strerror}") from error
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 async def until_ended(board: Board, port: int) -> None:

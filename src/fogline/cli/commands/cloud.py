@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from fogline.cli.options import (
     OperatorOptions,
     Predictions,
 )
+from fogline.cli.people_page import people_page_of
 from fogline.cli.running import (
     Endpoint,
     attach_server,
@@ -33,8 +35,8 @@ from fogline.cli.running import (
 )
 from fogline.governance.errors import TrustError
 from fogline.network.cloud.client import Client
+from fogline.network.cloud.cloud import CloudUp, create
 from fogline.network.cloud.cloud import cloud as running_cloud
-from fogline.network.cloud.cloud import create
 from fogline.network.cloud.folder import AUTHORITY, FACTS
 from fogline.network.node.process import NodeFolder
 from fogline.network.node.process import run as run_node
@@ -86,7 +88,7 @@ def run(
     attached: Attached = False,
     options: CommonOptions = COMMON,
 ) -> None:
-    """Run the cloud until Ctrl-C or SIGTERM.
+    """Run the cloud until Ctrl-C or SIGTERM. With sign-in.toml in its folder it serves a page for people who sign in.
 
     Parameters
     ----------
@@ -115,15 +117,20 @@ def run(
     watch = watching(attached, monitoring)
     place = NodeFolder(folder, store, blobs)
     attach = attaching(attach_server(place, "cloud", predictions), attach_tracer(monitoring))
+
+    def make() -> AbstractAsyncContextManager[CloudUp]:
+        return running_cloud(place, listening, parallel, on_change=watch, attach=attach)
+
+    paged = people_page_of(folder, make)
     run_node(
         keep_up(
-            lambda: running_cloud(place, listening, parallel, on_change=watch, attach=attach),
+            paged.make,
             f"The cloud in {folder}",
             watch,
             endpoint,
             attached,
             patient=False,
-            hint=f"\nLook at it in the browser: fogline board --cloud {folder}",
+            hint=f"\nLook at it in the browser: fogline board --cloud {folder}{paged.hint}",
         )
     )
 

@@ -2,6 +2,7 @@
 import { act, action, say } from "./ask.js";
 import { h } from "./dom.js";
 import { t } from "./i18n.js";
+import { keyless } from "./sign-in.js";
 import * as store from "./store.js";
 
 const OPEN = ["waiting", "queued", "running"];
@@ -17,6 +18,7 @@ export function ending(run) {
 // Made once for a run, so that what is typed into it stays while the run goes on.
 export function again(run, about) {
   const readable = isOpen(run) || about.role === "operator" || run.progress.by === about.who;
+  if (readable && about.keyless.includes("clone")) return h("details", {}, h("summary", { "data-focus": "again" }, t("again")), keyless());
   if (!about.calls.includes("clone") || !readable) return null;
   const changes = h("textarea", { rows: 2, "data-focus": "changes", "aria-describedby": "changes-note" });
   const submit = (call, name) => h("button", { type: "button", "data-focus": `again/${call}`, onclick: () => {

@@ -4,6 +4,7 @@ import { fill, h } from "./dom.js";
 import { current, switchLanguage, t } from "./i18n.js";
 import * as modelsPage from "./models.js";
 import * as runsPage from "./runs.js";
+import * as signInPage from "./sign-in.js";
 import * as store from "./store.js";
 import * as treePage from "./tree.js";
 import * as trustPage from "./trust.js";
@@ -12,6 +13,7 @@ const PAGES = { tree: treePage, runs: runsPage, models: modelsPage, trust: trust
 const THEME = "fogline-theme";
 const main = document.getElementById("main");
 let about;
+let nobody; // What is said where somebody has to sign in first.
 let shown;
 
 async function signIn() {
@@ -32,6 +34,11 @@ function page() {
 }
 
 function show() {
+  tools();
+  if (nobody) {
+    signInPage.show(main, nobody);
+    return;
+  }
   const name = page();
   const rest = location.hash.split("/").slice(2).map(decodeURIComponent);
   shown = PAGES[name];
@@ -45,10 +52,17 @@ function frame() {
   const name = page();
   document.getElementById("title").textContent = about.title;
   document.getElementById("who").textContent = about.who && `${about.who} (${about.role})`;
-  document.getElementById("skip").textContent = t("skip");
   const nav = document.getElementById("nav");
   nav.setAttribute("aria-label", t("pages"));
   fill(nav, about.pages.map((one) => h("a", { href: `#/${one}`, "aria-current": one === name && "page" }, t(one))));
+}
+
+// What is there for nobody, too, but for the way out.
+function tools() {
+  document.getElementById("skip").textContent = t("skip");
+  const out = document.getElementById("out");
+  out.hidden = !about?.until;
+  out.textContent = t("sign out");
   document.getElementById("language").textContent = current() === "en" ? "中文" : "English";
   document.getElementById("theme").textContent = t(isDark() ? "light" : "dark");
 }
@@ -73,7 +87,9 @@ async function start() {
     say(said.error);
     return;
   }
-  about = said;
+  if (said.sign_in) nobody = said;
+  else about = said;
+  document.getElementById("out").onclick = signInPage.signOut;
   document.getElementById("language").onclick = () => {
     switchLanguage();
     show();
@@ -85,7 +101,15 @@ async function start() {
   };
   matchMedia("(prefers-color-scheme: dark)").onchange = show;
   window.onhashchange = show;
+  if (nobody) {
+    show();
+    return;
+  }
   store.listen((kinds) => {
+    if (store.over && about.until) {
+      location.assign("/"); // The session is over.
+      return;
+    }
     if (kinds.has("connection")) say(store.connected ? "" : t("disconnected"));
     if (kinds.has("trouble")) say([...store.troubles.values()].join(" "));
     shown.update(kinds);

@@ -3,6 +3,7 @@ import { act, ask, say } from "./ask.js";
 import { fill, h, table } from "./dom.js";
 import * as format from "./format.js";
 import { t, word } from "./i18n.js";
+import { keyless } from "./sign-in.js";
 import * as store from "./store.js";
 
 let about;
@@ -50,6 +51,7 @@ async function look() {
 function shown(found) {
   return h("div", { class: "panel" }, h("h3", { tabindex: -1 }, t("does", { job: found.job })),
     h("dl", {}, found.facts.map(([subject, text]) => [h("dt", {}, word("fact", subject)), h("dd", {}, text)])),
+    about.keyless.includes("decide") && keyless(),
     about.calls.includes("decide") && decision(found));
 }
 

@@ -19,6 +19,7 @@ const PARTS = { rows, log: logs };
 const listeners = new Set();
 let changed = new Set();
 export let connected = false;
+export let over = false; // The server does not know this page any more.
 
 export function listen(listener) {
   listeners.add(listener);
@@ -45,7 +46,10 @@ export function open() {
     });
   }
   source.onopen = () => stand(true);
-  source.onerror = () => stand(false);
+  source.onerror = () => {
+    over = source.readyState === EventSource.CLOSED;
+    stand(false);
+  };
 }
 
 function stand(now) {

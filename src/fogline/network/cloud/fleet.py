@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.records import NodeInfo
@@ -65,6 +65,8 @@ class FleetMonitor:
         self._node = node
         self._job_store = job_store
         self._publisher = publisher
+        self.on_recall: Callable[[], None] = lambda: None
+        """Told that somebody may have been revoked."""
         self._doubts: dict[str, tuple[asyncio.TimerHandle, NodeInfo]] = {}
         """Names under which two programs may be connected, until their first parent says that the first is gone."""
         self._tasks = Tasks(node.name)
@@ -114,6 +116,7 @@ class FleetMonitor:
         for known in list(self._job_store.nodes.values()):
             if known.warning and self._is_over(known.name):
                 self._job_store.warn(known.name, "")
+        self.on_recall()
 
     def _is_over(self, name: str) -> bool:
         """Whether a node was revoked, and has not joined anew since."""

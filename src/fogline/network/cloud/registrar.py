@@ -15,6 +15,7 @@ from fogline.governance.identity.proofs import check_signed_by
 from fogline.governance.identity.serials import member_since, milliseconds
 from fogline.governance.identity.tokens import TokenRecord, create_token, redeem
 from fogline.governance.subject import Subject
+from fogline.network.cloud.people import ProvidedPerson, SignedInPeople
 from fogline.network.cloud.requests import NewToken
 from fogline.network.node.site.admission import AdmissionControl
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
@@ -69,6 +70,7 @@ class Registrar:
         self._parent_address = parent_address
         self._fogs = fogs
         self._days = days
+        self.people = SignedInPeople(authority, database, admission)
         self._reserved = {parent_address().name.lower(), *(name.lower() for name in reserved)}
 
     def token(self, asked: NewToken, by: str) -> str:
@@ -120,11 +122,24 @@ class Registrar:
         refusal = self._admission.refusal(facts.subject, facts.serial)
         if refusal is not None:
             raise TrustError(refusal)
+        if self.people.knows(facts.subject.name):
+            raise TrustError(f"{facts.subject.name} signs in for each session; that certificate is not renewed.")
         check_signed_by(asked.certificate, asked.signature, asked.request)
         key_hash, since = key_hash_of(key_of_request(asked.request)), member_since(facts.serial)
         self._check_pace(facts.subject, key_hash)
         self._keep(EnrolledNode(facts.subject, key_hash, since, time.time()))
         return self._certificate(asked.request, facts.subject, since)
+
+    def sign_in(self, person: ProvidedPerson, subject: Subject, request: bytes, days: float) -> bytes:
+        """A certificate for a session of somebody whom a provider vouches for; see :meth:`SignedInPeople.certify`.
+
+        Raises:
+            TrustError: the person was revoked, or a member has that name.
+            StorageError: it cannot be kept.
+        """
+        if self._database.get(MEMBERS, subject.name.lower()) is not None:
+            raise TrustError(f"A member of this cloud is named {subject.name} already; ask an operator.")
+        return self.people.certify(person, subject, request, days)
 
     def _check_pace(self, subject: Subject, key_hash: str) -> None:
         """Refuse a renewal that comes much too early. Whoever asks again for the same key has lost the answer."""
@@ -142,8 +157,8 @@ class Registrar:
             )
 
     def is_member(self, name: str) -> bool:
-        """Whether a node of that name ever joined."""
-        return self._database.get(MEMBERS, name.lower()) is not None
+        """Whether a node or a person of that name ever joined, or signed in."""
+        return self._database.get(MEMBERS, name.lower()) is not None or self.people.knows(name)
 
     def _keep(self, member: EnrolledNode) -> None:
         self._database.put(MEMBERS, member.subject.name.lower(), encode(member))
@@ -151,6 +166,8 @@ class Registrar:
     def _check_name(self, subject: Subject, key_hash: str) -> None:
         if subject.name.lower() in self._reserved:
             raise TrustError(f"{subject.name} is the name of a part of the cloud; choose another.")
+        if self.people.knows(subject.name):
+            raise TrustError(f"{subject.name} is the name of somebody who signs in here; choose another.")
         body = self._database.get(MEMBERS, subject.name.lower())
         if body is None:
             return

@@ -35,7 +35,7 @@ MANIFEST = "MANIFEST.json"
 FORMAT = 1
 """It changes when an archive means something else."""
 LARGEST_MANIFEST = 256 << 20
-LEFT_OUT = ("drafts",)
+LEFT_OUT = ("drafts", "sessions")
 """What is made anew at every start."""
 PIECE = 1 << 20
 

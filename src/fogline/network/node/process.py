@@ -134,6 +134,8 @@ class RunningNode:
     identity: Credentials
     address: str = ""
     enrolment: str = ""
+    listens: str = ""
+    """``host:port`` by which this machine reaches it, where others may need another."""
     failed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Ends with the reason when the node cannot go on."""
     measures: list[Callable[[], Measured]] = field(default_factory=list[Callable[[], "Measured"]])
@@ -261,6 +263,7 @@ async def serve(
     enrolling = server({ENROLMENT_SERVICE: issuer.enrolment()})
     enrolment_port = listen(enrolling, identity, listening.enrolment, mutual=False)
     node.address = up.address = _with_port(address, port)
+    up.listens = _with_port(listening.listen, port)
     up.enrolment = _with_port(_enrolment_address(listening), enrolment_port)
     await inside.start()
     stack.push_async_callback(_stop, inside, downlink)

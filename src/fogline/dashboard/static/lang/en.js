@@ -3,6 +3,9 @@ export default {
   skip: "To the content", pages: "Pages", tree: "Tree", runs: "Runs", models: "Models", trust: "Trust",
   light: "Light", dark: "Dark", disconnected: "The connection is lost; it is tried again. What is shown may be old.",
   cancel: "Cancel", search: "Search", all: "all", more: "and {n} more", name: "Name", count: "Count", act: "Act",
+  "sign in": "Sign in", "sign in with": "Sign in with {name}", "sign out": "Sign out",
+  "sign in is": "Who you are is asked of the provider; what you may do here, the cloud's operator has said.",
+  "no key": "This is signed with a key of your own, which this page does not hold: use fogline board, or the command, on the machine that has the key.",
   // Tree
   "no tree": "Nothing is known of a tree yet. That of a run is shown once its first devices train.",
   run: "Run", round: "Round {n}", "round of": "Round {round} of {rounds}", clock: "Clock {time}", states: "Devices by state",

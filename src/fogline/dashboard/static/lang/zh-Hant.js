@@ -3,6 +3,9 @@ export default {
   skip: "跳到內容", pages: "頁面", tree: "樹狀圖", runs: "執行", models: "模型", trust: "信任",
   light: "淺色", dark: "深色", disconnected: "連線中斷，正在重試。畫面上的資料可能不是最新的。",
   cancel: "取消", search: "搜尋", all: "全部", more: "還有 {n} 個", name: "名稱", count: "次數", act: "操作",
+  "sign in": "登入", "sign in with": "使用 {name} 登入", "sign out": "登出",
+  "sign in is": "您的身分由提供者確認；您在這裡可以做什麼，由雲端的操作員決定。",
+  "no key": "這需要以您自己的金鑰簽署，而這個頁面沒有該金鑰：請在存有金鑰的機器上使用 fogline board 或指令。",
   // 樹狀圖
   "no tree": "目前還沒有樹狀圖。第一批裝置開始訓練後就會顯示。",
   run: "執行", round: "第 {n} 輪", "round of": "第 {round} 輪，共 {rounds} 輪", clock: "時鐘 {time}", states: "各狀態的裝置數",

@@ -1,0 +1,92 @@
+"""Asking a provider: three small requests, each over TLS, with a limit of time and of bytes, and to nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from fogline.dashboard.sign_in.errors import SignInError
+from fogline.dashboard.sign_in.settings import checked_url, is_local
+
+log = logging.getLogger("fogline.dashboard")
+QUIET = 10.0
+"""Seconds without a word from the provider,"""
+LONGEST = 20.0
+"""and of a whole answer."""
+LARGEST = 1 << 20
+"""Bytes of an answer."""
+CODE = re.compile(r"[a-z_]{1,40}")
+"""Of errors, as RFC 6749 names them; whatever else stands there is nobody's to read."""
+
+
+async def fetch(url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Any:
+    """The JSON that a provider answers.
+
+    Args:
+        url: where.
+        form: what is sent, with POST; None: nothing, with GET.
+        headers: of the request.
+
+    Raises:
+        SignInError: it does not answer, or not with JSON, or refuses.
+    """
+    if checked_url(url) is not None:
+        raise SignInError("The provider names an address that is not https; ask the cloud's operator.")
+    body = None if form is None else urlencode(form).encode()
+    request = urllib.request.Request(url, body, {"Accept": "application/json", **(headers or {})})
+    try:
+        data = await asyncio.to_thread(_answer, request)
+    except HTTPError as error:
+        raise SignInError(f"The provider refuses ({_reason(error)}); begin again.") from None
+    except (OSError, HTTPException) as error:
+        log.warning("%s does not answer a sign-in: %s", urlsplit(url).hostname, error)
+        raise SignInError("The provider does not answer; try again later, or ask the cloud's operator.") from None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise SignInError("The provider answers what is no JSON; ask the cloud's operator.") from None
+
+
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: what is sent holds a secret."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        """Nowhere: then the answer counts as an error."""
+
+
+def _answer(request: urllib.request.Request) -> bytes:
+    direct = [urllib.request.ProxyHandler({})] if is_local(urlsplit(request.full_url).hostname or "") else []
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    end = time.monotonic() + LONGEST
+    with urllib.request.build_opener(_Staying, tls, *direct).open(request, timeout=QUIET) as answer:
+        return _read(answer, end)
+
+
+def _read(answer: HTTPResponse, end: float) -> bytes:
+    found = b""
+    while piece := answer.read1(LARGEST):
+        found += piece
+        if len(found) > LARGEST or time.monotonic() > end:
+            raise TimeoutError("the answer does not end")
+    return found
+
+
+def _reason(error: HTTPError) -> str:
+    """What kind of refusal it is."""
+    try:
+        said = msgspec.json.decode(error.read(LARGEST), type=dict[str, Any]).get("error", "")
+    except (OSError, HTTPException, msgspec.DecodeError):
+        said = ""
+    return said if isinstance(said, str) and CODE.fullmatch(said) else f"status {error.code}"
