@@ -246,6 +246,28 @@ def test_a_role_that_is_limited_to_nodes_ends_there(runner: asyncio.Runner, made
     runner.run(work())
 
 
+def test_who_is_revoked_hears_no_more_of_what_he_follows(runner: asyncio.Runner, made: Cluster) -> None:
+    async def work() -> None:
+        await made.join("leaver", "auditor")
+        record = await made.submit(job(rounds=10_000, fogs=0, clients=1))
+        async with _client(made, "leaver") as client:
+            news, lines = aiter(client.follow()), aiter(client.watch(record.job))
+            await anext(news)
+            await anext(lines)
+            await made.client.revoke("leaver")
+            for told in (news, lines):
+                with pytest.raises(OperatorApiError, match="revoked"):
+                    async for _ in told:  # What was on its way arrives; the job goes on and on.
+                        pass
+        await made.client.stop(record.job)
+
+    async def patient() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await work()
+
+    runner.run(patient())
+
+
 def test_what_is_told_of_models_names_no_nodes_beyond_a_role_s() -> None:
     outcomes = tuple(Outcome(name, "toy", 1, 1, "committed") for name in ("press-1", "saw-1"))
     report = ModelReport("toy", (), outcomes=outcomes)

@@ -205,10 +205,14 @@ class Downlink:
             facts = read_certificate(certificate_of_peer(context.auth_context()))
         except CertificateError as error:
             await _abort(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        await self.check(facts, context)
+        return facts
+
+    async def check(self, facts: CertificateFacts, context: Context) -> None:
+        """End the call of somebody who may not be here, or not any more."""
         refusal = self._below.refusal(facts.subject, facts.serial)
         if refusal is not None:
             await _abort(context, grpc.StatusCode.PERMISSION_DENIED, refusal)
-        return facts
 
     async def _presented(self, facts: CertificateFacts, frames: AsyncIterator[bytes], context: Context) -> Present:
         try:

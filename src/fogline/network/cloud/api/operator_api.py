@@ -284,14 +284,16 @@ class OperatorApi:
                 yield encode(LedgerPage(page))
 
     async def _follow(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        by = (await self._downlink.admit(context)).subject
+        facts = await self._downlink.admit(context)
         async with refusals(context):
             NAME.decode(request)
-            async for news in follow(self._scheduler.job_store, self._scheduler.node.name, by.nodes):
+            async for news in follow(self._scheduler.job_store, self._scheduler.node.name, facts.subject.nodes):
+                await self._downlink.check(facts, context)  # Who was revoked since hears no more.
                 yield encode(news)
 
     async def _watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
-        by = (await self._downlink.admit(context)).subject
+        facts = await self._downlink.admit(context)
+        by = facts.subject
         async with refusals(context):
             asked: Name = NAME.decode(request)
             record = self._scheduler.job_store.record(asked.name)
@@ -301,6 +303,7 @@ class OperatorApi:
                         yield encode(NumberedLine(number, line))
                 return
             async for number, line in self._scheduler.job_store.watch(record.job, asked.after):
+                await self._downlink.check(facts, context)
                 if self._is_for(by, line):
                     yield encode(NumberedLine(number, line))
 
