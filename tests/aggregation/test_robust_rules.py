@@ -77,7 +77,8 @@ def weiszfeld(table: Table, smoothing: float, iterations: int, weights: Table | 
     return point
 
 
-def clipping(table: Table, radius: float, iterations: int, centre: Table | float = 0.0) -> Table:
+def clipping(table: Table, radius: float, iterations: int, start: Table | float = 0.0) -> Table:
+    centre = np.zeros(table.shape[1]) + start
     for _ in range(iterations):
         apart = table - centre
         centre = centre + (apart * np.minimum(1, radius / np.linalg.norm(apart, axis=1))[:, None]).mean(axis=0)
