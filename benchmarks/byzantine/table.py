@@ -17,7 +17,7 @@ DEVICES, MALICIOUS, ROUNDS = 20, 4, 10
 RULES: dict[str, str | list[str]] = {
     "mean": "mean",
     "norm_bound": "norm_bound(1.0)",
-    "centered_clipping": "centered_clipping(1.0, iterations=3)",
+    "centered_clipping": "centered_clipping(1.0, iterations=3, history=false)",
     "median": "median",
     "trimmed_mean": "trimmed_mean(0.2)",
     "krum": "krum(f=4)",

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fogline.aggregation import UnusableRoundError, UnusableUpdateError, Update, rows, sweep
-from fogline.aggregation.gathering import Gathered, as_it_is, plans_of
+from fogline.aggregation.gathering import Gathered, GatheringFold, as_it_is, plans_of
 from fogline.aggregation.rules import Geometry, Mixture, Rule, average, make_rule, selection
 from fogline.aggregation.rules.flame import first_majority
 
@@ -28,8 +28,16 @@ def table_of(seed: int, updates: int = 13, size: int = 57) -> Table:
     return (rng.normal(size=size) + spread * rng.normal(size=(updates, size))).astype(np.float32)
 
 
-def combined(rule: str | Rule | Sequence[str], table: Table, weights: Sequence[float] | None = None) -> Table:
+def combined(
+    rule: str | Rule | Sequence[str],
+    table: Table,
+    weights: Sequence[float] | None = None,
+    last: Table | None = None,
+) -> Table:
     fold = make_rule(rule).fold()
+    if last is not None:
+        assert isinstance(fold, GatheringFold)
+        fold.last = {"p": last}
     for i, row in enumerate(table):
         weight = 1.0 if weights is None else weights[i]
         fold.add(Update({"p": row}, {"p": weight}, child=f"client-{i}"))
@@ -69,8 +77,8 @@ def weiszfeld(table: Table, smoothing: float, iterations: int, weights: Table | 
     return point
 
 
-def clipping(table: Table, radius: float, iterations: int) -> Table:
-    centre = np.zeros(table.shape[1])
+def clipping(table: Table, radius: float, iterations: int, start: Table | float = 0.0) -> Table:
+    centre = np.zeros(table.shape[1]) + start
     for _ in range(iterations):
         apart = table - centre
         centre = centre + (apart * np.minimum(1, radius / np.linalg.norm(apart, axis=1))[:, None]).mean(axis=0)
@@ -220,6 +228,46 @@ def test_bounded_lengths_bound_what_one_that_lies_can_do() -> None:
         assert np.linalg.norm(combined(rule, table)) < 2.0
 
 
+AROUND = {
+    "centered_clipping(radius=2.0)": lambda t, last: clipping(t, 2.0, 1, last),
+    "centered_clipping(radius=2.0, iterations=3)": lambda t, last: clipping(t, 2.0, 3, last),
+    "centered_clipping(radius=2.0, history=false)": lambda t, _: clipping(t, 2.0, 1),
+    ("nnm(f=3)", "centered_clipping(radius=2.0)"): lambda t, last: clipping(mixed(t, 3), 2.0, 1, last),
+    ("norm_bound(3.0)", "centered_clipping(2.0)"): lambda t, last: last + clipping(bounded(t - last, 3.0), 2.0, 1),
+    "geometric_median": lambda t, _: weiszfeld(t, 1e-6, 500),
+}
+
+
+@pytest.mark.parametrize("rule", AROUND)
+def test_a_rule_that_remembers_sets_out_from_what_it_made_last(
+    rule: str | tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, last = table_of(11), table_of(12)[0]
+    made = combined(rule, table, last=last)
+    wide, centre = table.astype(np.float64), last.astype(np.float64)
+    np.testing.assert_allclose(made, AROUND[rule](wide, centre), atol=4e-6)
+    monkeypatch.setattr(rows, "BLOCK", 13 * 10)
+    monkeypatch.setattr(rows, "STRIP", 3)
+    np.testing.assert_array_equal(combined(rule, table, last=last), made)
+    short = combined(rule, table, last=last[:-1])  # Of another length: it is of something else.
+    np.testing.assert_array_equal(short, combined(rule, table))
+
+
+def test_clipping_around_the_last_result_follows_what_clipping_around_zero_never_reaches() -> None:
+    """Karimireddy et al. 2021: a lie within the radius moves one round a little, and the history makes up for it."""
+    rng = np.random.default_rng(0)
+    truth = 5.0 * rng.normal(size=40)
+    remembering, forgetful = "centered_clipping(4.0)", "centered_clipping(4.0, history=false)"
+    last = np.zeros(40, np.float32)
+    for _ in range(30):
+        table = (truth + 0.3 * rng.normal(size=(13, 40))).astype(np.float32)
+        table[:3] = -truth
+        last, plain = combined(remembering, table, last=last), combined(forgetful, table)
+    honest = float(np.linalg.norm(truth))
+    assert np.linalg.norm(last - truth) < 0.1 * honest
+    assert np.linalg.norm(plain - truth) > 0.9 * honest
+
+
 def test_what_rules_looked_at_is_let_go_at_once() -> None:
     """Python's collector, which a simulation hardly ever runs, finds no updates of rounds that are over."""
     gc.collect()
@@ -305,7 +353,7 @@ def test_pieces_are_combined_as_the_wholes_were_planned(rule: str) -> None:
         fold.add(Update({"p": row}, {"p": 1.0}, child=f"client-{i}"))
     gathered = fold.partial()
     assert isinstance(gathered, Gathered)
-    plans = plans_of(made, gathered)
+    plans = plans_of(made, gathered, {})
     parts: list[Table] = []
     for start, stop in ((0, 70), (70, 77), (77, 200)):
         piece = made.fold(as_it_is, {name: plan.at(start) for name, plan in plans.items()})

@@ -128,6 +128,7 @@ def test_blocks_give_the_bits_of_the_whole(name: str, rule: str, tmp_path: Path)
         "fltrust('u3')",
         ["nnm(f=2)", "median"],
         ["bucketing", "dnc(f=1)"],
+        "centered_clipping(2.0, iterations=2)",
     ],
 )
 def test_rules_decide_by_wholes_and_combine_in_blocks(rule: str | list[str], staged: bool, tmp_path: Path) -> None:
@@ -148,7 +149,9 @@ def test_rules_decide_by_wholes_and_combine_in_blocks(rule: str | list[str], sta
             write_arrays(folder / f"u{i}", sent)
         done = ask(runner, Move("m0", "m1", members, False, 0, False), folder, 0, 9)
         assert [place for place, _ in done.refused] == ([] if staged else [5])
-    same(tmp_path / "a" / "m1-group", tmp_path / "b" / "m1-group")
+        ask(runner, Move("m1", "m2", members[2:], False, 1, False), folder, 1, 9)
+    for model in ("m1", "m2"):
+        same(tmp_path / "a" / f"{model}-group", tmp_path / "b" / f"{model}-group")
 
 
 def test_a_round_with_fewer_than_a_rule_needs_moves_nothing(tmp_path: Path) -> None:

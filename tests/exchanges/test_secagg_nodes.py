@@ -4,6 +4,7 @@ a node is killed in the middle."""
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,8 @@ from fogline.governance.identity.authority import Authority
 from fogline.governance.identity.identity import Identity as Own
 from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Subject
+from fogline.monitoring.folder import RunFolder
+from fogline.network.cloud.beside import AskedBeside
 from fogline.network.cloud.records import Record
 from fogline.network.node.participation.exchanging import JobIdentity
 from fogline.params import Params
@@ -26,6 +29,7 @@ from tests.network.test_jobs import simulated
 SECAGG = 'exchange = "secagg(threshold=0.5, weight=100.0, bits=64)"'
 PLAIN = "quorum = 1.0"
 CLOUD = 'exchange = "secagg(threshold=0.5, minimum=2, bits=64)"'
+QUERIES = ("moments", "label_counts")
 DYING = {
     "client-0": ("Assigned", "Entered", "Stepped", "Posted"),
     "fog-0": ("StepTaken", "Advanced", "Entered", "Stepped", "Closed", "Posted"),
@@ -34,9 +38,9 @@ DYING = {
 """What a node writes in an exchange, as a child and as a parent."""
 
 
-def text(exchange: str = SECAGG, fogs: int = 1) -> str:
+def text(exchange: str = SECAGG, fogs: int = 1, more: str = "") -> str:
     tiers = {"cloud": PLAIN, "fog": f"{PLAIN}\n{exchange}"} if fogs else {"cloud": f"{PLAIN}\n{exchange}"}
-    return job(rounds=2, fogs=fogs, clients=3, **tiers)
+    return job(rounds=2, fogs=fogs, clients=3, more=more, **tiers)
 
 
 def both(below: str = SECAGG.replace("(", "(minimum=2, "), above: str = CLOUD, rounds: int = 2) -> str:
@@ -59,13 +63,34 @@ async def is_as_without(made: Fleet, record: Record, plain: str) -> None:
 
 @pytest.mark.parametrize("fogs", [0, 1])
 def test_a_job_under_secure_aggregation_gives_the_model_without(fogs: int, tmp_path: Path) -> None:
+    """And the answers to queries of a simulation: they are summed too."""
+    asked = text(fogs=fogs, more=f"queries = {[*QUERIES]}")
+
     async def work() -> None:
         async with cluster(tmp_path, fogs=fogs, devices=3) as made:
-            record = await made.finish(await made.submit(text(fogs=fogs)))
+            record = await made.finish(await made.submit(asked))
             assert (record.state, record.why) == ("finished", ""), made.said(record)
             assert close(made.model(record), simulated(text("", fogs)).params), made.said(record)
+            run = RunFolder(tmp_path / "cloud" / "runs" / record.job)
+            found = run.load().queries
+            assert found == simulated(asked).queries, made.said(record)
+            assert found[QUERIES[0]]["count"] == 3 * 20
+            assert json.loads(run.answers.read_bytes()) == found
 
     asyncio.run(work())
+
+
+def test_a_cloud_that_has_an_answer_does_not_ask_again(tmp_path: Path) -> None:
+    """After a restart: devices bring what they answer into one sum only."""
+    kept, asked = tmp_path / "queries.json", list[str]()
+    kept.write_text('{"moments": {"count": 3.0}}')
+
+    def survey() -> None:
+        asked.append("")
+
+    beside = AskedBeside(None, None, survey, lambda what, why: asked.append(why), False, kept)  # type: ignore[arg-type]
+    asyncio.run(beside.query(["moments"], 1))
+    assert (beside.answers, asked) == ({"moments": {"count": 3.0}}, [])
 
 
 @pytest.mark.parametrize("below", ["", 'uplink = ["clip(norm=0.1)"]\n' + SECAGG.replace("(", "(minimum=2, ")])

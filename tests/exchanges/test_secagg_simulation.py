@@ -176,7 +176,6 @@ def test_parameters_that_nobody_takes_are_refused() -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"queries": ("label_counts",)}, "queries has 'label_counts', which each device answers by itself, and the"),
         ({"evaluation": {"where": "devices"}}, "each device tells by itself what it finds, while the exchange of tree"),
         ({"evaluation": {"where": "both"}}, "set evaluation.where to 'cloud', or leave the exchange out"),
     ],

@@ -52,6 +52,16 @@ REMEMBERING = {
         "cloud",
         job(rounds=4, fogs=1, clients=2, cloud=ALL, fog=BOTH, more='exact = true\nalgorithm = "fetchsgd"'),
     ),
+    "what a rule made last": (
+        "fog",
+        job(
+            rounds=4,
+            fogs=1,
+            clients=2,
+            cloud=f'{ALL}\nrule = "centered_clipping(0.1)"',
+            fog=f'{BOTH}\nrule = "centered_clipping(0.1, iterations=2)"',
+        ),
+    ),
     "a fog that adds codes": (
         "fog",
         job(

@@ -6,6 +6,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +38,13 @@ def test_a_key_of_small_order_is_none() -> None:
 def test_where_one_part_of_a_context_ends_counts() -> None:
     secret = bytes(32)
     assert len({derive(secret, "a", b"bc"), derive(secret, "ab", b"c"), derive(secret, "a", b"b", b"c")}) == 3
+
+
+@given(st.binary(min_size=32, max_size=64), st.binary(max_size=40), st.integers(1, 100))
+def test_a_derived_key_is_that_of_the_standard(secret: bytes, context: bytes, length: int) -> None:
+    info = b"".join(len(part).to_bytes(4, "big") + part for part in (b"fogline", b"mask", context))
+    wanted = HKDF(SHA256(), length, salt=None, info=info).derive(secret)
+    assert derive(secret, "mask", context, length=length) == wanted
 
 
 @given(KEYS, st.binary(max_size=80), st.integers(0, 95), st.integers(0, 7))

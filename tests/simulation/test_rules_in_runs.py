@@ -210,7 +210,9 @@ def test_the_updates_of_a_round_wait_on_disk(monkeypatch: pytest.MonkeyPatch) ->
     assert len(kept) >= 5 * (12 + 2)  # Of every round those of the devices, and of the fogs.
 
 
-@pytest.mark.parametrize("rule", ["krum(f=1)", "fltrust('client-03')", "flame", ["bucketing(2)", "dnc(f=1)"]])
+@pytest.mark.parametrize(
+    "rule", ["krum(f=1)", "fltrust('client-03')", "flame", ["bucketing(2)", "dnc(f=1)"], "centered_clipping(0.5)"]
+)
 def test_workers_and_an_interruption_change_no_bit_of_a_rule_on_wholes(rule: str | list[str], tmp_path: Path) -> None:
     tree = Tree(cloud=Tier(rule=rule))
     whole = run_toy(tree, rounds=3, checkpoint_every=1)
@@ -220,3 +222,14 @@ def test_workers_and_an_interruption_change_no_bit_of_a_rule_on_wholes(rule: str
     with RunFolder.reopen(tmp_path / "run") as reopened:
         resumed = run(reopened.read_job(), ToyTask(toy_data(12)), reopened, progress=False)
     assert np.array_equal(resumed.params.vector, whole.params.vector)
+
+
+def test_what_a_rule_made_last_counts_in_the_next_round_on_every_tier() -> None:
+    def vector(cloud: str, fog: str, rounds: int) -> Vector:
+        tree = Tree(cloud=Tier(rule=f"centered_clipping({cloud})"), fog=Tier(count=3, rule=f"centered_clipping({fog})"))
+        return run_toy(tree, rounds=rounds).params.vector
+
+    forgets = "0.5, history=false"
+    np.testing.assert_array_equal(vector("0.5", "0.5", 1), vector(forgets, forgets, 1))
+    made = [vector(cloud, fog, 3) for cloud in ("0.5", forgets) for fog in ("0.5", forgets)]
+    assert all(not np.array_equal(one, other) for i, one in enumerate(made) for other in made[:i])

@@ -27,7 +27,7 @@ from fogline.aggregation.update import (
     Update,
 )
 from fogline.aggregation.weights import is_per_number
-from fogline.params import Vector
+from fogline.params import State, Vector
 
 Keep = Callable[[Vector], Vector]
 """Gives a vector of the same numbers that stays as it is."""
@@ -50,6 +50,11 @@ class Combining(Telling, Protocol):
     @property
     def least(self) -> int:
         """Updates that it needs."""
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it sets out from what it made of the round before."""
         ...
 
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
@@ -148,6 +153,8 @@ class GatheringFold(Fold):
 
     def __init__(self, rule: Combining, keep: Keep, plans: Mapping[str, MixingPlan] | None = None) -> None:
         self._rule, self._keep, self._plans = rule, keep, plans
+        self.last: State = {}
+        """What the rule made of the round before, by name; of no matter where it remembers nothing."""
         super().__init__()
 
     def clear(self) -> None:
@@ -188,7 +195,7 @@ class GatheringFold(Fold):
         counters = middle([update.counters for update, _ in self._updates])  # The largest might be a lie.
         count, made = self.count, dict[str, Vector]()
         weights, used = dict[str, float](), list[Used]()
-        for name, rows in rows_of(self._rule, self._updates).items():
+        for name, rows in rows_of(self._rule, self._updates, self.last).items():
             plan = _planned(self._rule, rows) if self._plans is None else self._plans.get(name)
             made[name] = self._combined(name, rows, plan)
             weights[name] = len(rows) * float(np.median(rows.weights)) if len(rows) else 0.0
@@ -223,18 +230,31 @@ class GatheringFold(Fold):
         return made
 
 
-def plans_of(rule: Combining, gathered: Gathered) -> dict[str, MixingPlan]:
+def plans_of(rule: Combining, gathered: Gathered, last: State) -> dict[str, MixingPlan]:
     """What a rule decides about the vectors of each name.
+
+    Args:
+        rule: decides.
+        gathered: the updates.
+        last: what it made of the round before, by name.
 
     Raises:
         UnusableRoundError: as in :meth:`GatheringFold.finish`.
     """
-    plans = {name: _planned(rule, rows) for name, rows in rows_of(rule, gathered.updates).items()}
+    plans = {name: _planned(rule, rows) for name, rows in rows_of(rule, gathered.updates, last).items()}
     return {name: plan for name, plan in plans.items() if plan is not None}
 
 
-def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[str, UpdateRows]:
-    """The vectors of each name that weigh anything.
+def remembered(rule: Combining, folded: Folded) -> State:
+    """What a rule has to find again in the next round, by name: what it made of this one.
+
+    Of a name that nobody has sent this time there is nothing, lest children fill an aggregator with names.
+    """
+    return {name: folded.mean(name) for name in folded.sums if folded.weights[name]} if rule.remembers else {}
+
+
+def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]], last: State) -> dict[str, UpdateRows]:
+    """The vectors of each name that weigh anything; where the rule remembers, around what it made of them last.
 
     A name that too few have sent for the rule to say anything is left out, unless most have: nobody ends a round with a
     name of his own. Where children send different names, and each has sent none that is left, the round says nothing.
@@ -251,7 +271,7 @@ def rows_of(rule: Combining, updates: Sequence[tuple[Update, float]]) -> dict[st
         sent = [one for one in updates if name in one[0].vectors]
         if trusted and all(update.child != trusted for update, _ in sent):
             continue
-        rows = _rows(name, sent)
+        rows = _rows(name, sent, last.get(name) if rule.remembers else None)
         if trusted and trusted not in rows.children:
             raise UnusableRoundError(f"{rule} needs the update of '{trusted}', whose '{name}' weighs nothing.")
         if len(rows) >= least or least == 1:
@@ -275,7 +295,7 @@ def _check_left(rule: Combining, updates: Sequence[tuple[Update, float]], found:
         )
 
 
-def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> UpdateRows:
+def _rows(name: str, sent: Sequence[tuple[Update, float]], last: Vector | None) -> UpdateRows:
     rows: list[tuple[Vector, float]] = []
     heavy: list[float] = []
     children: list[str] = []
@@ -286,7 +306,9 @@ def _rows(name: str, sent: Sequence[tuple[Update, float]]) -> UpdateRows:
             rows.append((update.vectors[name], scale))
             heavy.append(weight)
             children.append(update.child)
-    return UpdateRows(rows, np.array(heavy), children, sent[0][0].vectors[name].size)
+    size = sent[0][0].vectors[name].size
+    centre = last if last is not None and last.shape == (size,) else None
+    return UpdateRows(rows, np.array(heavy), children, size, centre)
 
 
 def _planned(rule: Combining, rows: UpdateRows) -> MixingPlan | None:

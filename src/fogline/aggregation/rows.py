@@ -39,14 +39,22 @@ class UpdateRows:
         weights: (updates,).
         children: who sent each.
         size: numbers of each.
+        centre: (numbers,), what is taken from each before anything is made of them, and added to what is made; None
+            takes nothing.
     """
 
     def __init__(
-        self, vectors: Sequence[tuple[Vector, float]], weights: Matrix, children: Sequence[str], size: int
+        self,
+        vectors: Sequence[tuple[Vector, float]],
+        weights: Matrix,
+        children: Sequence[str],
+        size: int,
+        centre: Vector | None = None,
     ) -> None:
         self.vectors, self.weights, self.children = vectors, weights, children
         self.size = size
         self.kind = DOUBLE if any(float_type(vector) is DOUBLE for vector, _ in vectors) else SINGLE
+        self._centre = centre
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -59,6 +67,8 @@ class UpdateRows:
                 row[:] = vector[columns]
             else:
                 np.multiply(vector[columns], kind.type(scale), out=row, casting="same_kind")
+        if self._centre is not None:
+            np.subtract(table, self._centre[columns], out=table, casting="same_kind")
         return table
 
     def mixed(self, matrix: Matrix, columns: slice) -> npt.NDArray[Any]:
@@ -66,16 +76,22 @@ class UpdateRows:
         made = np.zeros((len(matrix), columns.stop - columns.start), self.kind)
         for strip in blocks(made.shape[1], STRIP):
             some = slice(columns.start + strip.start, columns.start + strip.stop)
-            table = [
-                vector[some] if scale == 1.0 else np.multiply(vector[some], self.kind.type(scale))
-                for vector, scale in self.vectors
-            ]
+            table = self._columns(some)
             room = np.empty(strip.stop - strip.start, self.kind)
             for total, factors in zip(made[:, strip], matrix, strict=True):
                 for place in np.flatnonzero(factors):
                     np.multiply(table[place], self.kind.type(factors[place]), out=room)
                     np.add(total, room, out=total)
         return made
+
+    def _columns(self, some: slice) -> list[npt.NDArray[Any]]:
+        """As :meth:`block`, without a copy of what stays as it is."""
+        if self._centre is not None:
+            return list(self.block(some, self.kind))
+        return [
+            vector[some] if scale == 1.0 else np.multiply(vector[some], self.kind.type(scale))
+            for vector, scale in self.vectors
+        ]
 
     def gram(self) -> Matrix:
         """Inner products, (updates, updates)."""
@@ -103,6 +119,8 @@ class UpdateRows:
                 own = room[: strip.stop - strip.start]
                 for place, (vector, scale) in enumerate(self.vectors):
                     np.multiply(vector[some], scale, out=own)
+                    if self._centre is not None:
+                        np.subtract(own, self._centre[some], out=own)
                     sums[part.start // length, place] += np.dot(own, own)
 
         sweep(self.size, work, length)
@@ -110,7 +128,8 @@ class UpdateRows:
 
     def at(self, places: npt.NDArray[np.intp]) -> Matrix:
         """The numbers at some places, (updates, places)."""
-        return np.array([np.multiply(vector[places], scale, dtype=np.float64) for vector, scale in self.vectors])
+        table = np.array([np.multiply(vector[places], scale, dtype=np.float64) for vector, scale in self.vectors])
+        return table if self._centre is None else np.subtract(table, self._centre[places], dtype=np.float64)
 
     def geometry(self) -> Geometry:
         """What a rule sees of them as wholes."""
@@ -137,7 +156,7 @@ class UpdateRows:
             table = self.block(columns, self.kind) if matrix is None else self.mixed(matrix, columns)
             some = table[0] if combine is None else _checked(combine(table, weights), columns)
             with np.errstate(over="ignore"):
-                made[columns] = some
+                made[columns] = some if self._centre is None else some + self._centre[columns]
 
         if len(self):
             sweep(self.size, work, max(1, BLOCK // max(len(self), len(weights))))

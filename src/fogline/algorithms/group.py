@@ -90,6 +90,8 @@ class GroupModel:
     """Means of what devices said of themselves in its last round, by ``metric/<name>``."""
     noise: NoiseState | None = None
     """What it keeps to add noise, where it does."""
+    rule: State = field(default_factory=dict)
+    """What its rule made of the last round, by name, where that remembers it."""
 
     def to_arrays(self) -> Arrays:
         """A flat dictionary of arrays; the vectors are not copied."""
@@ -98,6 +100,7 @@ class GroupModel:
         arrays |= {f"total/{name}": term.vector for name, term in self.totals.items()}
         arrays |= weights_to_arrays({name: term.weight for name, term in self.totals.items()})
         arrays |= {f"mean/{name}": np.array([value]) for name, value in self.metrics.items()}
+        arrays |= {f"rule/{name}": vector for name, vector in self.rule.items()}
         if self.noise is not None:
             arrays |= {f"noise/{name}": array for name, array in self.noise.to_arrays().items()}
         return arrays if self.start is None else arrays | {"start": self.start}
@@ -115,6 +118,7 @@ class GroupModel:
             int(arrays["moves"][0]),
             {name: float(mean[0]) for name, mean in _under("mean/", arrays).items()},
             NoiseState.from_arrays(_under("noise/", arrays)),
+            _under("rule/", arrays),
         )
 
 
@@ -134,9 +138,8 @@ def adopt(algorithm: Algorithm, spec: Spec, group: GroupModel | None, down: Down
     before = None if group is None else group.vector[head]
     state = {} if group is None else group.state
     state = hooks.receive(algorithm, before, down.vector[head], state, down.received)
-    return GroupModel(
-        down.vector, down.counters, state, start=down.vector, noise=None if group is None else group.noise
-    )
+    noise, rule = (None, {}) if group is None else (group.noise, group.rule)
+    return GroupModel(down.vector, down.counters, state, start=down.vector, noise=noise, rule=rule)
 
 
 def move(

@@ -104,11 +104,18 @@ class GroupsOnFiles:
         return CarriedOut(self._put(asked, effect, adopted))
 
     def _move(self, asked: CarryOut, effect: Move) -> CarriedOut:
-        members = RoundMembers(self._groups, effect.members, asked.reads, self._links.takes, self._rates)
+        base = asked.reads[effect.base + GROUP]
+        members = RoundMembers(
+            self._groups,
+            effect.members,
+            asked.reads,
+            self._links.takes,
+            self._rates,
+            lambda read: read_group(base, read).rule,
+        )
         # Who has reported may be away by now: it is one of the devices below all the same.
         population = max(asked.population, effect.devices)
         context = AggregatorContext(population, asked.earlier, effect.lane, effect.lanes, effect.round)
-        base = asked.reads[effect.base + GROUP]
 
         def moved(piece: Piece, groups: Groups) -> GroupModel:
             group, folded = read_group(base, piece.read), members.fold(piece, groups.noises)

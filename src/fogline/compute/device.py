@@ -18,6 +18,7 @@ from fogline.compute.messages import NONE
 from fogline.compute.privacy.contributions import ContributionError, Contributions
 from fogline.compute.privacy.privacy_part import Draw, drawn_key
 from fogline.compute.reports import write_report
+from fogline.compute.surveys.summing import QuerySums, UnsummedError
 from fogline.compute.surveys.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import LocalPlan, Planner
 from fogline.nodes.effects import Examine, Train
@@ -121,7 +122,12 @@ def given(done: LocalRound, units: Contributions | None, down: Down, draw: Draw)
 
 
 def examine(
-    asked: CarryOut, client: str, examiner: Examiner, links: NodeLinks, write_personal: WritePersonal | None = None
+    asked: CarryOut,
+    client: str,
+    examiner: Examiner,
+    links: NodeLinks,
+    write_personal: WritePersonal | None = None,
+    in_sums: QuerySums | None = None,
 ) -> CarriedOut:
     """Judge the model that a file holds, or answer a query, and write the sums.
 
@@ -131,6 +137,7 @@ def examine(
         examiner: answers for devices.
         links: the stages around it.
         write_personal: writes what the device has of its own of the model that it judged, where its node wants that.
+        in_sums: how its answer to a query goes into the sum of all; None: it tells it by itself.
 
     Raises:
         CodeError: the code of the task, the method or the query is wrong.
@@ -149,7 +156,9 @@ def examine(
 
     try:
         sums = examiner.answer(question, client, down, local, keep)
-    except UnansweredError as error:
+        summed = in_sums if effect.kind == "query" else None
+        answer = SurveySums.of(sums) if summed is None else summed.update_of(effect.query, sums)
+    except (UnansweredError, UnsummedError) as error:
         return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=str(error)))
-    write(asked.writes[effect.update], SurveySums.of(sums))
+    write(asked.writes[effect.update], answer)
     return CarriedOut(tuple(made), trained=Trained(effect.task, effect.update, 0))

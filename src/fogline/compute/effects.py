@@ -58,6 +58,8 @@ class CarryOut(msgspec.Struct, frozen=True, tag=True):
     """Devices below the node."""
     identity: AgreementIdentity | None = None
     """Who the node is, for the first step of an exchange."""
+    sums: bool = False
+    """Whether it is of what is asked beside the training, which has an exchange of its own."""
 
 
 class Sift(msgspec.Struct, frozen=True, tag=True):

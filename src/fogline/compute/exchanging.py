@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fogline.aggregation import Arrays
+from fogline.aggregation import Arrays, Partial, Update
 from fogline.compute.effects import CarriedOut, CarryOut, Sift
 from fogline.compute.exchange import EMPTY, Folds, brought, child_step, combined, first_state, parent_step, why_none
 from fogline.exchanges import Exchange, ExchangeError
@@ -57,6 +57,10 @@ class ExchangeOnFiles:
         why = why_none(self._exchange, _state(combine.state, asked.reads), payloads, self._folds)
         return CarriedOut(refused=_refused(asked.members, payloads, why))
 
+    def _result(self, result: Update | Partial) -> Arrays:
+        """What an exchange came to, as it is written."""
+        return result.to_arrays()
+
     def _child(self, asked: CarryOut, effect: ChildStep) -> CarriedOut:
         state = _read(asked.reads[effect.state])
         if effect.number == 0:
@@ -77,7 +81,7 @@ class ExchangeOnFiles:
     def _combine(self, asked: CarryOut, effect: Combine) -> CarriedOut:
         payloads = _payloads(_updates(effect.members), asked.reads)
         done = combined(self._exchange, _state(effect.state, asked.reads), payloads, self._folds)
-        made = _written(asked, {effect.update: done.result.to_arrays()}).made
+        made = _written(asked, {effect.update: self._result(done.result)}).made
         return CarriedOut(made, _refused(effect.members, payloads, done.left_out))
 
 

@@ -16,12 +16,12 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from fogline.aggregation import Fold, Folded, Partial, UnusableUpdateError, Update
-from fogline.aggregation.gathering import Keep, MixingPlan
+from fogline.aggregation.gathering import GatheringFold, Keep, MixingPlan
 from fogline.aggregation.geometry import WrongRuleError
 from fogline.aggregation.rules import Chain, Rule
 from fogline.algorithms.hooks import BUFFERS
 from fogline.compute.messages import NONE, decoded
-from fogline.params import Spec
+from fogline.params import Spec, State
 from fogline.stages import Pipeline, StageError
 from fogline.stages.linear import lengths
 from fogline.user_code.bugs import CodeError, attempt, blame, line_of_definition
@@ -31,6 +31,7 @@ Form = tuple[Any, ...]
 Refusals = dict[int, str]
 """Places of updates that cannot be used, and why."""
 Result = TypeVar("Result")
+NOTHING: State = {}
 UNLIKE = "Its vectors do not have the shapes that those of the others of its round have."
 
 
@@ -194,12 +195,15 @@ class RoundFold:
             some = [i for i, other in enumerate(forms) if other == form]
             self._take(form, [places[i] for i in some], [values[i] for i in some])
 
-    def close(self, merge: bool, votes: Callable[[int], int] = lambda _: 1) -> tuple[Folded | Partial | None, Refusals]:
+    def close(
+        self, merge: bool, votes: Callable[[int], int] = lambda _: 1, last: State = NOTHING
+    ) -> tuple[Folded | Partial | None, Refusals]:
         """What comes of it, and what was refused, in order.
 
         Args:
             merge: whether it is a partial result for the parent (else a finished fold); None if nothing was folded.
             votes: how many children the update at a place speaks for.
+            last: what the rule made of the round before, by name, where it remembers that.
 
         Raises:
             CodeError: a rule of the developer's own is wrong.
@@ -219,6 +223,8 @@ class RoundFold:
         folded = None
         if joined is not None and joined.fold.count:
             try:
+                if isinstance(joined.fold, GatheringFold):
+                    joined.fold.last = last
                 folded = joined.partial() if merge else finished(self._rule, joined.fold.finish)
             except UnusableUpdateError as error:
                 refused |= {place: str(error) for place in joined.places if place not in refused}

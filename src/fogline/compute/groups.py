@@ -9,6 +9,7 @@ from functools import cache, lru_cache, partial
 import numpy as np
 
 from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, is_per_number
+from fogline.aggregation.gathering import remembered
 from fogline.aggregation.rules import Rule, make_rule
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
@@ -159,6 +160,8 @@ class Groups:
             released, state = noising.released(folded, state, context.population, context.job_round)
             group, folded = replace(group, noise=state), self._finished(released)
         moved = groups.move(self.algorithm, self.spec, group, folded, context, inside)
+        if self.rule.remembers:
+            moved = replace(moved, rule=remembered(self.rule, folded))
         if not self.part.adapts or moved.noise is None:
             return moved
         return replace(moved, metrics=moved.metrics | {"clip": moved.noise.clip})  # It goes down to all in any case.

@@ -10,12 +10,13 @@ from fogline.aggregation import Folded, Partial, UnusableUpdateError, Update, fr
 from fogline.aggregation.attribution import RuleUse, scores_of
 from fogline.aggregation.gathering import CombinedFold, Gathered, MixingPlan, as_it_is, plans_of
 from fogline.compute.column_blocks import Piece, WholeModel
-from fogline.compute.files import read_update
-from fogline.compute.folding import UNLIKE, Form, Refusals, RoundFold, agreeing, finished, form_of
+from fogline.compute.files import Reader, read_update
+from fogline.compute.folding import NOTHING, UNLIKE, Form, Refusals, RoundFold, agreeing, finished, form_of
 from fogline.compute.groups import Groups
 from fogline.compute.messages import NONE
 from fogline.nodes.effects import FoldInput
 from fogline.nodes.messages import Key
+from fogline.params import State, map_arrays
 from fogline.stages import Pipeline
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class RoundMembers:
         reads: the file of each.
         stages: of the links that they came over.
         rates: whether somebody asks how much of each the rule has used.
+        last: what the rule made of the round before, read so.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RoundMembers:
         reads: Mapping[Key, str],
         stages: Pipeline = NONE,
         rates: bool = False,
+        last: Callable[[Reader], State] = lambda _: NOTHING,
     ) -> None:
         self._groups = groups
         self._members = members
@@ -49,6 +52,7 @@ class RoundMembers:
         self._plans: dict[str, MixingPlan] | None = None
         self._done = 0
         self._rates = rates
+        self._last = last
         self._uses: list[dict[str, RuleUse]] = []
         """By child, how much the rule has used of a piece."""
 
@@ -119,7 +123,7 @@ class RoundMembers:
             rule, gathered, plans = self._groups.rule, self._folded(None, True), dict[str, MixingPlan]()
             if isinstance(gathered, Gathered):
                 try:
-                    plans = finished(rule, lambda: plans_of(rule, gathered))
+                    plans = finished(rule, lambda: plans_of(rule, gathered, self._last(map_arrays)))
                 except UnusableUpdateError as error:
                     self._refuse(dict.fromkeys(self._usable, str(error)))
             self._plans = plans
@@ -134,7 +138,8 @@ class RoundMembers:
         fold = RoundFold(self._groups.rule, keep=keep, plans=plans, stages=links.adds, stays_coded=links.stays_coded)
         for place in self._usable:
             fold.take((place,), ((self._read(place, piece), self._scale(place)),))
-        folded, refused = fold.close(merge)
+        last = NOTHING if merge or piece is None else self._last(piece.read)
+        folded, refused = fold.close(merge, last=last)
         self._refuse(refused)
         return folded
 

@@ -12,6 +12,7 @@ and all payloads, sends them at least once, and goes on from them after a crash.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
@@ -65,6 +66,17 @@ class Exchange(Parametrised, ABC):
         Raises:
             ExchangeError: it cannot work with so many; the text says why.
         """
+
+    @property
+    def largest_sum(self) -> float:
+        """Of what :meth:`for_sums` gives: the largest number that it takes of one device."""
+        return math.inf
+
+    def for_sums(self) -> Exchange | None:
+        """The same for what devices answer to a query: it takes an update of one vector of weight 1, and its result is
+        the sum, of weight 1. None: it cannot, so that a job with it and with queries is refused where it shows only
+        sums. By itself an exchange cannot."""
+        return None
 
     def form(self, payload: Received) -> tuple[Any, ...] | None:
         """What a child's payload of the first step says of its update: the shape of the counters, and then, by names in

@@ -33,8 +33,25 @@ def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
     exchanges = {name: _exchange_of(job, algorithm, name) for name, tier in job.tree.tiers.items() if tier.exchange}
     last = job.tree.names[-1]
     if last in exchanges and exchanges[last].only_sums:
-        _check_questions(job, algorithm, f"the exchange of tree.{last} shows nothing of a single device")
+        said = f"the exchange of tree.{last} shows nothing of a single device"
+        summing, cohort = query_exchange_of(job, exchanges), job.evaluation.cohort
+        if summing is None:
+            _check_queries(job, said)
+        elif isinstance(cohort, int):
+            _check_cohort(summing, f"evaluation.cohort is {cohort}", cohort)
+        _check_judges(job, algorithm, said)
     return exchanges
+
+
+def query_exchange_of(job: Job, exchanges: Mapping[str, Exchange]) -> Exchange | None:
+    """In what devices and those above them add up the answers to queries; None where each tells its own.
+
+    Args:
+        job: what is to be done.
+        exchanges: of its tiers (:func:`exchanges_of`).
+    """
+    exchange = exchanges.get(job.tree.names[-1])
+    return exchange.for_sums() if exchange is not None and exchange.only_sums and job.queries else None
 
 
 def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
@@ -73,12 +90,16 @@ def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
     return exchange
 
 
-def _check_questions(job: Job, algorithm: Algorithm, said: str) -> None:
-    """Refuse what devices would answer one by one, where nobody else could."""
+def _check_queries(job: Job, said: str) -> None:
+    """Refuse what devices would answer one by one."""
     if job.queries:
         raise JobError(
             f"queries has '{job.queries[0]}', which each device answers by itself, and {said}; leave one of them out."
         )
+
+
+def _check_judges(job: Job, algorithm: Algorithm, said: str) -> None:
+    """Refuse what devices would find one by one, where somebody else could."""
     if job.evaluation.on_devices and where_kept(algorithm) is None and not isinstance(algorithm, PersonalModels):
         raise JobError(
             f"evaluation.where is '{job.evaluation.where}', and each device tells by itself what it finds, while "

@@ -86,6 +86,11 @@ class RunFiles:
         return self.path / "baselines.json"
 
     @property
+    def answers(self) -> Path:
+        """What devices have answered to queries while the run goes on; at its end it is in the result."""
+        return self.path / "queries.json"
+
+    @property
     def result_file(self) -> Path:
         """Where a finished run's metrics, spreads and counts lie."""
         return self.path / "result.json"

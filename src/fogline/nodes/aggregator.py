@@ -71,7 +71,7 @@ class Aggregator(Asking):
         self.sift = sift
         self._quorum = Quorum(role, self.ledger)
         if role.steps:
-            self._exchange = ParentExchange(
+            self._steps = ParentExchange(
                 role,
                 self.ledger,
                 log=self._log,
@@ -111,8 +111,8 @@ class Aggregator(Asking):
                 self._uplink.computed(event)
             case Scored(scores=scores) if scores and self.ledger.reputation is not None:
                 self._log(records.Rated(scores))
-            case StepComputed() if self._exchange is not None:
-                self._exchange.computed(event, now)
+            case StepComputed() if self._steps is not None:
+                self._steps.computed(event, now)
             case Started():
                 self._started()
             case Halt():

@@ -53,7 +53,7 @@ class Asking:
         if type(policy).observe is not Selection.observe:
             learners.append(policy)
         self._learning = Learning(learners, self.ledger) if learners else None
-        self._exchange: ParentExchange | None = None
+        self._steps: ParentExchange | None = None
         self._uplink: UplinkExchange | None = None
         if role.demands and role.parent is not None:
             self._uplink = UplinkExchange(
@@ -68,6 +68,14 @@ class Asking:
         if self._learning is not None:
             self._learning.learn(record)
         self.ledger.apply(record)
+
+    def apply_elsewhere(self, record: records.Record) -> None:
+        """A record of work for another parent: nothing of it counts here."""
+
+    @property
+    def _exchange(self) -> ParentExchange | None:
+        """Its part in the exchange of the round, where what it asks for now has one."""
+        return self._steps if self.ledger.has_steps else None
 
     def _post(self) -> None:
         """Send the parent every report that has no receipt."""
@@ -152,7 +160,8 @@ class Asking:
         assigned = self.ledger.assigned
         if assigned is None or assigned.kind == "train":
             return Work(task, model, self.ledger.round, steps=self.role.steps, effort=effort)
-        return Work(task, model, self.ledger.round, assigned.kind, assigned.query)
+        steps = self.role.steps if self.ledger.has_steps else 0
+        return Work(task, model, self.ledger.round, assigned.kind, assigned.query, steps)
 
     def _fill_up(self, index: int) -> None:
         """Async mode: keep a cohort training."""

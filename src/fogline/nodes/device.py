@@ -18,6 +18,9 @@ from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, Entered, JobOver, Posted, Record, Resolved, Stepped
 from fogline.retries import Backoff
 
+EXCHANGED = {"train": "train", "query": "answer a query"}
+"""What may be asked for with the steps of an exchange, in words."""
+
 
 class Device(msgspec.Struct, gc=False, eq=False):
     """A node with only an uplink."""
@@ -28,8 +31,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     retry: Backoff | None = None
     """How long until unconfirmed reports are sent again; None where the runtime's links lose nothing."""
     demands: int | None = None
-    """Steps of the job's exchange, by the job that the device has itself: a parent that leaves them out to be sent an
-    update as it is gets none. None: it takes what the parent says."""
+    """Steps of the job's exchange (beside the training: of that of queries), by the job that the device has itself: a
+    parent that leaves them out to be sent an update, or an answer, as it is gets none. None: it takes what the parent
+    says."""
     keeps: bool = False
     """Whether it keeps the last model that it got: the next may come as the difference to it."""
     held: Key | None = None
@@ -52,6 +56,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     effort: float = 1.0
     began: float = math.inf
     """When it began to train. No record says it: after a crash it begins anew."""
+    summed: set[str] = msgspec.field(default_factory=set[str])
+    """Queries whose answer it has brought into a sum. It brings none a second time: the difference of two sums that are
+    of nearly the same devices tells what one has answered."""
     outbox: Outbox = msgspec.field(default_factory=Outbox)
     ended: bool = False
 
@@ -119,6 +126,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             self.outbox.post(record.report)
         elif type(record) is Entered:
             self.exchange = ChildExchange(self.name, self.parent, record.task, self.steps)
+            self.apply_elsewhere(record)
         elif type(record) is Stepped:
             assert self.exchange is not None
             self.exchange.number = record.number
@@ -134,6 +142,11 @@ class Device(msgspec.Struct, gc=False, eq=False):
             self.outbox.clear()
         else:
             raise ValueError(f"A device's journal holds no {type(record).__name__}.")
+
+    def apply_elsewhere(self, record: Record) -> None:
+        """Take over what counts of a record of work for another parent: what the device has brought into a sum."""
+        if type(record) is Entered and record.query:
+            self.summed.add(record.query)
 
     def _leave_exchange(self) -> None:
         if self.exchange is not None:
@@ -158,8 +171,12 @@ class Device(msgspec.Struct, gc=False, eq=False):
             mine = "what is asked beside the training" if self.beside else "training"
             why = f"it was asked to {work.kind} where it takes requests for {mine} alone"
             return [Send(self.parent, Report(work.task, None, failure=why))]
-        if work.kind == "train" and self.demands not in (None, work.steps):
-            why = f"it was asked to train with {work.steps} steps of an exchange, and the job has {self.demands}"
+        if work.kind in EXCHANGED and self.demands not in (None, work.steps):
+            asked = f"it was asked to {EXCHANGED[work.kind]} with {work.steps} steps of an exchange"
+            why = f"{asked}, and the job has {self.demands}"
+            return [Send(self.parent, Report(work.task, None, failure=why))]
+        if work.kind == "query" and work.query in self.summed:
+            why = "its answer to that query is in a sum already, and the difference of two would tell it"
             return [Send(self.parent, Report(work.task, None, failure=why))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         given_up, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
@@ -186,7 +203,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
             # Newer work came in between; or it is a copy, and the update is about to be reported.
             return [] if event.task in self.outbox.reports else [Forget((event.update,))]
         if self.steps and not event.failure:
-            return [self._log(Entered(event.task)), self._compute(None)]
+            query = self.query if self.kind == "query" else ""
+            return [self._log(Entered(event.task, query=query)), self._compute(None)]
         update = None if event.failure else event.update
         took = max(0.0, now - self.began) if self.kind == "train" and update else None
         report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure, took)

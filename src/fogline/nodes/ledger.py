@@ -147,6 +147,11 @@ class Ledger:
         return not self.ended and self.assigned is not None and not self.answered
 
     @property
+    def has_steps(self) -> bool:
+        """Whether what it asks for now is given in the steps of an exchange."""
+        return bool(self.exchanges) and (self.assigned is None or self.assigned.kind == self._role.exchanged)
+
+    @property
     def rounds_lost(self) -> int:
         """Rounds that came to nothing. Where not all were made, without those after the last that counted: the job was
         ended during them, or because of them."""

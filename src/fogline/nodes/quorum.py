@@ -51,8 +51,8 @@ class Quorum:
             return "surplus" if ask.surplus else "late"
         if self._role.tier.stale == "drop" and self.is_stale(ask):
             return "stale"
-        exchanges = self._ledger.exchanges
-        return "early" if exchanges and exchanges[ask.lane].goes_on else None
+        ledger = self._ledger
+        return "early" if ledger.has_steps and ledger.exchanges[ask.lane].goes_on else None
 
     def is_stale(self, ask: OpenRequest) -> bool:
         """Whether an answer is older than the job's cap."""

@@ -50,6 +50,8 @@ class Entered(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=Tru
     """Different devices whose updates are in it,"""
     marks: Marks = b""
     """and which, where reports say that."""
+    query: str = ""
+    """Where it is a device's answer: to which."""
 
 
 class Stepped(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from fogline.jobs import Job, Tier
 from fogline.modes import Mode
-from fogline.nodes.messages import HERE
+from fogline.nodes.messages import HERE, Kind
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.retries import Backoff
 
@@ -50,6 +51,8 @@ class AggregatorRole:
     """Whether it keeps the last model of its parent: the next may come as the difference to it."""
     lowest: bool = False
     """Of a survey: whether its children are devices."""
+    exchanged: Kind = "train"
+    """What is asked for with the steps of the exchange."""
     mode: Mode = field(init=False)
     """How its rounds run."""
     grouped: bool = field(init=False)
@@ -137,11 +140,21 @@ def role_of(
     )
 
 
-def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patience: float = math.inf) -> AggregatorRole:
+def survey_role(
+    job: Job, summed: Mapping[str, int], name: str, tier_name: str, parent: str | None, patience: float = math.inf
+) -> AggregatorRole:
     """What an aggregator is where the job asks beside the training (evaluation, queries).
 
     All devices that can be asked are asked, or the cohort that the job names; quorum, deadline and minimum are those
     of the rounds of training. What is asked for is summed up and handed on, in one round.
+
+    Args:
+        job: what is asked.
+        summed: by tier, the steps of the exchange in which answers to queries are added up.
+        name: the aggregator's.
+        tier_name: where it is.
+        parent: who asks it; None: the job does.
+        patience: see :class:`AggregatorRole`.
     """
     lowest = tier_name == job.tree.names[-1]
     cohort = job.evaluation.cohort if lowest else 1.0
@@ -157,5 +170,7 @@ def survey_role(job: Job, name: str, tier_name: str, parent: str | None, patienc
         marks=job.tree.marks,
         seed=job.seed,
         patience=patience,
+        steps=summed.get(tier_name, 0),
         lowest=lowest,
+        exchanged="query",
     )

@@ -33,6 +33,8 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     """Updates that the rule of a tier needs to say anything, where that is more than one."""
     exchanges: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
     """Steps of the exchange that a tier has with its children, whose code need not be imported either."""
+    summed: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
+    """Likewise of that in which the answers to queries are added up."""
     private: bool = False
     """Whether noise protects devices or sites. Then rounds stand apart: what one that did not count has gathered is
     dropped, and not carried into the next, in which a device would count twice; and no report says how many examples
@@ -44,11 +46,15 @@ def traits_of(
     rules: Mapping[str, Rule],
     exchanges: Mapping[str, Exchange] | None = None,
     protection: Protection | None = None,
+    summed: Mapping[str, Exchange] | None = None,
 ) -> AlgorithmTraits:
     """What a method, the rules and exchanges of a job's tiers, and the job's privacy say of themselves."""
     noised = () if protection is None else protection.own_models
     gathers = tuple(name for name, rule in rules.items() if rule.needs_all or name in noised)
     least = {name: rule.least for name, rule in rules.items() if rule.least > 1}
     steps = {name: len(exchange.steps) for name, exchange in (exchanges or {}).items()}
-    private = protection is not None
-    return AlgorithmTraits(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps, private)
+    asked = {name: len(exchange.steps) for name, exchange in (summed or {}).items()}
+    return AlgorithmTraits(
+        *(algorithm.mode, algorithm.buffer, algorithm.group_models, gathers, least, steps, asked),
+        private=protection is not None,
+    )

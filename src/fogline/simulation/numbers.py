@@ -90,12 +90,13 @@ class Numbers:
         context = AggregatorContext(self._population[node], made, effect.lane, effect.lanes, effect.round)
         computes = self._computes[node]
         place = f"{node}, round {effect.round + 1}"
-        folded = self._fold(node, effect.members, computes.noises, place)
+        base = self.groups[effect.base]
+        folded = self._fold(node, effect.members, computes.noises, place, base if computes.rule.remembers else None)
 
         def move(group: GroupModel, folded: Folded | Partial | None) -> GroupModel:
             return _at(place, computes.move, group, folded, context, effect.inside)
 
-        group = ComputedValue(move, self.groups[effect.base], folded)
+        group = ComputedValue(move, base, folded)
         self.set_group(effect.model, group, effect.base)
         return group, folded
 
@@ -181,11 +182,12 @@ class Numbers:
         fold.take(places, some)
         return fold.close(merge=True)[1]
 
-    def forge(self, node: str, accepted: Sequence[AcceptedUpdate], replaying: bool) -> None:
+    def forge(self, node: str, model: str, accepted: Sequence[AcceptedUpdate], replaying: bool) -> None:
         """Put what malicious children send in place of their reports, which are computed; each is forged once.
 
         Args:
             node: the aggregator that has the reports.
+            model: its newest.
             accepted: those that wait there.
             replaying: whether a resumed run repeats its past, without numbers.
         """
@@ -200,7 +202,8 @@ class Numbers:
         if not replaying:
             opened = self._computes[node].decoded
             sent = [Sent(child, key, opened(value.result)) for child, key, value in found if value.result is not None]
-            forged = adversary.forge(self._computes[node].rule, sent, new)
+            group = self.groups[model]
+            forged = adversary.forge(self._computes[node].rule, sent, new, group.result.rule if group.done else {})
         self.updates.update((key, ForgedValue(forged.get(key))) for key in new)
 
     def begin(self, update: str, training: Training) -> None:
@@ -230,7 +233,14 @@ class Numbers:
             return None
         return lambda place, value: witness.folded(node, children[place], value, opened(value.result))
 
-    def _fold(self, node: str, members: tuple[FoldInput, ...], merge: bool, where: str) -> Folding:
+    def _fold(
+        self,
+        node: str,
+        members: tuple[FoldInput, ...],
+        merge: bool,
+        where: str,
+        base: LazyValue | None = None,
+    ) -> Folding:
         computes = self._computes[node]
         inputs: dict[int, tuple[LazyValue, float]] = {}
         children: dict[int, list[str]] = {}
@@ -249,7 +259,7 @@ class Numbers:
         names = [children[0] for children in of] if computes.rule.needs_all else ()
         votes: Callable[[int], int] = lambda place: len(of[place])  # noqa: E731
         seen = self._seen(node, of)
-        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names, seen)
+        return Folding(computes.fold(), list(inputs.values()), merge, refused, votes, where, names, seen, base)
 
 
 def _at(place: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -226,9 +226,10 @@ class Simulator:
         ordered = in_order(accepted)
         if not self.store.replaying:
             self.store.force([self.numbers.updates[one.update] for one in ordered])
-        self.numbers.forge(node, ordered, self.store.replaying)
+        ledger = self._aggregators[node].ledger
+        self.numbers.forge(node, ledger.model, ordered, self.store.replaying)
         if not self.store.replaying:
-            members = self._aggregators[node].ledger.members(ordered)
+            members = ledger.members(ordered)
             whys = self.numbers.unfit(node, members)
             self.losses.update({ordered[place].update: (None, why) for place, why in whys.items()})
         return self._whys(accepted)

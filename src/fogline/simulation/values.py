@@ -21,7 +21,7 @@ from fogline.aggregation.spill import Spill
 from fogline.algorithms.device import LocalRound
 from fogline.algorithms.group import Down
 from fogline.compute.device import client_job
-from fogline.compute.folding import RoundFold
+from fogline.compute.folding import NOTHING, RoundFold
 from fogline.compute.whole_updates import WholeUpdates
 from fogline.jobs.planning import LocalPlan
 from fogline.params import State
@@ -125,9 +125,22 @@ class Folding(LazyValue):
         where: the fold is made, by which a bug of its rule is named.
         children: who sent each, where the fold asks; empty where it does not.
         seen: told of the place of every member, and of the member, before it is folded.
+        base: the group that moves by it, where the rule remembers what it made of the round before.
     """
 
-    __slots__ = ("_children", "_fed", "_fold", "_members", "_merge", "_refused", "_seen", "_votes", "_where", "wanted")
+    __slots__ = (
+        "_base",
+        "_children",
+        "_fed",
+        "_fold",
+        "_members",
+        "_merge",
+        "_refused",
+        "_seen",
+        "_votes",
+        "_where",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -139,8 +152,10 @@ class Folding(LazyValue):
         where: str = "",
         children: Sequence[str] = (),
         seen: Callable[[int, LazyValue], None] | None = None,
+        base: LazyValue | None = None,
     ) -> None:
         super().__init__(done=False)
+        self._base = base
         self._seen = seen
         self._fold: RoundFold | None = fold
         self._members = list(members)
@@ -158,7 +173,8 @@ class Folding(LazyValue):
                 member.consumer, member.rank = self, (order, place)
 
     def needs(self) -> Iterable[LazyValue]:
-        return [member for member, _ in itertools.islice(self._members, self._fed, None)]
+        left = [member for member, _ in itertools.islice(self._members, self._fed, None)]
+        return left if self._base is None else [self._base, *left]
 
     def awaits(self, member: LazyValue) -> bool:
         """Whether that member is the next to be folded, and now is the time."""
@@ -190,7 +206,8 @@ class Folding(LazyValue):
         self.feed()
         assert self._fold is not None
         try:
-            folded, refused = self._fold.close(self._merge, self._votes)
+            last = NOTHING if self._base is None else self._base.result.rule
+            folded, refused = self._fold.close(self._merge, self._votes, last)
         except CodeError as error:
             error.at(self._where)
             raise
@@ -202,7 +219,7 @@ class Folding(LazyValue):
         super().settle(result)
         for member, _ in itertools.islice(self._members, self._fed, None):
             member.result = None
-        self._members, self._fed, self._fold = [], 0, None
+        self._members, self._fed, self._fold, self._base = [], 0, None, None
 
 
 class Trainer(Protocol):

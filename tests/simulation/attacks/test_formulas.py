@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fogline.aggregation import Update
-from fogline.aggregation.gathering import as_it_is
+from fogline.aggregation.gathering import GatheringFold, as_it_is
 from fogline.aggregation.rows import UpdateRows
 from fogline.aggregation.rules import make_rule
 from fogline.data import Examples
@@ -21,9 +21,11 @@ HONEST = (RNG.normal(size=6) + 2.0 * RNG.normal(size=(9, 6)) * np.array([1, 1, 3
 OWN = np.arange(6, dtype=np.float32)
 
 
-def view(rule: str | list[str] = "mean", malicious: int = 2, honest: np.ndarray = HONEST) -> RoundView:
+def view(
+    rule: str | list[str] = "mean", malicious: int = 2, honest: np.ndarray = HONEST, last: np.ndarray | None = None
+) -> RoundView:
     rows = UpdateRows([(row, 1.0) for row in honest], np.ones(len(honest)), [f"c{i}" for i in range(len(honest))], 6)
-    return RoundView(rows, malicious, make_rule(rule))
+    return RoundView(rows, malicious, make_rule(rule), last)
 
 
 def sent(text: str, seen: RoundView | None = None) -> np.ndarray:
@@ -80,12 +82,16 @@ RULES = [
     "flame(noise=0.0)",
     "fltrust('c3')",
     ["norm_bound(3.0)", "nnm(f=2)", "trimmed_mean(0.2)"],
+    "centered_clipping(2.0)",
+    ["nnm(f=2)", "centered_clipping(2.0, iterations=2)"],
 ]
+LAST = np.linspace(-1, 2, 6, dtype=np.float32)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_a_trial_is_what_the_rule_makes_of_the_round(rule: str | list[str]) -> None:
-    seen = view(rule)
+    remembers = make_rule(rule).remembers
+    seen = view(rule, last=LAST if remembers else None)
     for name in ("opt_alie", "opt_ipm"):
         attack = ATTACKS.read(name)
         assert isinstance(attack, SearchedCollusion)
@@ -95,6 +101,9 @@ def test_a_trial_is_what_the_rule_makes_of_the_round(rule: str | list[str]) -> N
             fold = make_rule(rule).fold(as_it_is)
             for place, row in enumerate([*HONEST, forged, forged]):
                 fold.add(Update({"delta": row}, {"delta": 1.0}, child=f"c{place}"))
+            if remembers:
+                assert isinstance(fold, GatheringFold)
+                fold.last = {"delta": LAST}
             distance = np.linalg.norm(fold.finish().mean("delta") - HONEST.mean(axis=0))
             assert Trial(seen, of_mean, step).distance(tau) == pytest.approx(distance, abs=2e-5)
 

@@ -75,6 +75,12 @@ class Rule(Parametrised):
         """The child without whose update it says nothing; empty if there is none."""
         return ""
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it sets out from what it made of the round before. Then all that it is shown are differences from
+        that, which is added again to what it makes of them; in the first round they are the updates."""
+        return False
+
     def needed(self, mixtures: int) -> int:
         """Updates of which it makes at least so many mixtures."""
         return mixtures

@@ -14,13 +14,19 @@ from fogline.parameters import bounded
 class CenteredClipping(Rule):
     """Mean of the updates, each pulled to within a radius of the centre, unweighted (Karimireddy et al., 2021).
 
-    The centre is zero, the model that was sent, and moves to the mean in every iteration. The paper sets out from the
-    last round's result, and wants momentum on the devices; here nothing is kept from round to round.
+    The centre is what the rule made of the round before, at first zero, the model that was sent; it moves to the mean
+    in every iteration. The paper wants momentum on the devices besides.
     """
 
     radius: float = bounded(gt=0)
     """The paper's τ, in the units of an update's L2 norm."""
     iterations: int = bounded(1, ge=1)
+    history: bool = True
+    """Whether it sets out from the last round's result, as in the paper, algorithm 2; else from zero in every round."""
+
+    @property
+    def remembers(self) -> bool:
+        return self.history
 
     def mix(self, updates: Geometry) -> Matrix:
         centre, apart = np.zeros(len(updates)), updates.norms

@@ -38,6 +38,10 @@ class Chain(Rule):
             needed = max(rule.least, rule.needed(needed))
         return needed
 
+    @property
+    def remembers(self) -> bool:
+        return any(rule.remembers for rule in self.links)
+
     def combine(self, block: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Vector:
         return self.links[-1].combine(block, weights)
 

@@ -8,7 +8,7 @@ as an answer. Its name and parameters are one text, such as ``histogram(low=0, h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -66,6 +66,27 @@ def _check_bins(low: float, high: float, bins: int = 20, **_: object) -> None:
         raise QueryError(f"it has 1 to {MOST_BINS:,} bins, not {bins:,}")
 
 
+Names = Callable[..., Sequence[str]]
+NAMES: dict[str, Names] = {}
+"""By query, the names of its sums, from the number of classes (None: there are none) and the query's parameters. They
+are the same for all devices: where only the sums of all may be seen, names must tell nothing of one."""
+
+
+def _of_classes(classes: int | None) -> Sequence[str]:
+    if classes is None:
+        raise QueryError("the data says of no number of classes")
+    return [f"count/{label}" for label in range(classes)]
+
+
+def _of_bins(classes: int | None, low: float, high: float, bins: int = 20, of: str = "y") -> Sequence[str]:
+    return [*(f"bin/{place}" for place in range(bins)), "below", "above"]
+
+
+def _of_moments(classes: int | None, of: str = "y") -> Sequence[str]:
+    return ["count", "sum", "squares"]
+
+
+NAMES.update({"label_counts": _of_classes, "moments": _of_moments, "histogram": _of_bins})
 CHECKS: dict[str, Callable[..., None]] = {"histogram": _check_bins}
 """Of queries whose parameters can be wrong in more than their types: raise :class:`QueryError`."""
 
@@ -97,6 +118,22 @@ def check_query(text: str, examples: Examples | None) -> None:
     given = attempt(lambda: QUERIES[name](examples, **parameters))
     if isinstance(given, QueryError):  # What else goes wrong may be these examples' doing.
         raise ValueError(f"The query '{text}' cannot be asked: {given}") from given
+
+
+def names_of(text: str, classes: int | None) -> tuple[str, ...]:
+    """The names of all sums that a query can give.
+
+    Args:
+        text: the query.
+        classes: of the data.
+
+    Raises:
+        QueryError: it does not say them, or not of such data; the end of a sentence.
+    """
+    name, parameters = parse_query(text)
+    if name not in NAMES:
+        raise QueryError(f"it does not say the names of its sums; add them to NAMES['{name}'], beside the query")
+    return tuple(NAMES[name](classes, **parameters))
 
 
 def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:

@@ -7,13 +7,20 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from fogline.aggregation import Arrays, Partial, Update
 from fogline.exchanges.base import Exchange, Received
 from fogline.exchanges.registry import EXCHANGES
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.parameters import bounded
+from fogline.params import Vector
 from fogline.privacy.distributed import SharedNoise
 from fogline.privacy.ring import LEAST_WEIGHT
+
+EXACT = 2.0**52
+"""Steps up to which a floating-point number tells one from the next."""
 
 
 @EXCHANGES.add("secagg")
@@ -48,6 +55,9 @@ class SecAgg(Exchange):
     not 0, is refused."""
     minimum: int = bounded(3, ge=2)
     """Devices (between aggregators: children) without which there is no sum, at least 2. Every one sees to it."""
+    sums: float = bounded(2.0**40, ge=1e-30, le=1e30)
+    """The largest magnitude of a sum that a device answers to a query; one with a larger one is refused. Each device's
+    is rounded to a step of about ``sums`` times the devices of a round, over 2^62: whole numbers stay as they are."""
 
     def __post_init__(self) -> None:
         if find_spec("cryptography") is None:
@@ -60,6 +70,9 @@ class SecAgg(Exchange):
         self._settings.check_members(cohort, "are asked in a round")
         if self._settings.private is None:
             self._settings.ring(cohort)
+
+    def for_sums(self) -> SecAgg:
+        return SumsSecAgg(self.threshold, 64, float(self.sums), 1.0, self.minimum, self.sums)
 
     def with_noise(self, shared: SharedNoise) -> SecAgg:
         """The same in which each device adds a share of that noise."""
@@ -100,3 +113,24 @@ class PrivateSecAgg(SecAgg):
     @property
     def _settings(self) -> SecAggSettings:
         return replace(super()._settings, private=self.private)
+
+
+class SumsSecAgg(SecAgg):
+    """The same for sums that devices answer: a ring of 64 bits, in which every device weighs 1, and what comes out is
+    the sum and no mean. :meth:`SecAgg.for_sums` makes it."""
+
+    @property
+    def largest_sum(self) -> float:
+        return float(self.clip)
+
+    def result(self, state: Received) -> Update:
+        mean = Update.from_arrays(state)
+        vectors = {name: self._total(vector, mean.count) for name, vector in mean.vectors.items()}
+        return Update({**vectors}, dict.fromkeys(vectors, 1.0), count=mean.count)
+
+    def _total(self, mean: Vector, members: int) -> npt.NDArray[np.float64]:
+        """A sum from its mean. It lies on the steps of the ring, which a division takes it off: whole numbers stay
+        whole."""
+        scale, total = self._settings.ring(members).scale, mean.astype(np.float64) * members
+        steps = total * scale
+        return np.where(np.abs(steps) < EXACT, np.rint(steps) / scale, total)

@@ -69,6 +69,17 @@ def keeps_reasons(job: str) -> bool:
     return "privacy" in read or bool(exchange_of_devices(read))
 
 
+def asks_queries_alone(job: str) -> bool:
+    """Whether all that a job may ask devices beside the training are queries, which an exchange adds up where there is
+    one. Who judges must stand there: some methods have devices judge where it does not.
+
+    Args:
+        job: its text (TOML).
+    """
+    read = tomllib.loads(job)
+    return bool(read.get("queries")) and read.get("evaluation", {}).get("where") == "cloud"
+
+
 def sums_securely(job: str, by: Collection[SecureSum]) -> bool:
     """Whether devices and the aggregator above them have an exchange that shows only sums.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fogline.network.node.participation.survey import SurveyEndedError, SurveyPart
 from fogline.network.node.values import ValueStore
@@ -10,6 +13,7 @@ from fogline.network.worker.client import WorkerClient, WorkerError, expect
 from fogline.network.worker.requests import Evaluated, LayStatistics, ModelToJudge, ModelWritten, Summarise
 from fogline.nodes.messages import Kind
 from fogline.storage import BlobRef, StorageError
+from fogline.storage.atomic import write_file
 
 UNASKED = (WorkerError, StorageError, SurveyEndedError)
 """What keeps an answer from coming."""
@@ -24,6 +28,8 @@ class AskedBeside:
         survey: gives what asks devices; None while the cloud begins anew.
         note: takes what people should know.
         measures: whether devices measure running statistics of a model before it is judged or handed out.
+        kept: file of the answers to queries. Where devices answer in a secure sum they do it once, so a cloud that was
+            restarted must not have to ask again.
     """
 
     def __init__(
@@ -33,11 +39,13 @@ class AskedBeside:
         survey: Callable[[], SurveyPart | None],
         note: Callable[[str, str], None],
         measures: bool,
+        kept: Path,
     ) -> None:
         self._value_store, self._judge, self._survey, self._note = value_store, judge, survey, note
         self._measures = measures
-        self.answers: dict[str, dict[str, float]] = {}
-        """To the job's queries."""
+        self._kept = kept
+        self.answers: dict[str, dict[str, float]] = json.loads(kept.read_bytes()) if kept.exists() else {}
+        """To the job's queries, as far as they were asked."""
         self._found: tuple[str, bytes] = ("", b"")
         """What devices found of a group's model, by its digest."""
         self._measured: tuple[str, bytes] = ("", b"")
@@ -58,8 +66,10 @@ class AskedBeside:
         return sums if digest == group.digest else b""
 
     async def query(self, queries: Sequence[str], round_: int) -> None:
-        """What the job wants to know of devices' examples; a cloud that was restarted asks again."""
+        """What the job wants to know of devices' examples; a cloud that was restarted asks what had no answer."""
         for query in queries:
+            if query in self.answers:
+                continue
             try:
                 sums = await self._asked("query", None, round_, query)
                 said = expect(Evaluated, await self._judge.ask(Summarise(sums, query))).metrics
@@ -67,6 +77,8 @@ class AskedBeside:
                 self._note("not answered", f"{query}: {error}")
                 said = {}
             self.answers[query] = said
+            found = {query: said for query, said in self.answers.items() if said}
+            await asyncio.to_thread(write_file, self._kept, json.dumps(found))
 
     async def measure(self, group: BlobRef, round_: int, asks: bool) -> BlobRef:
         """The group that has the running statistics which devices measure of its model; it is in the other's place.

@@ -124,7 +124,9 @@ class JobRun:
         self._last: BlobRef | None = None
         self.unapproved: set[str] = set()
         """Nodes that wait for their owners."""
-        self._beside = AskedBeside(node.value_store, judge, lambda: self._participation.survey, self._note, measures)
+        self._beside = AskedBeside(
+            node.value_store, judge, lambda: self._participation.survey, self._note, measures, folder.answers
+        )
         self._spent: set[str] = set()
         """Devices whose data may give away nothing more for it."""
         self._there = asyncio.Event()
@@ -277,7 +279,7 @@ class JobRun:
             group = await self._beside.measure(group, move.round, asks=not self._record.stop)
         found = await self._found(group, move.round, judges)
         row |= found
-        if not self._beside.answers and not self._record.stop:
+        if not self._record.stop:
             await self._beside.query(self._job.queries, move.round)
         self._put_away(group)
         if done <= len(self._history):

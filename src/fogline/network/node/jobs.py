@@ -341,7 +341,9 @@ class JobManager:
             samples=opened.samples,
             ranges=opened.ranges,
             trains=opened.trains,
-            surveyor=(lambda parent: self._device(parent, beside=True)) if announcement.surveys else None,
+            surveyor=(lambda parent: self._device(parent, demands=opened.summed, beside=True))
+            if announcement.surveys
+            else None,
             charging=Charging.of(announcement, node, opened.samples),
         )
 

@@ -36,6 +36,7 @@ from fogline.compute.privacy.example_unit import check_examples, protects_exampl
 from fogline.compute.privacy.privacy_part import part_of, units_of
 from fogline.compute.statistics import check_measuring, with_statistics
 from fogline.compute.surveys.queries import check_query, figures
+from fogline.compute.surveys.summing import QuerySums, SumsOnFiles, query_sums_of
 from fogline.compute.surveys.survey import (
     Examiner,
     changes_outputs,
@@ -51,7 +52,7 @@ from fogline.inference.card import PersonalOrigin
 from fogline.inference.personal import write_part
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.exchanging import exchanges_of
+from fogline.jobs.exchanging import exchanges_of, query_exchange_of
 from fogline.jobs.files.reading import parse_job
 from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.job import asks
@@ -228,14 +229,27 @@ class JobWorker:
         """What aggregators and their children do before these report, by the tier of the aggregators."""
         return exchanges_of(self.job, self.algorithm)
 
-    def exchange(self, depth: int) -> ExchangeOnFiles:
-        """That of the tier at a depth.
+    @cached_property
+    def summed(self) -> dict[str, Exchange]:
+        """In what devices and those above them add up the answers to queries, by the tier of these."""
+        exchange = query_exchange_of(self.job, self.exchanges)
+        return {} if exchange is None else {self.job.tree.names[-1]: exchange}
+
+    @cached_property
+    def in_sums(self) -> QuerySums | None:
+        """How the answers are laid out there; None where each device tells its own."""
+        return query_sums_of(self.job, next(iter(self.summed.values()), None), self.task.data.classes)
+
+    def exchange(self, depth: int, sums: bool) -> ExchangeOnFiles:
+        """That of the tier at a depth; ``sums``: of the answers to queries.
 
         Raises:
             JobError: the job has no such thing.
         """
         name = self.job.tree.names[depth]
-        if name not in self.exchanges:
+        if sums and name in self.summed:
+            return SumsOnFiles(self.summed[name], self.job.queries)
+        if sums or name not in self.exchanges:
             raise JobError(f"The job has no exchange in its tier {name}.")
         return ExchangeOnFiles(self.exchanges[name], self._computes(depth))
 
@@ -264,7 +278,8 @@ class JobWorker:
         # What is frozen is laid into whole models only.
         ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
         samples, keeps = int(self.task.data.sizes()[self.client]), bool(self.links.restores)
-        return JobOpened(samples=samples, steps=steps, ranges=ranges, keeps=keeps)
+        summed = sum(len(one.steps) for one in self.summed.values())
+        return JobOpened(samples=samples, steps=steps, summed=summed, ranges=ranges, keeps=keeps)
 
     def describe(self, request: Describe) -> Described:
         """What nodes must know, the first group, and what is frozen."""
@@ -282,6 +297,7 @@ class JobWorker:
         check_honest(self.job)
         for query in self.job.queries:
             check_query(query, self.task.data.test)
+        _ = self.in_sums  # What cannot be laid out is said before the job runs.
         job = with_defaults(self.job, self.algorithm, self.task)
         check_examples(job, self.algorithm, self.task)
         job = within_budget(None if job.privacy is None else Account(job, self.algorithm.mode), job)
@@ -299,7 +315,9 @@ class JobWorker:
         return Described(
             text=job_to_toml(job),
             layout=self.task.shared.layout,
-            traits=traits_of(self.algorithm, self.rules, exchanges_of(job, self.algorithm), protection_of(job)),
+            traits=traits_of(
+                self.algorithm, self.rules, exchanges_of(job, self.algorithm), protection_of(job), self.summed
+            ),
             headline=self.task.headline,
             higher_is_better=self.task.higher_is_better,
             units=dict(self.task.units),
@@ -333,14 +351,15 @@ class JobWorker:
     def carry_out(self, asked: CarryOut) -> CarriedOut:
         """What a state machine decided: on this node's data, or with what children sent."""
         if isinstance(asked.effect, ChildStep):
-            return self.exchange(self.opened.depth - 1).carry_out(asked)
+            return self.exchange(self.opened.depth - 1, asked.sums).carry_out(asked)
         if isinstance(asked.effect, ParentStep | Combine):
-            return self.exchange(self.opened.depth).carry_out(asked)
+            return self.exchange(self.opened.depth, asked.sums).carry_out(asked)
         if isinstance(asked.effect, Examine):
             effect = asked.effect
-            if not asks(self.job, effect.kind, effect.query, bool(self.measured)):  # Who asks may not keep to the job.
+            measures = bool(self.measured) and not self.exchanges
+            if not asks(self.job, effect.kind, effect.query, measures):  # Who asks may not keep to the job.
                 return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=UNASKED))
-            return device.examine(asked, self.name, self.examiner, self.links, self.write_personal)
+            return device.examine(asked, self.name, self.examiner, self.links, self.write_personal, self.in_sums)
         if not isinstance(asked.effect, Train):
             return self.groups.carry_out(asked)
         part = part_of_effort(self.task, self.algorithm)
@@ -387,7 +406,9 @@ class JobWorker:
     def summarise(self, request: Summarise) -> Evaluated:
         """What devices found, as a round's row has it; or what they answered to a query."""
         if request.query:
-            return Evaluated(figures(request.query, SurveySums.from_arrays(from_bytes(request.sums)).sums))
+            sums = SurveySums.from_arrays(from_bytes(request.sums)).sums
+            sums = sums if self.in_sums is None else self.in_sums.named(request.query, sums)
+            return Evaluated(figures(request.query, sums))
         found = judgement_of(self.task, SurveySums.from_arrays(from_bytes(request.sums)))
         return Evaluated(row_of(found, self.job.evaluation))
 
@@ -426,48 +447,13 @@ class JobWorker:
             else metrics_of(self.task, sums_on_test(self.task, params, test))
         )
 
-    def conclude(self, request: Conclude) -> Evaluated:
-        """The result of a finished run: the same folder that a simulation leaves."""
-        from fogline.monitoring.folder import RunFolder
-        from fogline.monitoring.history import TargetMetric, reached
-        from fogline.monitoring.result import Result
-
-        folder, task, params = RunFolder(Path(request.folder)), self.task, self.params(request.group)
-        history, metrics, found = folder.history(), self.metrics(params), None
-        if request.sums:
-            found = judgement_of(task, SurveySums.from_arrays(from_bytes(request.sums)))
-            metrics = metrics if self.job.evaluation.at_cloud else found.metrics
-        folder.finish(
-            Result(
-                job=self.job,
-                headline=task.headline,
-                params=params,
-                history=history,
-                metrics=metrics,
-                fogs=None if found is None else found.fogs,
-                devices=None if found is None else found.devices,
-                common=None if found is None else found.common,
-                held_out={} if found is None else found.new,
-                reached=reached(history, self.job.evaluation, TargetMetric(task.headline, task.higher_is_better)),
-                counts=request.counts,
-                reasons=request.reasons,
-                wall=request.wall,
-                units=dict(task.units),
-                queries=request.queries,
-                higher_is_better=task.higher_is_better,
-                cut_off=request.cut_off,
-                lost_rounds=request.lost_rounds,
-            )
-        )
-        return Evaluated(metrics)
-
     def answer(self, request: Request) -> Answer:
         """Carry a request out."""
         match request:
             case CarryOut():
                 return self.carry_out(request)
-            case Sift(combine=combine) if combine is not None:
-                return self.exchange(self.opened.depth).left_out(request, combine)
+            case Sift(combine=combine, sums=sums) if combine is not None:
+                return self.exchange(self.opened.depth, sums).left_out(request, combine)
             case Sift():
                 return self.groups.sift(request)
             case CutModel(model=model, part=part, ranges=ranges):
@@ -487,7 +473,10 @@ class JobWorker:
             case Summarise():
                 return self.summarise(request)
             case Conclude():
-                return self.conclude(request)
+                from fogline.network.worker.concluding import conclude  # Only the cloud's worker writes results.
+
+                params = self.params(request.group)
+                return conclude(request, self.job, self.task, params, self.metrics(params))
             case Describe():
                 return self.describe(request)
             case PackageModel():

@@ -191,6 +191,8 @@ class JobOpened(msgspec.Struct, frozen=True, tag=True):
     """False: its client is one that never trains."""
     steps: Count = 0
     """Of the job's exchange: what a device is asked for must have as many."""
+    summed: Count = 0
+    """Likewise of that in which answers to queries are added up."""
     ranges: str = ""
     """The numbers of a model that this node wants; empty: all."""
     keeps: bool = False

@@ -22,7 +22,7 @@ from fogline.data import Examples
 from fogline.jobs import Job, JobError
 from fogline.jobs.privacy import DEVICES
 from fogline.nodes.messages import Key
-from fogline.params import Vector
+from fogline.params import State, Vector
 from fogline.simulation.attacks import ATTACKS, Attack, RoundView
 from fogline.training.task import Task
 from fogline.user_code.bugs import CodeError, attempt, blame, line_of_definition
@@ -99,13 +99,14 @@ class Adversary:
         if isinstance(tried, Exception):
             raise self._blamed(tried)
 
-    def forge(self, rule: Rule, sent: Sequence[Sent], new: frozenset[Key]) -> dict[Key, Update | Partial]:
+    def forge(self, rule: Rule, sent: Sequence[Sent], new: frozenset[Key], last: State) -> dict[Key, Update | Partial]:
         """What malicious children send in place of their reports.
 
         Args:
             rule: of the aggregator that gets them.
             sent: all reports that wait there.
             new: keys of those that have to be forged.
+            last: what the rule made of the round before, by name, where it remembers that.
         """
         there = {one.key: _opened(one.value, rule) for one in sent if one.value is not None}
         children = {one.key: one.child for one in sent}
@@ -114,7 +115,8 @@ class Adversary:
         forged = {key: dict(there[key].vectors) for key in liars}
         for name in dict.fromkeys(name for key in liars for name in there[key].vectors):
             if name != BUFFERS and not name.startswith(METRIC):  # What does not move the model stays as it is.
-                self._forge_name(name, rule, {key: there[key] for key in known}, children, forged)
+                seen = {key: there[key] for key in known}
+                self._forge_name(name, rule, last.get(name), seen, children, forged)
         values = {one.key: one.value for one in sent}
         return {key: _closed(values[key], there[key], vectors, rule) for key, vectors in forged.items()}
 
@@ -122,6 +124,7 @@ class Adversary:
         self,
         name: str,
         rule: Rule,
+        last: Vector | None,
         known: Mapping[Key, Update],
         children: Mapping[Key, str],
         forged: Mapping[Key, dict[str, Vector]],
@@ -132,7 +135,7 @@ class Adversary:
         keys = [key for key, one in known.items() if name in one.vectors and one.vectors[name].size == size] or liars
         rows = [(known[key].vectors[name] if key in known else forged[key][name], 1.0) for key in keys]
         honest = UpdateRows(rows, np.ones(len(rows)), [children[key] for key in keys], size)
-        view = RoundView(honest, len(liars), rule)
+        view = RoundView(honest, len(liars), rule, last if last is not None and last.shape == (size,) else None)
         for key in liars:
             rng = np.random.default_rng((self._seed, crc32(key.encode()), crc32(name.encode())))
             forged[key][name] = self._forged(forged[key][name], view, rng)

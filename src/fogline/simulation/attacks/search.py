@@ -51,7 +51,10 @@ class Trial:
         self._view, self._base = view, of_mean / len(view.honest)
         honest = view.honest
         vectors = [*honest.vectors, (step.astype(honest.kind), 1.0)]
-        rows = UpdateRows(vectors, np.ones(len(vectors)), [*honest.children, ""], honest.size)
+        if view.last is not None:
+            vectors.append((view.last, 1.0))
+        children = [*honest.children, *("" for _ in vectors[len(honest) :])]
+        rows = UpdateRows(vectors, np.ones(len(vectors)), children, honest.size)
         self._seen = rows.geometry()
         places = np.random.default_rng(self._seen.seed).choice(honest.size, min(PLACES, honest.size), replace=False)
         self._table = rows.at(np.sort(places))
@@ -60,9 +63,10 @@ class Trial:
     def distance(self, tau: float) -> float:
         """How far the result is from the mean of the honest updates."""
         honest, liars = len(self._view.honest), self._view.malicious
-        sent = np.zeros((honest + liars, honest + 1))  # Every update of the round, as a sum of what is in the table.
+        sent = np.zeros((honest + liars, len(self._table)))  # Every update of the round, as a sum of what is there.
         sent[:honest, :honest] = np.eye(honest)
         sent[honest:, :honest], sent[honest:, honest] = self._base, tau
+        sent[:, honest + 1 :] = -1.0  # Rules that remember see differences from what they made last.
         return float(np.linalg.norm(self._result(sent) - self._mean))
 
     def _result(self, sent: Matrix) -> Vector:
@@ -73,9 +77,8 @@ class Trial:
             mixture = rule.prepare(seen)
             sent = sent if mixture is None else mixture.matrix @ sent
         block = sent @ self._table
-        if rule.combines:
-            return rule.combine(block, np.ones(len(block)))
-        return block.mean(axis=0)
+        made = rule.combine(block, np.ones(len(block))) if rule.combines else block.mean(axis=0)
+        return made if self._view.last is None else made + self._table[-1]
 
 
 def line_search(worth: Callable[[float], float], evaluations: int, step: float = 1.0) -> float:

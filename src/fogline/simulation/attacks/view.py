@@ -25,12 +25,14 @@ class RoundView:
         honest: what the honest send; where there are none, what the malicious would send if they were.
         malicious: how many lie.
         rule: of the aggregator.
+        last: what it made of the round before, (numbers,), where it remembers that.
     """
 
-    def __init__(self, honest: UpdateRows, malicious: int, rule: Rule) -> None:
+    def __init__(self, honest: UpdateRows, malicious: int, rule: Rule, last: Vector | None = None) -> None:
         self.honest = honest
         self.malicious = malicious
         self.rule = rule
+        self.last = last
         self._agreed: Vector | None = None
 
     @property

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from fogline.exchanges import Exchange
 from fogline.jobs import Tier
 from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import Effect, Examine
@@ -25,22 +26,25 @@ AGAIN = 2.0
 """Seconds after which the root is asked again, in case that it has crashed."""
 
 
-def draw_survey_plan(seed: int) -> FaultPlan:
-    """The scenario of a seed, as one in which nobody trains."""
+def draw_survey_plan(seed: int, steps: int = 0) -> FaultPlan:
+    """The scenario of a seed, as one in which nobody trains; ``steps``: of the exchange in which devices answer."""
     plan = draw_plan(seed)
     inner = {role.parent for role in plan.roles.values()}
-    return replace(plan, roles={name: _asking(role, name not in inner) for name, role in plan.roles.items()})
+    roles = {name: _asking(role, name not in inner, steps) for name, role in plan.roles.items()}
+    return replace(plan, roles=roles)
 
 
-def _asking(role: AggregatorRole, lowest: bool) -> AggregatorRole:
+def _asking(role: AggregatorRole, lowest: bool, steps: int) -> AggregatorRole:
     tier = Tier(cohort=role.tier.cohort, quorum=role.tier.quorum)
-    return replace(role, tier=tier, traits=AlgorithmTraits(), rounds=1, lowest=lowest, join_window=0.0)
+    own = {"rounds": 1, "lowest": lowest, "join_window": 0.0, "steps": steps if lowest else 0, "exchanged": "query"}
+    return replace(role, tier=tier, traits=AlgorithmTraits(), **own)
 
 
 class SurveyWorld(World):
     """One run of a plan in which the root is asked :data:`QUESTIONS` questions.
 
-    A contribution is a device with the question that it answered.
+    A contribution is a device with the question that it answered. With an exchange, every other question is a query,
+    which is answered in its steps; what is asked between them is not.
     """
 
     beside = True
@@ -51,9 +55,10 @@ class SurveyWorld(World):
         *,
         aggregator: type[Aggregator] = Aggregator,
         device: type[Device] = Device,
+        exchange: Exchange | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(plan, aggregator=aggregator, device=device, tell=tell)
+        super().__init__(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell)
         self._bound += QUESTIONS * (plan.root.deadline * 2 + POLL)
         self._answers: dict[int, Contributions | None] = {}
         self._asked: dict[tuple[str, Key], int] = {}
@@ -82,12 +87,17 @@ class SurveyWorld(World):
             if machine.node is not None:
                 self._handle(name, Halt())
         elif machine.node is not None:
-            work = Work(question, f"{name}?{question}", question, "evaluate")
+            kind = "query" if self._exchange is not None and question % 2 else "evaluate"
+            work = Work(question, f"{name}?{question}", question, kind, f"q{question}" if kind == "query" else "")
             super()._happen(name, machine, Parcel(HERE, work, ()), 0)
         self._push(self.now + AGAIN, name, "ask")
 
     def _made(self, name: str, event: Trained) -> Contributions:
         return ((name, self._asked[name, event.update]),)
+
+    def _hides(self, name: str) -> bool:
+        node = self.machines[name].node
+        return isinstance(node, Aggregator) and node.ledger.has_steps
 
     def _carry_out(self, name: str, machine: SimulatedMachine, effect: Effect) -> None:
         if isinstance(effect, Examine):
@@ -117,7 +127,8 @@ class SurveyWorld(World):
         devices, minimum = len(value), self.plan.root.minimum
         if devices < minimum:
             raise InvariantError("few", f"question {report.task} was answered by {devices}; the minimum is {minimum}")
-        if report.devices != devices:
+        # Who fell silent after its answer was in the sum has not reported.
+        if report.devices > devices or (report.devices < devices and self._exchange is None):
             raise InvariantError("lost", f"the answer to {report.task} is of {devices} and says {report.devices}")
 
     def _close(self, root: str) -> SeedOutcome:
@@ -136,6 +147,7 @@ def run_survey(
     *,
     aggregator: type[Aggregator] = Aggregator,
     device: type[Device] = Device,
+    exchange: Exchange | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> SeedOutcome:
     """Run the surveys of a seed; ``rounds`` of the outcome are the questions that had an answer.
@@ -143,4 +155,5 @@ def run_survey(
     Raises:
         InvariantError: something happened that must not.
     """
-    return SurveyWorld(draw_survey_plan(seed), aggregator=aggregator, device=device, tell=tell).run()
+    plan = draw_survey_plan(seed, 0 if exchange is None else len(exchange.steps))
+    return SurveyWorld(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell).run()

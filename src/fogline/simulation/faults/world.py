@@ -332,9 +332,13 @@ class World:
     def _sum(self, name: str, store: dict[Key, Contributions], keys: list[Key]) -> Contributions:
         for key in keys:
             self._check_not_none(name, key)
-            if self.plan.roles[name].steps and not is_combined(key):
+            if self._hides(name) and not is_combined(key):
                 raise InvariantError("raw", f"{name} folds {key}, which is one child's part of an exchange")
         return tuple(contribution for key in keys for contribution in value_of(store, name, key))
+
+    def _hides(self, name: str) -> bool:
+        """Whether what an aggregator's children have done now is only to be seen in a sum."""
+        return self.plan.roles[name].steps > 0
 
     def _check_not_none(self, name: str, key: Key) -> None:
         if self._is_none(key):

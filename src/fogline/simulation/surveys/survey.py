@@ -10,26 +10,44 @@ import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
+from zlib import crc32
 
 from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.group import Down
 from fogline.algorithms.sub_models import measured_names
 from fogline.compute.statistics import bytes_of_statistics
+from fogline.compute.surveys.summing import SumFolds, UnsummedError, query_sums_of, tally_of
 from fogline.compute.surveys.survey import FORWARD, Question, homes_of_held_out, judges_common
+from fogline.jobs.exchanging import query_exchange_of
 from fogline.jobs.planning import examples_of, mix
 from fogline.nodes import Aggregator, Device
-from fogline.nodes.effects import AddUp, Count, Effect, Examine, Forget, Send, SetTimer, surveyed
+from fogline.nodes.effects import (
+    AddUp,
+    ChildStep,
+    Combine,
+    Count,
+    Effect,
+    Examine,
+    Forget,
+    ParentStep,
+    Send,
+    SetTimer,
+    surveyed,
+)
 from fogline.nodes.events import Event, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
-from fogline.nodes.messages import HERE, Hello, Message, Report, Work
+from fogline.nodes.messages import HERE, Hello, Key, Message, Report, Step, Work
 from fogline.nodes.policies import make_policy
 from fogline.nodes.role import survey_role
 from fogline.params import State
+from fogline.simulation.exchanging import ExchangeValues
 from fogline.simulation.fleet.counters import Traffic
 from fogline.simulation.fleet.scenario import Sizes
 from fogline.simulation.profiles import Fleet, fleet_of
 from fogline.simulation.setup import Setting, patience
+from fogline.simulation.values import LazyValue
 from fogline.training.task import Sums
 
 SUMS = 1024
@@ -78,6 +96,10 @@ class Surveys:
         self.measured = bytes_of_statistics(setting.task.shared, measured_names(setting.algorithm, setting.task))
         """Bytes of the statistics that a device has measured."""
         self.patience = patience(setting, sizes)
+        self.summing = query_exchange_of(setting.job, setting.exchanges)
+        """In what the answers to queries are added up; None: each device tells its own."""
+        self.in_sums = query_sums_of(setting.job, self.summing, data.classes)
+        """How they are laid out there."""
         self._locals = locals_
         sizes_of = data.sizes()
         self.samples = [int(size) for size in sizes_of] + [0] * len(held_out)
@@ -114,12 +136,21 @@ class _Survey:
     _values: dict[str, SurveySums | str] = field(default_factory=dict[str, "SurveySums | str"])
     """What is behind keys: sums, or the device that will be asked for them."""
     _queue: list[tuple[float, int, str, Event]] = field(default_factory=list[tuple[float, int, str, Event]])
+    _exchange: ExchangeValues | None = None
+    """What is done in steps: None where devices tell what they found."""
+    _steps: dict[Key, LazyValue] = field(default_factory=dict[Key, LazyValue])
+    """What is behind the keys of these."""
     _timers: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _serial: int = 0
     _result: SurveySums | None = None
     _over: bool = False
 
     def run(self) -> SurveySums | None:
+        last, of = self.of.setting.job.tree.names[-1], self.of
+        if self.question.kind == "query" and of.summing is not None:
+            exchanges = {last: (of.summing, SumFolds(of.setting.job.queries))}
+            seed = mix(of.setting.job.seed, self.question.round, crc32(self.question.query.encode()))
+            self._exchange = ExchangeValues(exchanges, seed)
         root = self._build()
         self._handle(root, Received(HERE, self._request()))
         while self._queue and not self._over:
@@ -127,7 +158,9 @@ class _Survey:
             if isinstance(event, TimerFired) and self._timers.get((name, event.timer)) != serial:
                 continue  # The timer was set anew.
             self._handle(name, event)
-        return self._result
+        if self._exchange is None or self._result is None or of.in_sums is None:
+            return self._result
+        return SurveySums.of(of.in_sums.named(self.question.query, self._result.sums))
 
     def _request(self) -> Work:
         return Work(0, "model", self.question.round, self.question.kind, self.question.query)
@@ -137,9 +170,12 @@ class _Survey:
         of, tree = self.of, self.of.setting.job.tree
         parents = tree.parents()
         for name, parent in parents.items():
-            role = survey_role(of.setting.job, name, of.tiers[name], parent, of.patience.get(name, math.inf))
+            steps = {} if of.summing is None else {tree.names[-1]: len(of.summing.steps)}
+            role = survey_role(of.setting.job, steps, name, of.tiers[name], parent, of.patience.get(name, math.inf))
             role = replace(role, seed=mix(role.seed, self.question.round))
-            sift = self._failed if role.lowest else None
+            sift = (
+                None if not role.lowest else self._failed if self._exchange is None else partial(self._left_out, name)
+            )
             away = role.lowest and not of.fleet.always_available
             self._aggregators[name] = Aggregator(role, make_policy("uniform"), self._is_there if away else None, sift)
         plain = Hello()
@@ -166,6 +202,7 @@ class _Survey:
             self._carry_out(name, effect)
 
     def _carry_out(self, name: str, effect: Effect) -> None:
+        of = self.of
         match effect:
             case Send(to=to, message=message):
                 self._send(name, to, message)
@@ -173,6 +210,19 @@ class _Survey:
                 self._timers[name, timer] = self._push(at, name, TimerFired(timer))
             case Examine():
                 self._examine(name, effect)
+            case ChildStep():
+                assert self._exchange is not None
+                tier = of.tiers[self._devices[name].parent]
+                self._push(self.now, name, self._exchange.child(tier, effect, self._steps, self.replaying))
+            case ParentStep():
+                assert self._exchange is not None
+                self._push(self.now, name, self._exchange.parent(of.tiers[name], effect, self._steps, self.replaying))
+            case Combine(update=update):
+                assert self._exchange is not None
+                refused = partial(of.traffic.mishaps.count, surveyed(Count("refused")).what)
+                self._exchange.combine(of.tiers[name], effect, self._steps, self.replaying, refused)
+                result = self._steps[update].result
+                self._values[update] = SurveySums() if result is None else tally_of(result)
             case AddUp(update=update, members=members, part=part):
                 tallies = [self._values[member.update] for member in members]
                 self._values[update] = added((one for one in tallies if isinstance(one, SurveySums)), part)
@@ -182,7 +232,7 @@ class _Survey:
                         self._values.pop(key, None)
             case Count():
                 told = surveyed(effect)
-                self.of.traffic.mishaps.count(told.what, told.child or "", told.why or "")
+                of.traffic.mishaps.count(told.what, told.child or "", told.why or "")
             case _:
                 pass  # Nothing crashes here, so nothing is journaled.
 
@@ -194,7 +244,8 @@ class _Survey:
             self._result = value if isinstance(value, SurveySums) and not self.replaying else None
             self._over = True
             return
-        client, up = of.index.get(name if isinstance(message, Report) else to, -1), isinstance(message, Report)
+        up = isinstance(message, Report) or (isinstance(message, Step) and name in self._devices)
+        client = of.index.get(name if up else to, -1)
         size = self._size(message, to)
         (of.traffic.up if up else of.traffic.down)[of.tiers[to if up else name]] += size
         if client < 0 or (name in self._aggregators and to in self._aggregators):
@@ -207,6 +258,9 @@ class _Survey:
         self._push(self.now + seconds, to, Received(name, message))
 
     def _size(self, message: Message, to: str) -> int:
+        key = message.value if isinstance(message, Step) else message.update if isinstance(message, Report) else None
+        if self._exchange is not None and key in self._exchange.sizes:
+            return self._exchange.sizes.pop(key)
         if isinstance(message, Work) and self.question.kind != "query":
             return self.of.model + self.of.traffic.frozen_for(to)
         if not isinstance(message, Report) or message.update is None:
@@ -224,6 +278,9 @@ class _Survey:
             told = surveyed(Count(what, name))
             of.traffic.mishaps.count(told.what, name)
             return
+        if self._exchange is not None and (why := self._brought(name, effect)):
+            self._push(self.now + seconds, name, Trained(effect.task, effect.update, 0, failure=why))
+            return
         self._values[effect.update] = name
         self._push(self.now + seconds, name, Trained(effect.task, effect.update, of.samples[client]))
 
@@ -240,6 +297,27 @@ class _Survey:
             return forward
         local = of.setting.local.model_copy(update={"epochs": evaluation.fine_tune.epochs, "steps": None})
         return examples_of(local, samples, local.step_count(samples)) + forward
+
+    def _brought(self, name: str, effect: Examine) -> str:
+        """Have a device's answer ready for the steps; why it has none, if so."""
+        sums, of = self.of.in_sums, self.of
+        assert sums is not None
+        ((found, why),) = of.executor.examine(self.question, self.down, [name], of.locals_of([name]))
+        if why:
+            return why
+        try:
+            self._steps[effect.update] = LazyValue(sums.update_of(effect.query, found))
+        except UnsummedError as error:
+            return str(error)
+        return ""
+
+    def _left_out(self, node: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
+        """Whose reports would not be in what the exchange comes to, by request, and why."""
+        combine = self._aggregators[node].combines(gots)
+        if combine is None or self._exchange is None:
+            return {}
+        whys = self._exchange.failed(self.of.tiers[node], combine, self._steps)
+        return {got.task: whys[got.child] for got in gots if got.child in whys}
 
     def _failed(self, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Which devices have no answer, by request, and why: they are asked now, all who wait together."""

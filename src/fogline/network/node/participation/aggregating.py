@@ -50,7 +50,7 @@ def surveyor_maker(
     tier = job.tree.names[announcement.depth]
 
     def make(parent: str | None) -> Aggregator:
-        role = replace(survey_role(job, name, tier, parent), retry=retry)
+        role = replace(survey_role(job, announcement.traits.summed, name, tier, parent), retry=retry)
         return Aggregator(role, make_policy("uniform"))
 
     return make

@@ -57,7 +57,7 @@ class Computation:
         worker_client: the worker process.
         slots: who may train now, among the jobs of this node.
         priority: of the job.
-        sums: whether children bring sums, and not updates of the model.
+        sums: whether it is of what is asked beside the training: children bring sums, and not updates of the model.
         identity: who this node is in the job's exchanges.
         personal: takes the file of what this device has of its own of a model that it has judged, where that is wanted.
     """
@@ -97,7 +97,7 @@ class Computation:
             reads[effect.base] = self._value_store.path(values[effect.base])
         if SENDER in values:
             reads[SENDER] = self._value_store.path(values[SENDER])
-        asked = CarryOut(effect, reads, _paths(drafts), earlier, population)
+        asked = CarryOut(effect, reads, _paths(drafts), earlier, population, sums=self._sums)
         answer = expect(CarriedOut, await self.worker_client.ask(asked))
         why = refusals(answer, members)
         scores = dict(answer.scores)  # Foreign code says it: a child is judged once, and nobody who was not asked.
@@ -146,7 +146,7 @@ class Computation:
         identity = None
         if upward and effect.number == 0 and self._identity is not None:
             identity = await asyncio.to_thread(self._identity.now)
-        asked = CarryOut(effect, reads, _paths(drafts), identity=identity)
+        asked = CarryOut(effect, reads, _paths(drafts), identity=identity, sums=self._sums)
         try:
             answer = expect(CarriedOut, await self.worker_client.ask(asked))
         except WorkerError as error:

@@ -94,9 +94,9 @@ class JobParticipation:
         self.over = False
         self._node = node
         self.worker_client = worker_client
-        identity = None if node.credentials is None else JobIdentity(announcement.job, node.credentials)
+        self._identity = None if node.credentials is None else JobIdentity(announcement.job, node.credentials)
         self._computation = Computation(
-            node.value_store, worker_client, node.slots, announcement.priority, identity=identity
+            node.value_store, worker_client, node.slots, announcement.priority, identity=self._identity
         )
         self._arrivals = Arrivals(node, worker_client)
         self._make = make
@@ -189,9 +189,8 @@ class JobParticipation:
         """The part that is asked beside the training, ready to run."""
         if self._surveyor is None:
             return None
-        survey = SurveyPart(
-            self.job, self._node, self.worker_client, self._surveyor, self, self.parent, self._leaf, self._state
-        )
+        of = self.job, self._node, self.worker_client, self._surveyor, self, self.parent, self._leaf, self._state
+        survey = SurveyPart(*of, self._identity)
         await survey.begin(self.children)
         self.survey = survey
         return survey

@@ -36,6 +36,10 @@ class Machine(Protocol):
         """Take over one record."""
         ...
 
+    def apply_elsewhere(self, record: Record) -> None:
+        """Take over what counts of one of work for another parent."""
+        ...
+
 
 class Replayed(NamedTuple):
     """What a journal said beside the machine's state."""
@@ -58,7 +62,7 @@ def replay(
     Args:
         job: whose journal it is.
         entries: of the journal, in order.
-        parent: whose work the node does now; records of work for another are counted, and no more.
+        parent: whose work the node does now; records of work for another are counted, and mostly no more.
         machine: new.
         count: told of every record.
 
@@ -76,6 +80,8 @@ def replay(
         if under == parent:
             machine.apply(record)
             fresh = False
+        else:
+            machine.apply_elsewhere(record)
         count(record)
         at = max(at, getattr(record, "at", 0.0))
     return Replayed(under, begun, fresh, at)

@@ -17,6 +17,7 @@ from fogline.compute.effects import STATE
 from fogline.network.node.context import NodeContext
 from fogline.network.node.participation.computing import Computation
 from fogline.network.node.participation.driver import Driver
+from fogline.network.node.participation.exchanging import JobIdentity
 from fogline.network.node.participation.sieve import Sieve
 from fogline.network.transport.messages import JobAnnouncement, NodeMessage
 from fogline.network.worker.client import WorkerClient
@@ -71,6 +72,7 @@ class SurveyPart:
         parent: whose requests it takes; None at the root.
         leaf: whether it is a device.
         state: gives the vectors that the method keeps on this device.
+        identity: who this node is in the job's exchanges.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class SurveyPart:
         parent: str | None,
         leaf: bool,
         state: Callable[[], BlobRef | None],
+        identity: JobIdentity | None = None,
     ) -> None:
         self._outside = outside
         self._node = node
@@ -95,7 +98,9 @@ class SurveyPart:
         if not leaf:
             sieve = cast("Aggregator", machine).sift = Sieve()
         personal = self._keep_personal if leaf else None
-        computation = Computation(node.value_store, worker_client, node.slots, sums=True, personal=personal)
+        computation = Computation(
+            node.value_store, worker_client, node.slots, sums=True, identity=identity, personal=personal
+        )
         self.driver = Driver(
             survey_of(job), machine, node.database, node.value_store, computation, self, parent or HERE, sieve
         )

@@ -12,7 +12,7 @@ from fogline.governance.approvals.standing import Standing, believed, standing_u
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import decide, not_in_force, read_policy, rule_for
-from fogline.governance.policy.protection import fewest_in_sum, has_noise, sums_securely
+from fogline.governance.policy.protection import asks_queries_alone, fewest_in_sum, has_noise, sums_securely
 from fogline.governance.policy.tables import SiteTable
 from fogline.governance.policy.terms import Policy, PrivacyBudget
 from fogline.governance.subject import Subject
@@ -308,10 +308,12 @@ def unprotected(policy: Policy, text: str, surveys: bool) -> str | None:
         surveys: whether the device is to be asked beside the training. Nothing else decides whether it is.
     """
     noise, summed = has_noise(text), sums_securely(text, policy.secure_aggregation)
-    if policy.secure_aggregation and surveys and not (policy.either and noise):
+    singly = surveys and not (summed and asks_queries_alone(text))
+    if policy.secure_aggregation and singly and not (policy.either and noise):
         return (
             f"{policy.path} wants secure aggregation (privacy.secure_aggregation), and the job asks devices beside the "
-            "training, whose answers go up one by one; leave queries and judges on devices out."
+            "training, whose answers go up one by one; leave judges on devices out, and queries where no secagg adds "
+            "them up."
         )
     if fewest_in_sum(text) < policy.minimum:
         return (
