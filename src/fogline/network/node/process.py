@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
+import msgspec
 
 from fogline import logs
 from fogline.governance.errors import TrustError
@@ -52,6 +53,13 @@ log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
 
 
+class KeptInFolder(msgspec.Struct, frozen=True):
+    """What of a node that runs lies in its folder, and not in a database or a bucket elsewhere; the lock says it."""
+
+    records: bool
+    models: bool
+
+
 @dataclass(frozen=True)
 class NodeFolder:
     """The folder of a node, and where its records and blobs lie (in the folder, unless told)."""
@@ -86,6 +94,8 @@ class NodeFolder:
             )
         with lock:
             with explained("tidy up", self.folder):
+                lock.truncate(0)
+                lock.write(msgspec.json.encode(KeptInFolder(not self.store, not self.blobs)))
                 sweep_drafts(*self.folder.glob("*/"), *self.folder.glob("models/*/"))
             yield
 
@@ -98,6 +108,13 @@ class NodeFolder:
         if lock is not None:
             lock.close()
         return lock is None
+
+    def kept_by_runner(self) -> KeptInFolder | None:
+        """What the program that runs this node keeps in the folder; None if it does not say."""
+        try:
+            return msgspec.json.decode((self.folder / LOCK).read_bytes(), type=KeptInFolder)
+        except (OSError, msgspec.DecodeError):
+            return None
 
     def open_database(self) -> Database:
         self.folder.mkdir(parents=True, exist_ok=True)
