@@ -98,7 +98,7 @@ def test_a_node_of_an_older_version_is_to_be_stopped(folder: Path, tmp_path: Pat
 def test_a_node_that_runs_is_copied_once_at_a_time(folder: Path, tmp_path: Path) -> None:
     turn = open_locked(folder / "backup.lock")
     assert turn is not None
-    with turn, NodeFolder(folder).occupied(), pytest.raises(BackupError, match="Another backup of .* is being made"):
+    with turn, NodeFolder(folder).occupied(), pytest.raises(BackupError, match=r"Another backup of .* is being made"):
         back_up(folder, tmp_path / "cloud.tar")
 
 

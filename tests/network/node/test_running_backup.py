@@ -21,7 +21,6 @@ from fogline.inference.personal_parts import PersonalParts
 from fogline.network.cloud.cloud import create
 from fogline.network.node.backups.files import BackupError, files_of, is_loose
 from fogline.network.node.backups.image import SMALL, FolderImage, take_image
-from fogline.network.node.process import NodeFolder
 from fogline.privacy.accounting.events import Gaussian, Repeated
 from fogline.privacy.accounting.ledger import Charge, PrivacyLedger
 from fogline.storage import BlobRef, StorageError, open_blobs, open_database
@@ -175,7 +174,7 @@ def backed_up(writer: Writer, to: Path, at_step: Callable[[int], None]) -> int:
     staging.mkdir()
     to.mkdir()
     image, steps = FolderImage(writer.folder, staging), 0
-    for steps, _ in enumerate(take_image(image, writer.folder / "records.sqlite", records), 1):  # noqa: B007
+    for steps, _ in enumerate(take_image(image, writer.folder / "records.sqlite", records), 1):
         at_step(steps)
     for name, taken in image.files.items():
         (to / name).parent.mkdir(parents=True, exist_ok=True)
@@ -271,7 +270,7 @@ def test_a_folder_that_is_never_still_is_refused_and_lets_the_node_go_on(
     writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fogline.network.node.backups.image.STILL", -1.0)
-    with pytest.raises(BackupError, match="changes its files .* faster than they can be looked at"):
+    with pytest.raises(BackupError, match=r"changes its files .* faster than they can be looked at"):
         backed_up(writer, tmp_path / "copy", lambda _: None)
     shutil.rmtree(writer.folder / ".backup")
     assert writer.database.get("x", "y") is None or writer.step()
@@ -303,6 +302,6 @@ def test_a_file_without_a_second_name_is_said_to_need_a_stop(
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no)
-    with pytest.raises(BackupError, match="cannot have a second name .*; stop the node first"):
+    with pytest.raises(BackupError, match=r"cannot have a second name .*; stop the node first"):
         backed_up(writer, tmp_path / "copy", lambda _: None)
     shutil.rmtree(writer.folder / ".backup")

@@ -29,6 +29,7 @@ from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.node import Node
+from fogline.network.node.retention import RetentionTimer
 from fogline.network.node.schedule import keep_hours
 from fogline.network.node.services.parents import known_parents
 from fogline.network.node.site.admission import AdmissionControl
@@ -207,6 +208,7 @@ async def member(
         stack.callback(tasks.cancel)
         tasks.spawn(_upward(uplink, up))
         tasks.spawn(keep_valid(place.identity, uplink))
+        tasks.spawn(RetentionTimer(node, place.policy).run())
         if listening is None:
             tasks.spawn(keep_hours(node.job_manager, place.policy))
         yield up

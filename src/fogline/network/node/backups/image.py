@@ -17,7 +17,7 @@ Why what is taken fits together:
   find the same blobs as the one before: those that no record names may come and go.
 - *Records* (journals, jobs, tokens, the audit log, counters of a policy): one file, one instant. So the audit log is no
   shorter than what the journals say was recorded.
-- *Several files that belong together* (a key with its certificate, a policy with its signature, a job's unpacked code, a
+- *Several files that belong together* (a key with its certificate, a policy with its signature, the code of a job, its
   result, what people approved) are moved into place one after the other; a look in between is followed by another,
   which finds that something has changed.
 - *Files that grow* (the ledger of privacy, a run's rows): what they were then is their beginning, of which the size
