@@ -94,7 +94,7 @@ class RetentionTimer:
     def _old_logs(self, before: float) -> list[str]:
         """Jobs that need their log no more, and have said nothing since a Unix time."""
         with explained("look for old logs", self._node.folder):
-            old = [log.stem for log in self._node.logs() if log.stat().st_mtime <= before]
+            old = [path.stem for path in self._node.logs() if path.stat().st_mtime <= before]
         return [job for job in old if job != SERVER_LOG and not self._needs(job)]
 
     def _needs(self, job: str) -> bool:
