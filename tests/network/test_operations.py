@@ -10,6 +10,7 @@ import pytest
 from fogline.cli import main
 from fogline.governance.identity.identity import Identity
 from fogline.network.cloud.client import connect
+from fogline.network.node.backups import image
 from fogline.network.node.backups.backup import back_up, restore
 from fogline.network.node.process import NodeFolder
 from tests.network.cluster import job
@@ -69,7 +70,11 @@ def test_a_cloud_and_a_fog_go_on_from_their_backups_in_new_folders(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_nodes_are_backed_up_while_a_job_runs_and_it_goes_on_from_there(tmp_path: Path) -> None:
+def test_nodes_are_backed_up_while_a_job_runs_and_it_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "STILL", 60.0)  # However slow this machine is.
+
     async def play() -> None:
         async with fleet(tmp_path, fogs=1, devices=2) as made:
             record = await made.submit(job(rounds=9, fogs=1, clients=2, task="slow = 0.02"))
