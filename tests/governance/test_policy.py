@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from fogline.governance.bundles.manifest import FORMAT, Manifest
 from fogline.governance.errors import SitePolicyError
 from fogline.governance.policy.hours import DailyWindow
+from fogline.governance.policy.in_words import in_words
 from fogline.governance.policy.keys import parse_policy
 from fogline.governance.policy.machine import local_offers, on_mains
 from fogline.governance.policy.offers import Needs, Offers, missing
 from fogline.governance.policy.policy import allowed_now, decide, opens_at, read_policy
-from fogline.governance.policy.terms import Policy, PrivacyBudget
+from fogline.governance.policy.terms import Policy, PrivacyBudget, Retention
 from fogline.governance.signatures.signing import SigningKey
 from tests.governance.conftest import JOB
 from tests.patience import PATIENCE
@@ -54,6 +55,16 @@ def test_a_policy_says_what_the_owner_wrote(ana: SigningKey) -> None:
     limits = policy.limits
     assert (limits.threads, limits.memory_bytes, limits.niceness, limits.jobs) == (2, 2 * 10**9, 5, 2)
     assert limits.windows == (DailyWindow(22 * 60, 6 * 60), DailyWindow(12 * 60, 13 * 60 + 30))
+
+
+def test_what_is_kept_is_kept_always_unless_the_owner_says_for_how_long(ana: SigningKey) -> None:
+    assert parse_policy(text_for(ana)).retention == Retention(None, None)
+    policy = parse_policy('[retention]\njobs = "90d"\nlogs = "7d"')
+    assert policy.retention == Retention(90, 7)
+    assert in_words(policy, datetime(2027, 1, 1))[-2:] == [
+        "Jobs that are over are deleted after 90 days.",
+        "Logs of jobs are deleted after 7 days.",
+    ]
 
 
 def test_no_file_and_an_empty_file_refuse(tmp_path: Path, ana: SigningKey) -> None:
@@ -181,6 +192,10 @@ def test_what_is_missing_is_said(ana: SigningKey) -> None:
         ("[limits]\nhours = ['22:00-24:30']", r"no clock shows"),
         ("[limits]\nhours = ['06:00-06:00']", r"starts when it ends"),
         ("[limits]\nmains_only = 'yes'", r"limits.mains_only"),
+        ("[retention]\njobs = '0d'", r"retention.jobs is '0d'; write days, such as 90d"),
+        ("[retention]\nlogs = '3 weeks'", r"retention.logs is '3 weeks'; write days"),
+        ("[retention]\njobs = 90", r"retention.jobs"),
+        ("[retention]\nlog = '9d'", r"'retention.log' is no key of a policy; did you mean 'logs'\?"),
         ("limits = 3", r"limits"),
         ("signer = 3", r"signer"),
         ("[[signer]]\nname = 'ana'\nkey = 'ed25519:AAAA'", r"signer 'ana'"),

@@ -29,7 +29,7 @@ def test_jobs_that_are_over_go_and_their_numbers_stay_taken(tmp_path: Path) -> N
                 await made.client.forget_jobs("none")
             with pytest.raises(RequestRefusedError, match="name a job"):
                 await made.client.forget_jobs()
-            assert await made.client.forget_jobs(older=3600.0) == "No job that is over is as old as that."
+            assert await made.client.forget_jobs(older=3600.0) == "No job has been over for so long."
             runs = tmp_path / "cloud" / "runs"
             assert (runs / second.job / "model.safetensors").exists()
             assert await made.client.forget_jobs(second.job) == f"Forgotten: {second.job}."

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from fogline.cli import main
+from fogline.governance.identity.identity import Identity
 from fogline.network.cloud.client import connect
-from fogline.network.node.backup import back_up, restore
+from fogline.network.node.backups import image
+from fogline.network.node.backups.backup import back_up, restore
+from fogline.network.node.process import NodeFolder
 from tests.network.cluster import job
 from tests.network.processes import Fleet, fleet, free_port
 from tests.patience import PATIENCE
@@ -63,6 +67,53 @@ def test_a_cloud_and_a_fog_go_on_from_their_backups_in_new_folders(tmp_path: Pat
             assert made.model(await known(made, first)).vector.tobytes() == model
 
     asyncio.run(play())
+
+
+@pytest.mark.slow
+def test_nodes_are_backed_up_while_a_job_runs_and_it_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "STILL", 60.0)  # However slow this machine is.
+
+    async def play() -> None:
+        async with fleet(tmp_path, fogs=1, devices=2) as made:
+            record = await made.submit(job(rounds=9, fogs=1, clients=2, task="slow = 0.02"))
+            for rounds in (1, 3, 5):
+                await made.rounds(record, rounds)
+                for name in ("client-0", "fog", "cloud"):  # Whoever is above may know more, never less.
+                    file = tmp_path / f"{name}-{rounds}.tar"
+                    assert await asyncio.to_thread(back_up, tmp_path / name, file)
+                    fits_together(file, tmp_path / f"{name}-{rounds}")
+            for name in ("fog", "cloud"):
+                made.kill(name)
+                put_back(made, name, tmp_path / f"{name}-5.tar")
+            (tmp_path / "cloud").symlink_to(tmp_path / "cloud-restored")
+            for name in ("cloud", "fog"):
+                made.start(name)
+            ended = await made.finish(record)
+            assert (ended.state, ended.done, ended.why) == ("finished", 9, "")
+            rows = [line.row for line in await made.lines(record) if line.row is not None]
+            assert [row["round"] for row in rows] == list(range(1, 10))
+            assert made.model(ended).vector.size > 0
+
+    asyncio.run(play())
+
+
+def fits_together(file: Path, folder: Path) -> None:
+    """What is restored opens: its identity, its records with all that they name, its audit log."""
+    manifest = restore(file, folder)
+    place = NodeFolder(folder)
+    with place.open_database() as database:
+        blobs = place.open_value_store(database).blobs
+        named = [value for job_id in database.streams() for value in database.values(job_id).values()]
+        for value in named:
+            if not value.data:
+                blobs.verify(value.digest)
+        assert "audit log" in database.streams()
+    log = folder / "log.audit"
+    main(["audit", "export", str(folder), "--to", str(log)])
+    main(["audit", "verify", str(log), "--root", str(folder / "identity" / "root.pem")])
+    assert Identity.load(folder / "identity").subject.name == manifest.node
 
 
 async def known(made: Fleet, job_id: str) -> object:

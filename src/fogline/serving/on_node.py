@@ -17,6 +17,7 @@ from fogline.inference.card import Asset
 from fogline.network.node.mirror import ReleaseMirror, Releases, ask_parent
 from fogline.network.node.node import Node
 from fogline.network.node.process import Attach, NodeFolder
+from fogline.network.node.retention import SERVER_LOG
 from fogline.network.node.status import StatusChange
 from fogline.processes.tasks import Tasks
 from fogline.registry.release import Outcome, Vitals
@@ -90,7 +91,7 @@ class NodeServing:
         self._serving: list[asyncio.Task[None]] = []
         self.server = ServerProcess(
             settings,
-            node.log_file("serving"),
+            node.log_file(SERVER_LOG),
             lambda: self.updater.serving(),
             self._listens,
             lambda why: self.updater.crashed(why),

@@ -72,6 +72,24 @@ class SqliteEngine:
         """Bring the schema up to date; the write lock keeps others waiting."""
         self.write(lambda transaction: migrate(transaction, self.words, self.where))
 
+    def hold(self) -> None:
+        """Let nobody write until this is closed; others read on."""
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def pin(self) -> None:
+        """See everything as it is now until this is closed, whatever others write."""
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # The first look is what counts.
+
+    def copy_to(self, path: Path) -> None:
+        """Write what is seen here into a new file, which only its owner may read."""
+        with explained("copy the records", path):
+            _make_private(path)
+        with self._lock, self._explained(str(path)), closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(copy)
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock, self._explained():
@@ -91,12 +109,12 @@ class SqliteEngine:
         self._connection.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
-    def _explained(self) -> Generator[None]:
+    def _explained(self, where: str = "") -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
             kind = StorageFullError if _name(error) == "SQLITE_FULL" else StorageError
-            raise kind(f"{self.where} {self._sentence(error)}") from error
+            raise kind(f"{where or self.where} {self._sentence(error)}") from error
 
     def _sentence(self, error: sqlite3.Error) -> str:
         """What is wrong with the file, to stand after its name."""

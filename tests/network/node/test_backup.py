@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from fogline.network.cloud.cloud import create
-from fogline.network.node.backup import MANIFEST, BackupError, back_up, restore
+from fogline.network.node.backups.archive import MANIFEST
+from fogline.network.node.backups.backup import back_up, restore
+from fogline.network.node.backups.files import RECORDS, BackupError
 from fogline.network.node.process import NodeFolder
-from fogline.storage import StorageError
+from fogline.storage.files import open_locked
 
 
 @pytest.fixture
@@ -57,10 +59,47 @@ def test_records_that_lie_elsewhere_are_not_taken_for_backed_up(folder: Path, tm
     assert not back_up(folder, tmp_path / "cloud.tar").records
 
 
-def test_a_node_that_runs_is_not_copied(folder: Path, tmp_path: Path) -> None:
-    with NodeFolder(folder).occupied(), pytest.raises(StorageError, match="runs already; stop that program first"):
+def test_a_node_that_runs_is_copied_and_nothing_is_left_of_that(folder: Path, tmp_path: Path) -> None:
+    (folder / ".backup").mkdir()
+    (folder / ".backup" / "7").write_bytes(b"of a backup that was killed")
+    with NodeFolder(folder).occupied():
+        back_up(folder, tmp_path / "cloud.tar")
+    restore(tmp_path / "cloud.tar", tmp_path / "again")
+    assert contents(tmp_path / "again").keys() == contents(folder).keys()
+    assert {name: each for name, each in contents(tmp_path / "again").items() if name != RECORDS} == {
+        name: each for name, each in contents(folder).items() if name != RECORDS
+    }
+    with NodeFolder(tmp_path / "again").open_database() as database:
+        assert database.get("job", "j-1") == b"something"
+    assert not list(folder.glob("*backup*"))
+    assert [path.name for path in tmp_path.glob("*.tar*")] == ["cloud.tar"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(("elsewhere", "what"), [({"store": "x"}, "records"), ({"blobs": "s3://x"}, "models")])
+def test_a_node_that_runs_with_something_elsewhere_is_to_be_stopped(
+    elsewhere: dict[str, str], what: str, folder: Path, tmp_path: Path
+) -> None:
+    with (
+        NodeFolder(folder, **elsewhere).occupied(),
+        pytest.raises(BackupError, match=f"keeps its {what} .* elsewhere, .*; stop it"),
+    ):
         back_up(folder, tmp_path / "cloud.tar")
     assert not (tmp_path / "cloud.tar").exists()
+
+
+def test_a_node_of_an_older_version_is_to_be_stopped(folder: Path, tmp_path: Path) -> None:
+    with NodeFolder(folder).occupied():
+        (folder / "node.lock").write_bytes(b"")
+        with pytest.raises(BackupError, match="started by an older version"):
+            back_up(folder, tmp_path / "cloud.tar")
+
+
+def test_a_node_that_runs_is_copied_once_at_a_time(folder: Path, tmp_path: Path) -> None:
+    turn = open_locked(folder / "backup.lock")
+    assert turn is not None
+    with turn, NodeFolder(folder).occupied(), pytest.raises(BackupError, match=r"Another backup of .* is being made"):
+        back_up(folder, tmp_path / "cloud.tar")
 
 
 def test_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:

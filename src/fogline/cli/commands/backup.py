@@ -7,12 +7,14 @@ from pathlib import Path
 
 from fogline.cli.options import COMMON, CommonOptions
 from fogline.monitoring.human import human_bytes
-from fogline.network.node.backup import BackupManifest, back_up
-from fogline.network.node.backup import restore as restored
+from fogline.network.node.backups.archive import BackupManifest
+from fogline.network.node.backups.backup import back_up
+from fogline.network.node.backups.backup import restore as restored
 
 
 def backup(folder: Path, file: Path, /, *, options: CommonOptions = COMMON) -> None:
-    """Write the folder of a cloud, a fog or a device into a file. The node must be stopped.
+    """Write the folder of a cloud, a fog or a device into a file. It may run meanwhile: then the file
+    holds it as it was at one instant.
 
     Parameters
     ----------
@@ -22,7 +24,8 @@ def backup(folder: Path, file: Path, /, *, options: CommonOptions = COMMON) -> N
         A new file. It holds the node's private keys: keep it where nobody else gets at it.
     """
     manifest = back_up(folder, file)
-    print(f"{_told(manifest)} is in {file}. It holds private keys: keep it where nobody else gets at it.")
+    made = time.strftime("%H:%M:%S", time.localtime(manifest.at))
+    print(f"{_told(manifest)} as of {made} is in {file}. It holds private keys: keep it where nobody else gets at it.")
     if not manifest.records:
         print(
             "Its records are not in the folder, and so not in the file: back up the database (--store) and the bucket "

@@ -20,6 +20,9 @@ def in_words(read: Policy, now: datetime) -> list[str]:
         wanted = [*read.secure_aggregation, *([budget] if budget else [])]
         how = (" or " if read.either else " and ").join(wanted) or "nothing"
         said.append(f"Privacy: {how}; at least {read.minimum} devices in what is handed on.")
+    for what, days in (("Jobs that are over", read.retention.jobs), ("Logs of jobs", read.retention.logs)):
+        if days is not None:
+            said.append(f"{what} are deleted after {days} days.")
     for table in read.tables:
         seen = [f"{rule.column} ({rule.how})" for rule in table.columns if rule.how != "drop"]
         said.append(f"Table {table.name} ({table.file}): tasks see {', '.join(seen)}.")

@@ -21,6 +21,7 @@ from fogline.governance.policy.terms import (
     Policy,
     PrivacyBudget,
     ResourceLimits,
+    Retention,
     Serve,
     Unit,
     Validity,
@@ -93,6 +94,11 @@ class _Privacy(msgspec.Struct, forbid_unknown_fields=True):
     minimum: Positive = 1
 
 
+class _Retention(msgspec.Struct, forbid_unknown_fields=True):
+    jobs: str | None = None
+    logs: str | None = None
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     signer: tuple[_Signer, ...] = ()
     limits: _Limits = msgspec.field(default_factory=_Limits)
@@ -103,6 +109,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     approval: _Approval = msgspec.field(default_factory=_Approval)
     valid: _Valid = msgspec.field(default_factory=_Valid)
     table: dict[str, _Table] = msgspec.field(default_factory=dict[str, _Table])
+    retention: _Retention = msgspec.field(default_factory=_Retention)
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {
@@ -115,6 +122,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "owner": _Owner,
     "approval": _Approval,
     "valid": _Valid,
+    "retention": _Retention,
 }
 
 
@@ -138,6 +146,8 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         if file.privacy.either and (budget is None or not sums):
             raise ValueError("privacy.either is between privacy.epsilon and privacy.secure_aggregation; say both")
         owners, valid = _owners(file), Validity(_moment(file.valid.since, "valid.since"), _end(file.valid.until))
+        kept = file.retention
+        retention = Retention(_days(kept.jobs, "retention.jobs"), _days(kept.logs, "retention.logs"))
         tables = tuple(
             SiteTable.of(name, table.file, table.columns, table.ranges) for name, table in file.table.items()
         )
@@ -160,6 +170,7 @@ def parse_policy(text: str, source: str = "policy.toml") -> Policy:
         valid,
         tables,
         hashlib.sha256(text.encode()).hexdigest(),
+        retention=retention,
     )
 
 
@@ -235,6 +246,16 @@ def _size(value: int | str | None, key: str) -> int | None:
     if unit not in SIZES or not number.isdecimal() or len(number) > 15 or int(number) == 0:
         raise ValueError(f"{key} is {value[:40]!r}; write a size such as 512MB or 2GB")
     return int(number) * SIZES[unit]
+
+
+def _days(value: str | None, key: str) -> int | None:
+    """Days of a text such as ``90d``."""
+    if value is None:
+        return None
+    number = value.removesuffix("d")
+    if number == value or not number.isascii() or not number.isdecimal() or len(number) > 6 or int(number) == 0:
+        raise ValueError(f"{key} is {value[:40]!r}; write days, such as 90d, or leave it out to keep everything")
+    return int(number)
 
 
 def _check_keys(raw: Mapping[str, Any], source: str) -> None:

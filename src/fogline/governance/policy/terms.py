@@ -86,6 +86,15 @@ class PrivacyBudget(msgspec.Struct, frozen=True):
     """What is protected as one, at least."""
 
 
+class Retention(msgspec.Struct, frozen=True):
+    """After how many days what nobody needs any more is deleted; None: never by itself."""
+
+    jobs: int | None = None
+    """At a cloud: jobs, counted from their end."""
+    logs: int | None = None
+    """What the code of jobs printed, counted from its last line."""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """What the owner of a site has decided. Without a file it refuses everything."""
 
@@ -112,6 +121,7 @@ class Policy(msgspec.Struct, frozen=True):
     """SHA-256 of the file, in hexadecimal."""
     serial: int = 0
     """Of the owner's signature; 0: nobody must sign it."""
+    retention: Retention = Retention()
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -153,7 +153,7 @@ class Client:
                 add(page.head, page.lines)
 
     async def forget_jobs(self, name: str = "", older: float | None = None) -> str:
-        """Forget a job that is over, or all that were submitted so many seconds ago."""
+        """Forget a job that is over, or all that have been over for so many seconds."""
         return (await self._ask("ForgetJobs", Forgetting(name, older), Text)).text
 
     async def forget_node(self, name: str) -> str:

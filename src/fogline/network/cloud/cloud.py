@@ -32,12 +32,14 @@ from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.enrolment import Issuer
 from fogline.network.node.node import Node
 from fogline.network.node.process import Attach, Listening, NodeFolder, RunningNode, opened, serve
+from fogline.network.node.retention import RetentionTimer
 from fogline.network.node.services.parents import ParentService
 from fogline.network.node.services.releases import ReleaseService
 from fogline.network.node.status import StatusChange
 from fogline.network.transport.downlink import Downlink
 from fogline.network.transport.grpc import Methods
 from fogline.network.transport.messages import Certificate, Enrol, ParentAddress, Renew
+from fogline.processes.tasks import Tasks
 from fogline.registry.catalogue import Catalogue
 from fogline.registry.publisher import Publisher
 from fogline.registry.release import NodeKind
@@ -154,6 +156,9 @@ async def cloud(
         (place.folder / OPERATOR / FACTS).write_bytes(msgspec.json.encode(facts))
         scheduler.start()
         source.start()
+        tasks = Tasks(node.name)
+        stack.callback(tasks.cancel)
+        tasks.spawn(RetentionTimer(node, place.policy, scheduler.forget_before).run())
         yield up
 
 

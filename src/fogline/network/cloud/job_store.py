@@ -25,6 +25,12 @@ SHOWN = 20
 RECORD, KNOWN, LINE = decoder(Record), decoder(NodeInfo), decoder(LogLine)
 
 
+def _dated(record: Record) -> Record:
+    """With the time of its end, where it is over since now."""
+    fresh = record.ended and not record.ended_at
+    return msgspec.structs.replace(record, ended_at=time.time()) if fresh else record
+
+
 class JobStore:
     """What the cloud knows of jobs and nodes.
 
@@ -110,6 +116,7 @@ class JobStore:
         Raises:
             StorageError: it cannot be kept, so nobody may count on it.
         """
+        record = _dated(record)
         await asyncio.to_thread(self._database.put, JOBS, record.job, encode(record))
         self._records[record.job] = record
         await self._wake()
@@ -127,6 +134,7 @@ class JobStore:
 
     async def put(self, record: Record) -> None:
         """What has become of a job."""
+        record = _dated(record)
         self.mark(record)
         if record.ended:
             for key in [key for key in self.activity if key[1] == record.job]:

@@ -49,6 +49,8 @@ class Record(msgspec.Struct, frozen=True):
     """Patterns of the nodes that it is for, where who submitted it may use no others; none at all: all."""
     approvals: tuple[bytes, ...] = ()
     """What owners said to it, as they signed it."""
+    ended_at: float = 0.0
+    """Unix time of its end; 0: it is not over, or ended under a version that did not write this down."""
 
     @property
     def ended(self) -> bool:

@@ -72,7 +72,7 @@ class Stopping(msgspec.Struct, frozen=True):
 
 
 class Forgetting(msgspec.Struct, frozen=True):
-    """Jobs that are over are to be forgotten: one by name, or all that were submitted so long ago."""
+    """Jobs that are over are to be forgotten: one by name, or all that have been over for so long."""
 
     name: str = ""
     older: Annotated[float, Meta(ge=0)] | None = None

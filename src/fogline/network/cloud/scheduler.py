@@ -28,10 +28,6 @@ SHOWN = 10
 TOO_EARLY = "stopped before it began"
 
 
-def _age(record: Record) -> float:
-    return time.time() - record.submitted
-
-
 class JobScheduler:
     """Runs the cloud's jobs.
 
@@ -191,7 +187,7 @@ class JobScheduler:
         return folder
 
     async def forget(self, name: str, older: float | None) -> str:
-        """Know nothing more of a job that is over, or of all that were submitted so many seconds ago; a sentence.
+        """Know nothing more of a job that is over, or of all that have been over for so many seconds; a sentence.
 
         Versions that came of them stay, and so does what the audit log says.
 
@@ -203,13 +199,27 @@ class JobScheduler:
         if name:
             found = [self.job_store.record(name)]
         else:
-            found = [record for record in self.job_store.records() if record.ended and _age(record) >= (older or 0.0)]
+            found = self.over_before(time.time() - (older or 0.0))
         for record in found:
             if not record.ended:
                 raise ValueError(f"job {record.job} is not over; end it first: fogline jobs stop {record.job}")
             await self._forget(record)
         names = ", ".join(one.job for one in found[:SHOWN]) + (" and others" if len(found) > SHOWN else "")
-        return f"Forgotten: {names}." if found else "No job that is over is as old as that."
+        return f"Forgotten: {names}." if found else "No job has been over for so long."
+
+    def over_before(self, moment: float) -> list[Record]:
+        """Jobs that were over at a Unix time; of those of older versions counts when they were submitted."""
+        return [one for one in self.job_store.records() if one.ended and (one.ended_at or one.submitted) <= moment]
+
+    async def forget_before(self, moment: float, why: str) -> None:
+        """Know nothing more of the jobs that were over at a Unix time; each, with the reason, is in the audit log.
+
+        Raises:
+            StorageError, OSError: one cannot be deleted.
+        """
+        for record in self.over_before(moment):
+            await self.node.audit.record("job.forgotten", self.node.name, record.job, why=why)
+            await self._forget(record)
 
     async def _forget(self, record: Record) -> None:
         job, node, bundle = record.job, self.node, record.bundle.digest

@@ -98,6 +98,10 @@ class JobManager:
         """Whether the node takes part, or is about to."""
         return job in self.participations or job in self._starting
 
+    def needs(self, job: str) -> bool:
+        """Whether the node takes part in a job, or will, such as when the owner's hours are open again."""
+        return self.knows(job) or self._node.database.get(ANNOUNCEMENTS, job) is not None
+
     def engage(self, participation: JobParticipation, parent: str | None) -> None:
         """Begin to take part in a job, and tell the children of it."""
         self.participations[participation.job] = participation

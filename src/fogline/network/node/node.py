@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from fogline.network.transport.session import Session
 
 log = logging.getLogger("fogline.network")
+LOGS = "logs"
+"""In a node's folder: what code printed, by the job."""
 SERVICES: tuple[type[Service[Any, Any]], ...] = (
     ParentService,
     RevocationService,
@@ -308,4 +310,8 @@ class Node:
 
     def log_file(self, job: str) -> Path:
         """What a job's code printed on this node."""
-        return self.folder / "logs" / f"{job}.log"
+        return self.folder / LOGS / f"{job}.log"
+
+    def logs(self) -> list[Path]:
+        """Files of all that code printed here."""
+        return sorted((self.folder / LOGS).glob("*.log"))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
+import msgspec
 
 from fogline import logs
 from fogline.governance.errors import TrustError
@@ -28,6 +29,7 @@ from fogline.network.node.context import SiteSettings
 from fogline.network.node.enrolment import Issuer, keep_valid
 from fogline.network.node.mirror import ReleaseMirror
 from fogline.network.node.node import Node
+from fogline.network.node.retention import RetentionTimer
 from fogline.network.node.schedule import keep_hours
 from fogline.network.node.services.parents import known_parents
 from fogline.network.node.site.admission import AdmissionControl
@@ -50,6 +52,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fogline.network")
 LOCK = "node.lock"
+
+
+class KeptInFolder(msgspec.Struct, frozen=True):
+    """What of a node that runs lies in its folder, and not in a database or a bucket elsewhere; the lock says it."""
+
+    records: bool
+    models: bool
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class NodeFolder:
             )
         with lock:
             with explained("tidy up", self.folder):
+                lock.truncate(0)
+                lock.write(msgspec.json.encode(KeptInFolder(not self.store, not self.blobs)))
                 sweep_drafts(*self.folder.glob("*/"), *self.folder.glob("models/*/"))
             yield
 
@@ -98,6 +109,13 @@ class NodeFolder:
         if lock is not None:
             lock.close()
         return lock is None
+
+    def kept_by_runner(self) -> KeptInFolder | None:
+        """What the program that runs this node keeps in the folder; None if it does not say."""
+        try:
+            return msgspec.json.decode((self.folder / LOCK).read_bytes(), type=KeptInFolder)
+        except (OSError, msgspec.DecodeError):
+            return None
 
     def open_database(self) -> Database:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -192,6 +210,7 @@ async def member(
         stack.callback(tasks.cancel)
         tasks.spawn(_upward(uplink, up))
         tasks.spawn(keep_valid(place.identity, uplink))
+        tasks.spawn(RetentionTimer(node, place.policy).run())
         if listening is None:
             tasks.spawn(keep_hours(node.job_manager, place.policy))
         yield up

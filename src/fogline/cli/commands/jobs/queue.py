@@ -98,7 +98,7 @@ def forget(job: str = "", /, *, older: str = "", operator: OperatorOptions = OPE
     job
         Its id, or the beginning of it.
     older
-        In place of a job: all that are over and were submitted so long ago: --older 90d.
+        In place of a job: all that have been over for so long: --older 90d.
     """
     if bool(job) == bool(older):
         raise UsageError("Name a job, or say with --older how old those are that are to be forgotten")

@@ -1,47 +1,26 @@
-"""A node's folder as one file, and a folder from such a file again.
-
-The file is a tar archive that ends with a manifest: what each file's size and hash are. One that is cut short has none,
-so it is noticed. It holds private keys, as the folder does: only its owner may read it, and it belongs where only they
-can get at it.
-"""
+"""The archive: a tar of files that ends with a manifest, of which a part or a change is noticed."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-import secrets
-import shutil
 import tarfile
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
-from fogline.errors import InputError
-from fogline.governance.errors import TrustError
-from fogline.governance.identity.certificates import subject_of
-from fogline.governance.identity.credentials import CERTIFICATE
-from fogline.governance.subject import Subject
-from fogline.network.node.process import LOCK, NodeFolder
-from fogline.storage.atomic import DRAFT, PRIVATE, replacing
-from fogline.storage.errors import explained
-from fogline.storage.files import sync_folder
+from fogline.network.node.backups.files import BackupError
+from fogline.storage.atomic import PRIVATE
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
 """It changes when an archive means something else."""
 LARGEST_MANIFEST = 256 << 20
-LEFT_OUT = ("drafts", "sessions")
-"""What is made anew at every start."""
 PIECE = 1 << 20
-
-
-class BackupError(InputError, ValueError):
-    """A backup cannot be made or used; one sentence with what to do."""
 
 
 class FileInBackup(msgspec.Struct, frozen=True):
@@ -78,87 +57,47 @@ class _Hashing:
         return data
 
 
-def back_up(folder: Path, file: Path) -> BackupManifest:
-    """Write a node's folder into a file. The node must be stopped, and cannot be started meanwhile.
+class Source(NamedTuple):
+    """A file that goes into an archive."""
+
+    name: str
+    """Its path in the node's folder."""
+    path: Path
+    """Where its bytes lie now."""
+    size: int | None = None
+    """So many of them count; None: all."""
+
+
+def write_archive(out: IO[bytes], sources: Iterable[Source], manifest: BackupManifest) -> BackupManifest:
+    """Write files, and a manifest that says what they are; that is returned.
 
     Args:
-        folder: the node's.
-        file: a new one, outside the folder.
+        out: takes the bytes.
+        sources: the files.
+        manifest: what else it says.
 
     Raises:
-        BackupError: there is no node in the folder, or the file is there already or lies in the folder.
-        StorageError: the node runs, or the disk does not allow it.
+        BackupError: a file is shorter than it was.
+        OSError: the disk does not allow it.
     """
-    place, node = NodeFolder(folder), _subject(folder)
-    if file.exists():
-        raise BackupError(f"{file} is there already; name another file, so that no backup is lost")
-    if folder.resolve() in file.resolve().parents:
-        raise BackupError(f"{file} would lie in the folder that it is a copy of; name a file elsewhere")
-    with place.occupied(), explained("write the backup", file), replacing(file, PRIVATE) as out:
-        found: dict[str, FileInBackup] = {}
-        with tarfile.open(fileobj=out, mode="w") as archive:
-            for path in _files(folder):
-                found[path.relative_to(folder).as_posix()] = _add(archive, folder, path)
-            records = (folder / "records.sqlite").exists()
-            manifest = BackupManifest(node.name, node.role, time.time(), found, records)
-            _add_bytes(archive, MANIFEST, msgspec.json.encode(manifest))
+    found: dict[str, FileInBackup] = {}
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for source in sources:
+            found[source.name] = _add(archive, source)
+        manifest = msgspec.structs.replace(manifest, files=found)
+        _add_bytes(archive, MANIFEST, msgspec.json.encode(manifest))
     return manifest
 
 
-def restore(file: Path, folder: Path) -> BackupManifest:
-    """Make a node's folder from a backup. It is there as a whole or not at all.
-
-    Args:
-        file: as :func:`back_up` made it.
-        folder: a new one, or an empty one.
-
-    Raises:
-        BackupError: the file is no backup or is damaged, or something lies in the folder.
-        StorageError: the disk does not allow it.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BackupError(f"{folder} is not empty; restore into a new folder, so that nothing there is lost")
-    with explained("restore the backup", folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{DRAFT}")
-        draft.mkdir(mode=0o700)
-        try:
-            manifest = _unpacked(file, draft)
-            if folder.exists():
-                folder.rmdir()
-            draft.rename(folder)
-            sync_folder(folder.parent)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-    return manifest
-
-
-def _subject(folder: Path) -> Subject:
-    try:
-        return subject_of((folder / "identity" / CERTIFICATE).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise BackupError(f"There is no node in {folder}; name the folder of a cloud, a fog or a device") from None
-    except TrustError as error:
-        raise BackupError(f"The node in {folder} cannot be told: {error}") from error
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Folders and files, in order; neither links nor sockets."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if parts[0] in LEFT_OUT or path.name == LOCK or path.name.endswith(DRAFT) or path.is_symlink():
-            continue
-        if path.is_file():
-            yield path
-
-
-def _add(archive: tarfile.TarFile, folder: Path, path: Path) -> FileInBackup:
-    with path.open("rb") as source:
-        hashing = _Hashing(source)
-        info = archive.gettarinfo(arcname=path.relative_to(folder).as_posix(), fileobj=source)
+def _add(archive: tarfile.TarFile, source: Source) -> FileInBackup:
+    with source.path.open("rb") as file:
+        hashing = _Hashing(file)
+        info = archive.gettarinfo(arcname=source.name, fileobj=file)
         info.uid = info.gid = 0
         info.uname = info.gname = ""
+        if source.size is not None and info.size < source.size:
+            raise BackupError(f"{source.name} was cut short while it was to be copied; try again")
+        info.size = info.size if source.size is None else source.size
         archive.addfile(info, hashing)  # pyright: ignore[reportArgumentType] - it only reads
     return FileInBackup(info.size, hashing.digest.hexdigest())
 
@@ -169,7 +108,7 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _unpacked(file: Path, draft: Path) -> BackupManifest:
+def unpacked(file: Path, draft: Path) -> BackupManifest:
     """Unpack an archive, and check what it holds against its manifest."""
     found: dict[str, FileInBackup] = {}
     manifest: BackupManifest | None = None

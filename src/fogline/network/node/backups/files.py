@@ -1,0 +1,76 @@
+"""Which files of a node's folder are worth a backup."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from fogline.errors import InputError
+from fogline.network.node.process import LOCK
+from fogline.storage.atomic import DRAFT
+from fogline.storage.value import is_digest
+
+RECORDS = "records.sqlite"
+BESIDE_RECORDS = (RECORDS, f"{RECORDS}-wal", f"{RECORDS}-shm")
+"""The records of a node that runs, and what SQLite keeps beside them: only SQLite may open these."""
+STAGING, TURN = ".backup", "backup.lock"
+"""In the node's folder: where a backup of a node that runs is put together, and who does that now."""
+LEFT_OUT = frozenset({"drafts", "sessions", LOCK, STAGING, TURN, "node.pid"})
+"""What is made anew at every start."""
+PARTIAL = "partial"
+"""Beside blobs: what comes in just now. Without it a transfer begins anew."""
+LOOSE = frozenset({"logs", "samples"})
+"""Folders in which each file stands for itself, whatever the others say."""
+
+
+class BackupError(InputError, ValueError):
+    """A backup cannot be made or used; one sentence with what to do."""
+
+
+def files_of(folder: Path, below: str = "") -> Iterator[str]:
+    """Paths of files below a folder, in order; neither links nor sockets. A folder that goes meanwhile has none.
+
+    Raises:
+        OSError: the disk does not allow it.
+    """
+    try:
+        found = sorted(os.scandir(folder / below), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in found:
+        path = f"{below}/{entry.name}" if below else entry.name
+        if (not below and entry.name in LEFT_OUT) or entry.name.endswith(DRAFT):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_of(folder, path)
+        elif entry.is_file(follow_symlinks=False):
+            yield path
+
+
+def is_blob(path: str) -> bool:
+    """Whether a file is named by its bytes, and so never changes."""
+    name = path.rpartition("/")[2]
+    return is_digest(name) and path.endswith(f"/{name[:2]}/{name}")
+
+
+def is_partial(path: str) -> bool:
+    """Whether a file is the beginning of a blob."""
+    return path.split("/")[-2:-1] == [PARTIAL]
+
+
+def is_loose(path: str) -> bool:
+    """Whether a file may be a moment younger or older than the others."""
+    return is_blob(path) or path.partition("/")[0] in LOOSE
+
+
+class FileFacts(tuple[int, int, int, int]):
+    """What shows that a file is another one, or another than it was: its inode, size, time of change and mode."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> FileFacts:
+        """From what the system says of it."""
+        return cls((facts.st_ino, facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode)))
