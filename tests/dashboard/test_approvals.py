@@ -12,7 +12,7 @@ import pytest
 
 from fogline.governance.approvals.approval import read_approval
 from fogline.governance.signatures.signing import SigningKey
-from fogline.network.cloud.client import Client
+from fogline.network.cloud.client import Client, OperatorApiError
 from fogline.network.cloud.folder import OWNER_KEY
 from fogline.network.cloud.records import ApprovalReport
 from fogline.network.cloud.requests import NewToken
@@ -174,5 +174,31 @@ def test_who_is_no_owner_sees_what_waits_and_cannot_decide(runner: asyncio.Runne
             assert (status, fleet["words"]) == (200, ["There is none: each node goes by its own."])
             assert cloud["text"].startswith("# Whose jobs may run here.")
             assert await asyncio.to_thread(page.ask, "budgets") == (200, [])
+
+    runner.run(work())
+
+
+def test_a_list_that_could_not_be_had_is_asked_for_again(
+    runner: asyncio.Runner, made: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[Client] = []
+    approvals = Client.approvals
+
+    async def at_the_second_time(self: Client) -> list[ApprovalReport]:
+        if not failed:
+            failed.append(self)
+            raise OperatorApiError("The cloud does not answer (Deadline Exceeded); does it run?")
+        return await approvals(self)
+
+    monkeypatch.setattr(Client, "approvals", at_the_second_time)
+
+    async def work() -> None:
+        board = board_of(made, operator_of(made))
+        async with opened(board):
+            record = await made.submit(JOB, wait=3600.0)
+            await until(board, lambda said: said.get(f"approval/{record.job}"))
+            assert failed
+            await made.client.stop(record.job, "discard")
+            await made.finish(record)
 
     runner.run(work())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from fogline.dashboard.board import About, Answer
@@ -169,8 +169,10 @@ class CloudBoard:
         self.hub.forget_all(f"log/{job}/")
 
     async def _show_log(self, client: Client, job: str) -> None:
-        with suppress(OperatorApiError):  # The connection is lost: who follows the cloud says so.
+        try:
             await LogView(job, self.hub, self._heard).follow(client.watch(job))
+        except OperatorApiError:  # The job's next news has it followed anew, from its first line on.
+            self._followed.pop(job, None)
 
     def _heard(self, line: LogLine) -> None:
         self._fleet.heard(line)
@@ -179,18 +181,24 @@ class CloudBoard:
 
     async def _show_approvals(self, client: Client) -> None:
         """Show which jobs wait for owners, whenever that may have changed."""
+        failures = Failures(FOLLOW_AGAIN)
         self._waiting.set()
-        with suppress(OperatorApiError):  # See above.
-            while True:
-                await self._waiting.wait()
-                self._waiting.clear()
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            try:
                 reports = await client.approvals()
-                for report in reports:
-                    self.hub.tell(f"approval/{report.job}", report)
-                now = {report.job for report in reports}
-                for job in self._shown_waiting - now:
-                    self.hub.forget(f"approval/{job}")
-                self._shown_waiting = now
+            except OperatorApiError:  # Who follows the cloud says it, if it goes on.
+                await asyncio.sleep(failures.another())
+                self._waiting.set()
+                continue
+            failures.over()
+            for report in reports:
+                self.hub.tell(f"approval/{report.job}", report)
+            now = {report.job for report in reports}
+            for job in self._shown_waiting - now:
+                self.hub.forget(f"approval/{job}")
+            self._shown_waiting = now
 
     # What the page asks.
 

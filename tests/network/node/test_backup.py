@@ -17,6 +17,9 @@ from fogline.network.node.backups.files import RECORDS, BackupError
 from fogline.network.node.process import NodeFolder
 from fogline.storage.files import open_locked
 
+MADE_ANEW = {"drafts", "sessions"}
+"""Folders of which a backup has nothing: what was half made, and the keys of people who are signed in just now."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -27,8 +30,9 @@ def folder(tmp_path: Path) -> Path:
         database.put("job", "j-1", b"something")
     (place.folder / "blobs").mkdir()
     (place.folder / "blobs" / "0123").write_bytes(os.urandom(100_000))
-    (place.folder / "drafts").mkdir()
-    (place.folder / "drafts" / "1").write_bytes(b"half")
+    for name in MADE_ANEW:
+        (place.folder / name).mkdir()
+        (place.folder / name / "1").write_bytes(b"half")
     return place.folder
 
 
@@ -37,7 +41,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode)
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "node.lock" and "drafts" not in path.parts
+        if path.is_file() and path.name != "node.lock" and not MADE_ANEW & set(path.parts)
     }
 
 
