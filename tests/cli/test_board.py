@@ -12,7 +12,6 @@ from fogline.jobs import Job
 from fogline.monitoring.folder import RunFolder
 from tests.cli.test_command import command
 from tests.dashboard.browser import Page
-from tests.network.commands import as_in_a_terminal
 from tests.patience import PATIENCE
 
 
@@ -20,7 +19,7 @@ def test_a_run_is_served_until_ctrl_c(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", Job(name="demo", task="tasks:digits", rounds=3)).close()
     program = [sys.executable, "-c", "from fogline.cli import main; main()", "board", "run"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(program, cwd=tmp_path, preexec_fn=as_in_a_terminal, **pipes) as board:
+    with subprocess.Popen(program, cwd=tmp_path, **pipes) as board:
         assert board.stdout is not None
         page = Page(board.stdout.readline().removeprefix("Open ").strip())
         assert page.host.startswith("127.0.0.1:")

@@ -54,6 +54,9 @@ def test_who_is_limited_to_some_nodes_is_told_of_no_other(tmp_path: Path) -> Non
         store.met(NodeInfo("press-1", "device", "fog", False, 1.0))
         second = await following()
         assert ([node.name for node in second.nodes], second.forgotten_nodes, second.ended) == (["press-1"], (), ())
+        store.approvals_changed()  # A node that must not be named waits: there is a list to be had, without its name.
+        third = await following()
+        assert (third.jobs, third.nodes, third.approvals) == ((), (), second.approvals + 1)
         store.close()
 
     asyncio.run(work())

@@ -80,8 +80,7 @@ class Terminal:
         return Program(
             subprocess.Popen(
                 self._argv(arguments), cwd=self.folder, env=self._env(), text=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0, preexec_fn=as_in_a_terminal,
-                process_group=0,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0, process_group=0,
             )
         )  # fmt: skip
 
@@ -125,11 +124,6 @@ class Terminal:
         # Not ``FOGLINE_FORKS``: workers that are forked from the tests' parent would not bear the mark.
         known = {name: value for name, value in os.environ.items() if name != VARIABLE}
         return {**known, "PYTHONPATH": os.pathsep.join(paths), "MARK": self.mark, "COLUMNS": "200"}
-
-
-def as_in_a_terminal() -> None:
-    """A shell without a terminal lets what it puts in the background ignore Ctrl-C, and that is handed down."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Program:

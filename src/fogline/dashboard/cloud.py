@@ -38,9 +38,8 @@ from fogline.governance.signatures.signing import SigningKey
 from fogline.network.cloud import cloning
 from fogline.network.cloud.client import Client, OperatorApiError
 from fogline.network.cloud.folder import SIGNING
-from fogline.network.cloud.records import LogLine, Record
+from fogline.network.cloud.records import Record
 from fogline.network.cloud.requests import FleetNews, NewToken
-from fogline.network.transport.messages import UNAPPROVED
 from fogline.processes.tasks import Tasks
 from fogline.registry.model_report import Steer
 from fogline.retries import FOLLOW_AGAIN, Failures
@@ -88,7 +87,7 @@ class CloudBoard:
         self._before_steering = before_steering
         self._client: Client | None = None
         self._fleet = FleetView(cloud, self.hub)
-        self._models = -1
+        self._models = self._approvals = -1
         self._waiting = asyncio.Event()
         """Set where other jobs may wait for owners than are shown."""
         self._shown_waiting: set[str] = set()
@@ -141,7 +140,8 @@ class CloudBoard:
         for record in news.jobs:
             show_record(self.hub, record, refusal(self._person, "Operator/Stop", record.by) is None)
             self._follow_log(client, record, tasks)
-        if news.jobs or news.forgotten_jobs:
+        if news.jobs or news.forgotten_jobs or news.approvals != self._approvals:
+            self._approvals = news.approvals
             self._waiting.set()
         for job in news.forgotten_jobs:
             for kind in ("run", "job"):
@@ -170,14 +170,9 @@ class CloudBoard:
 
     async def _show_log(self, client: Client, job: str) -> None:
         try:
-            await LogView(job, self.hub, self._heard).follow(client.watch(job))
+            await LogView(job, self.hub, self._fleet.heard).follow(client.watch(job))
         except OperatorApiError:  # The job's next news has it followed anew, from its first line on.
             self._followed.pop(job, None)
-
-    def _heard(self, line: LogLine) -> None:
-        self._fleet.heard(line)
-        if line.what == UNAPPROVED:
-            self._waiting.set()
 
     async def _show_approvals(self, client: Client) -> None:
         """Show which jobs wait for owners, whenever that may have changed."""

@@ -172,6 +172,7 @@ class JobRun:
         """Tell the nodes what owners said of it; who still waits tells that again."""
         self._record = msgspec.structs.replace(self._record, approvals=record.approvals)
         self.unapproved.clear()
+        self._means.job_store.approvals_changed()
         announcement = msgspec.structs.replace(self._participation.announcement, approvals=record.approvals)
         self._means.node.job_manager.renew(self._participation, announcement)
 
@@ -202,6 +203,7 @@ class JobRun:
         self._mishaps.count(told.what, told.child or told.node, told.why[:LONGEST], told.amount)
         if told.what == UNAPPROVED:
             self.unapproved.add(told.child or told.node)
+            self._means.job_store.approvals_changed()
         if told.what == SPENT:
             self._spent.add(told.node)
         if self._spent and self._is_spent():

@@ -45,6 +45,8 @@ class JobStore:
         """How the part of each node in each job stands, by what it told last. It is not kept."""
         self.model_changes = 0
         """Counts what has become of models."""
+        self.approval_changes = 0
+        """Counts who has come to wait for an owner's approval, or waits no more."""
         self._database = database
         self._owner = owner
         self._records: dict[str, Record] = {}
@@ -188,6 +190,11 @@ class JobStore:
     def models_changed(self) -> None:
         """Something has become of a model: a version, a release, or how it fares."""
         self.model_changes += 1
+        self._tasks.spawn(self._wake())
+
+    def approvals_changed(self) -> None:
+        """A node waits for its owners to approve a job, or they have spoken."""
+        self.approval_changes += 1
         self._tasks.spawn(self._wake())
 
     async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:

@@ -119,6 +119,8 @@ class FleetNews(msgspec.Struct, frozen=True):
     """and nodes."""
     models: int = 0
     """Another number than before: something has become of a model."""
+    approvals: int = 0
+    """The same of who waits for owners."""
 
 
 class Which(msgspec.Struct, frozen=True):

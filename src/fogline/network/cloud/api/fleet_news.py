@@ -43,7 +43,7 @@ async def follow(store: JobStore, cloud: str = "", patterns: tuple[str, ...] = (
 
     told_jobs, told_nodes = dict[str, Record](), dict[str, NodeInfo]()
     told_activity = dict[tuple[str, str], RoundActivity]()
-    models = -1
+    counted = -1, -1
     while True:
         records = {record.job: record for record in store.records()}
         known_nodes = {name: node for name, node in store.nodes.items() if seen(name)}
@@ -52,14 +52,12 @@ async def follow(store: JobStore, cloud: str = "", patterns: tuple[str, ...] = (
         nodes = _news(told_nodes, known_nodes)
         activity = tuple(map(narrowed, _news(told_activity, known_activity)))
         gone = _gone(told_activity, known_activity), _gone(told_jobs, records), _gone(told_nodes, known_nodes)
-        if jobs or nodes or activity or any(gone) or models != store.model_changes:
-            models = store.model_changes
+        if jobs or nodes or activity or any(gone) or counted != (store.model_changes, store.approval_changes):
+            counted = store.model_changes, store.approval_changes
             for start in range(0, max(1, len(jobs), len(nodes), len(activity)), APIECE):
                 piece = slice(start, start + APIECE)
-                ended, forgotten_jobs, forgotten_nodes = gone if start == 0 else ((), (), ())
-                yield FleetNews(
-                    jobs[piece], nodes[piece], activity[piece], ended, forgotten_jobs, forgotten_nodes, models
-                )
+                over = gone if start == 0 else ((), (), ())
+                yield FleetNews(jobs[piece], nodes[piece], activity[piece], *over, *counted)
             await asyncio.sleep(MOMENT)
         else:
             await store.news()
