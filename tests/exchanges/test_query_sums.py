@@ -156,6 +156,20 @@ def test_what_cannot_be_summed_is_refused_before_the_run() -> None:
         ask(star(), evaluation={"cohort": 2, "where": "devices"}, algorithm="ditto")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("label_counts", "label_counts"),
+        ("label_counts", "label_counts()"),
+        ("moments", "moments( of = 'y' )"),
+        ("histogram(0, 1)", "histogram(high=1.0, low=0.0, bins=20)"),
+    ],
+)
+def test_one_query_in_two_ways_of_writing_has_no_two_sums(one: str, other: str) -> None:
+    with pytest.raises(JobError, match="which ask the same, and the difference of their sums"):
+        ask(star(), queries=(one, other))
+
+
 def test_a_device_whose_answer_has_no_room_says_so_and_not_how_large_it_is() -> None:
     layout = QuerySums({"q": ("a", "b")}, 100.0)
     with pytest.raises(UnsummedError, match="gives a 'b' beyond 100, for which the sum of all has no room"):

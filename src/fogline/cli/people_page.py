@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from fogline.cli.failures import UsageError
-from fogline.dashboard.sign_in.settings import FILE, read_sign_in
+from fogline.dashboard.sign_in.settings import FILE, SECRET, read_sign_in
 from fogline.network.cloud.cloud import CloudUp
 
 Make = Callable[[], AbstractAsyncContextManager[CloudUp]]
@@ -38,4 +39,5 @@ def people_page_of(folder: Path, make: Make) -> PagedCloud:
             f"{folder / FILE} needs {error.name}, which is not installed: pip install 'fogline[board,oidc]'"
         ) from error
     sign_in = read_sign_in(folder)
+    os.environ.pop(SECRET, None)  # The code of jobs runs in processes that inherit the rest.
     return PagedCloud(lambda: with_page(make, folder, sign_in), f"\nPeople sign in at {sign_in.settings.address}")

@@ -6,21 +6,28 @@ import asyncio
 import base64
 import hmac
 import json
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc.jwk import ECKey, RSAKey
 
+from fogline.dashboard.sign_in import fetching
 from fogline.dashboard.sign_in.errors import SignInError
 from fogline.dashboard.sign_in.provider import OpenIdProvider
 from fogline.dashboard.sign_in.settings import read_sign_in
 from fogline.dashboard.sign_in.visits import Visit
 from tests.dashboard.sign_in.conftest import Inside
 from tests.dashboard.sign_in.provider import CLIENT, RSA, SECRET, SmallProvider, signed
-from tests.dashboard.sign_in.visiting import PagedCloud, Visitor
+from tests.dashboard.sign_in.visiting import PagedCloud, Visitor, write_settings
+from tests.network.processes import free_port
+from tests.patience import PATIENCE
 
 UNASKED = "was not begun in this browser"
 YEAR = 365 * 86400
@@ -58,6 +65,14 @@ def changed(claims: dict[str, Any]) -> str:
     return f"{head}.{part(claims | {'sub': 'omar', 'groups': ['plant-operators']})}.{signature}"
 
 
+def signed_bytes(payload: bytes) -> str:
+    """Rightly signed, whatever is signed."""
+    text = f"{part({'alg': 'RS256', 'kid': 'first'})}.{part(payload)}"
+    private = RSA.private_key
+    assert private is not None
+    return f"{text}.{part(private.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+
 PUBLIC_PEM = RSA.as_pem(private=False)
 FORGED: dict[str, Callable[[dict[str, Any]], str]] = {
     "alg none": unsigned,
@@ -73,6 +88,12 @@ FORGED: dict[str, Callable[[dict[str, Any]], str]] = {
     ),
     "RS512": lambda claims: signed(claims, RSA, "RS512"),
     "other claims": changed,
+    "what it must understand is no list": lambda claims: (
+        f"{part({'alg': 'RS256', 'kid': 'first', 'crit': 5})}.{part(claims)}.{part(b'x')}"
+    ),
+    "lists in lists": lambda _: signed_bytes(b"[" * 9000),
+    "a name of no letters": lambda claims: signed_bytes(json.dumps(claims | {"sub": "\ud800"}).encode()),
+    "a nonce of no letters": lambda claims: signed_bytes(json.dumps(claims | {"nonce": "\ud800"}).encode()),
     "no token": lambda _: "a.b.c",
     "nothing": lambda _: "",
     "too long a one": lambda claims: signed(claims | {"more": "x" * 40_000}),
@@ -94,6 +115,7 @@ BENT: dict[str, tuple[dict[str, Any], str]] = {
     "not yet": ({"nbf": int(time.time()) + YEAR}, "of the future"),
     "nobody": ({"sub": ""}, "who it is about"),
     "a number": ({"sub": 7}, "not to be believed"),
+    "lines in a log": ({"sub": "ana\n2026 revoked"}, "who it is about"),
 }
 
 
@@ -284,3 +306,26 @@ def test_what_a_provider_says_of_itself_is_looked_at(
     provider.discovery = said
     with pytest.raises(SignInError, match=sentence):
         asyncio.run(OpenIdProvider(read_sign_in(page.folder)).begin(Visit(0.0)))
+
+
+def test_a_provider_that_is_silent_holds_up_nothing_but_sign_ins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "QUIET", 2 * PATIENCE)
+
+    async def work(silent: socket.socket) -> None:
+        write_settings(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}", free_port())
+        asked = OpenIdProvider(read_sign_in(tmp_path))
+        begun = [asyncio.create_task(asked.begin(Visit(0.0))) for _ in range(fetching.MOST)]
+        await asyncio.sleep(0)
+        with pytest.raises(SignInError, match="Too many people sign in just now"):
+            await asked.begin(Visit(0.0))
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.to_thread(int)  # As the cloud's own work is done, on threads that all share.
+        assert not any(task.done() for task in begun)
+        for task in begun:
+            task.cancel()
+        asked.close()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=fetching.MOST) as silent:
+        asyncio.run(work(silent))

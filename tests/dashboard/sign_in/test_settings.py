@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fogline.cli.people_page import people_page_of
 from fogline.dashboard.sign_in.errors import SignInSettingsError
 from fogline.dashboard.sign_in.settings import FILE, SECRET, read_sign_in
 
@@ -81,8 +85,25 @@ def test_a_secret_that_others_can_read_is_not_used(mode: int, folder: Path) -> N
         ('group = "plant"', 'group = "plant"\nsubject = "ana"', "names one of group, subject and email"),
         ('group = "plant"', 'group = "plant"\nnodes = ["a b"]', "no pattern"),
         ('secret_file = "secret"', 'secret_file = "none"', "cannot be read"),
+        ('secret_file = "secret"', 'secret_file = "se\\u0000cret"', "cannot be the name of a file"),
+        ("/plant", "/plänt", "letters beyond ASCII"),
+        ("/plant", "/plant\\nx", "no address"),
         ("[provider]", "[provider", "cannot be used"),
+        ("[provider]", f"deep = {'[' * 5000}", "cannot be used"),
     ],
 )
 def test_what_is_wrong_is_said(old: str, new: str, sentence: str, folder: Path) -> None:
     assert sentence in wrong(folder, GOOD.replace(old, new, 1))
+
+
+def test_a_secret_of_the_environment_is_not_that_of_programs_that_the_cloud_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / FILE).write_text(GOOD.replace('secret_file = "secret"', ""))
+    monkeypatch.setenv(SECRET, "hush")
+
+    def make() -> Any:
+        return nullcontext()
+
+    assert "fogline.example.org" in people_page_of(folder, make).hint
+    assert SECRET not in os.environ

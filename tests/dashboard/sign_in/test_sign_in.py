@@ -29,6 +29,7 @@ from fogline.network.cloud.requests import NewToken
 from fogline.network.node.enrolment import join
 from fogline.network.node.process import Listening, NodeFolder
 from fogline.network.transport.messages import ParentAddress, Renew
+from fogline.storage.errors import StorageFullError
 from tests.dashboard.sign_in.conftest import Inside
 from tests.dashboard.sign_in.provider import EC, RSA, SECRET, SmallProvider, signed
 from tests.dashboard.sign_in.visiting import PagedCloud, Visitor, entry, paged_cloud, write_settings, written
@@ -146,6 +147,43 @@ def test_who_has_no_role_does_not_come_in(
         assert page.audited("person.refused")[-1]["facts"]["subject"] == person["sub"]
 
     inside(work)
+
+
+def test_an_address_with_a_letter_that_is_small_like_another_s_is_another_one(
+    page: PagedCloud, visitor: Visitor, provider: SmallProvider, inside: Inside
+) -> None:
+    def work() -> None:
+        page.settings(provider, allow=entry("operator", email="kim@example.org"))
+        provider.person = {"sub": "eve", "email": "\N{KELVIN SIGN}im@example.org", "email_verified": True}
+        assert "nobody here has given you a role" in visitor.arrive(visitor.back(provider))
+        assert visitor.sign_in(provider, sub="kim", email="Kim@Example.org", email_verified=True)["role"] == "operator"
+
+    inside(work)
+
+
+@pytest.mark.parametrize("who", ["ana", "stranger"])
+def test_who_cannot_be_written_down_does_not_come_in_and_reads_why(
+    who: str,
+    page: PagedCloud,
+    visitor: Visitor,
+    provider: SmallProvider,
+    inside: Inside,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise StorageFullError(f"{page.folder} cannot grow, the disk is full; free some space and try again")
+
+    def work() -> None:
+        provider.person = {"sub": who}
+        why = visitor.arrive(visitor.back(provider))
+        assert "can keep nothing now" in why
+        assert str(page.folder) not in why
+        assert not visitor.is_in()
+
+    monkeypatch.setattr(page.up.node.audit, "record", full)
+    before = set((page.folder / "sessions").iterdir())
+    inside(work)
+    assert set((page.folder / "sessions").iterdir()) == before
 
 
 def test_the_table_counts_as_it_is_when_somebody_signs_in(

@@ -6,15 +6,16 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from fogline.network.cloud.cloud import create
-from fogline.network.node.backups.archive import MANIFEST
 from fogline.network.node.backups.backup import back_up, restore
-from fogline.network.node.backups.files import RECORDS, BackupError
+from fogline.network.node.backups.files import MANIFEST, RECORDS, BackupError
 from fogline.network.node.process import NodeFolder
+from fogline.storage.errors import StorageError
 from fogline.storage.files import open_locked
 
 MADE_ANEW = {"drafts", "sessions"}
@@ -104,6 +105,67 @@ def test_a_node_that_runs_is_copied_once_at_a_time(folder: Path, tmp_path: Path)
     assert turn is not None
     with turn, NodeFolder(folder).occupied(), pytest.raises(BackupError, match=r"Another backup of .* is being made"):
         back_up(folder, tmp_path / "cloud.tar")
+
+
+def test_a_node_that_was_stopped_meanwhile_is_copied_once_at_a_time_too(folder: Path, tmp_path: Path) -> None:
+    turn = open_locked(folder / "backup.lock")
+    (folder / ".backup").mkdir()
+    (folder / ".backup" / "7").write_bytes(b"of a backup that was begun while the node ran, and goes on")
+    assert turn is not None
+    with turn, pytest.raises(BackupError, match=r"Another backup of .* is being made"):
+        back_up(folder, tmp_path / "cloud.tar")
+    assert (folder / ".backup" / "7").exists()
+    back_up(folder, tmp_path / "cloud.tar")
+    assert not list(folder.glob("*backup*"))
+
+
+@pytest.mark.parametrize("runs", [False, True])
+@pytest.mark.parametrize("name", ["identity", "blobs", RECORDS, "policy.toml"])
+def test_what_lies_behind_a_link_is_not_taken_for_backed_up(
+    name: str, runs: bool, folder: Path, tmp_path: Path
+) -> None:
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with (
+        NodeFolder(folder).occupied() if runs else nullcontext(),
+        pytest.raises(BackupError, match=f"/{name} is a link"),
+    ):
+        back_up(folder, tmp_path / "cloud.tar")
+    assert not list(tmp_path.glob("*.tar*"))
+    assert not list(folder.glob("*backup*"))
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_folder_that_was_unpacked_by_hand_has_backups_again(runs: bool, folder: Path, tmp_path: Path) -> None:
+    (folder / MANIFEST).write_text("{}")
+    with NodeFolder(folder).occupied() if runs else nullcontext():
+        back_up(folder, tmp_path / "cloud.tar")
+    restore(tmp_path / "cloud.tar", tmp_path / "again")
+    assert not (tmp_path / "again" / MANIFEST).exists()
+
+
+def test_a_name_that_is_no_text_is_said(folder: Path, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.txt")).touch()
+    with pytest.raises(BackupError, match=r"udcff.txt' has a name that is no text"):
+        back_up(folder, tmp_path / "cloud.tar")
+
+
+def test_a_place_where_no_file_can_be_is_said(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with NodeFolder(folder).occupied(), pytest.raises(StorageError, match="Not a directory"):
+        back_up(folder, tmp_path / "file" / "cloud.tar")
+
+
+def test_the_folder_in_which_somebody_is_is_not_made_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(folder, tmp_path / "cloud.tar")
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    with pytest.raises(BackupError, match="is where you are"):
+        restore(tmp_path / "cloud.tar", Path())
+    restore(tmp_path / "cloud.tar", Path("node"))
+    assert (tmp_path / "new" / "node" / "identity").is_dir()
 
 
 def test_nothing_is_written_over(folder: Path, tmp_path: Path) -> None:

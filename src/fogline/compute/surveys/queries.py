@@ -158,6 +158,17 @@ def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:
     return query.name, parameters
 
 
+def asked_by(text: str) -> tuple[str, dict[str, Parameter]]:
+    """What a query asks: its name and all its parameters, also those that the text leaves to their defaults.
+
+    Raises:
+        ValueError: as :func:`parse_query`.
+    """
+    name, given = parse_query(text)
+    known = after_first(QUERIES[name]).parameters.values()
+    return name, {one.name: one.default for one in known if one.default is not one.empty} | given
+
+
 def figures(text: str, sums: Mapping[str, float]) -> dict[str, float]:
     """What people read of a query's sums: of ``moments`` the mean and the standard deviation too."""
     if parse_query(text)[0] != "moments" or not sums.get("count"):

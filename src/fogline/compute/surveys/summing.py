@@ -7,7 +7,7 @@ hand the sum on under the places of the numbers; whoever asked puts the names to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from fogline.aggregation import Arrays, Partial, UnusableUpdateError, Update
 from fogline.aggregation.tally import SurveySums
 from fogline.compute.exchanging import ExchangeOnFiles
 from fogline.compute.folding import Form, form_of
-from fogline.compute.surveys.queries import QueryError, names_of
+from fogline.compute.surveys.queries import QueryError, asked_by, names_of
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError
 from fogline.training.task import Sums
@@ -137,10 +137,11 @@ def query_sums_of(job: Job, exchange: Exchange | None, classes: int | None) -> Q
         classes: of the data.
 
     Raises:
-        JobError: a query does not say the names of its sums; one sentence.
+        JobError: a query does not say the names of its sums, or is another one in other words; one sentence.
     """
     if exchange is None:
         return None
+    _check_once(job.queries)
     names: dict[str, tuple[str, ...]] = {}
     for query in job.queries:
         try:
@@ -152,6 +153,20 @@ def query_sums_of(job: Job, exchange: Exchange | None, classes: int | None) -> Q
                 "one of them out."
             ) from error
     return QuerySums(names, exchange.largest_sum)
+
+
+def _check_once(queries: Sequence[str]) -> None:
+    """Refuse one query under two texts: a device brings its answer into one sum for each text."""
+    known: dict[str, tuple[str, Mapping[str, object]]] = {}
+    for query in queries:
+        asked = asked_by(query)
+        twin = next((text for text, other in known.items() if other == asked), None)
+        if twin is not None:
+            raise JobError(
+                f"queries has '{twin}' and '{query}', which ask the same, and the difference of their sums could tell "
+                "what one device answers; leave one of them out."
+            )
+        known[query] = asked
 
 
 def _place(place: int) -> str:

@@ -55,6 +55,10 @@ class PeoplePage:
             ]
         )
 
+    def close(self) -> None:
+        """Ask the provider no more."""
+        self._provider.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":

@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError
@@ -27,36 +28,63 @@ LONGEST = 20.0
 """and of a whole answer."""
 LARGEST = 1 << 20
 """Bytes of an answer."""
+THREADS = 4
+"""Requests at a time,"""
+MOST = 64
+"""and with those that wait for their turn."""
 CODE = re.compile(r"[a-z_]{1,40}")
 """Of errors, as RFC 6749 names them; whatever else stands there is nobody's to read."""
 
 
-async def fetch(url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Any:
-    """The JSON that a provider answers.
+class Fetcher:
+    """Asks one provider, on threads of its own: where it is slow, who signs in waits, and nothing else in the cloud's
+    process, which keeps its records and folds its rounds on threads, too."""
 
-    Args:
-        url: where.
-        form: what is sent, with POST; None: nothing, with GET.
-        headers: of the request.
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, "fogline-sign-in")
+        self._asked = 0
 
-    Raises:
-        SignInError: it does not answer, or not with JSON, or refuses.
-    """
-    if checked_url(url) is not None:
-        raise SignInError("The provider names an address that is not https; ask the cloud's operator.")
-    body = None if form is None else urlencode(form).encode()
-    request = urllib.request.Request(url, body, {"Accept": "application/json", **(headers or {})})
-    try:
-        data = await asyncio.to_thread(_answer, request)
-    except HTTPError as error:
-        raise SignInError(f"The provider refuses ({_reason(error)}); begin again.") from None
-    except (OSError, HTTPException) as error:
-        log.warning("%s does not answer a sign-in: %s", urlsplit(url).hostname, error)
-        raise SignInError("The provider does not answer; try again later, or ask the cloud's operator.") from None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise SignInError("The provider answers what is no JSON; ask the cloud's operator.") from None
+    async def fetch(
+        self, url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """The JSON that a provider answers.
+
+        Args:
+            url: where.
+            form: what is sent, with POST; None: nothing, with GET.
+            headers: of the request.
+
+        Raises:
+            SignInError: it does not answer, or not with JSON, or refuses; or too many people sign in.
+        """
+        if checked_url(url) is not None:
+            raise SignInError("The provider names an address that is not https; ask the cloud's operator.")
+        body = None if form is None else urlencode(form).encode()
+        request = urllib.request.Request(url, body, {"Accept": "application/json", **(headers or {})})
+        try:
+            data = await self._in_turn(request)
+        except HTTPError as error:
+            raise SignInError(f"The provider refuses ({_reason(error)}); begin again.") from None
+        except (OSError, HTTPException) as error:
+            log.warning("%s does not answer a sign-in: %s", urlsplit(url).hostname, error)
+            raise SignInError("The provider does not answer; try again later, or ask the cloud's operator.") from None
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise SignInError("The provider answers what is no JSON; ask the cloud's operator.") from None
+
+    def close(self) -> None:
+        """Ask no more; what waits for its turn is not asked."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_turn(self, request: urllib.request.Request) -> bytes:
+        if self._asked >= MOST:
+            raise SignInError("Too many people sign in just now; try again in a minute.")
+        self._asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _answer, request)
+        finally:
+            self._asked -= 1
 
 
 class _Staying(urllib.request.HTTPRedirectHandler):

@@ -114,7 +114,7 @@ def verified(token: str, keys: Sequence[VerifyingKey], issuer: str, client: str,
         key = _chosen(header, keys)
         said = jwt.decode(token, key.key, algorithms=[header["alg"]]).claims
         claims = msgspec.structs.replace(msgspec.convert(said, IdClaims), all=said)
-    except (JoseError, ValueError) as error:  # The library's sentences may repeat what the token says.
+    except (JoseError, ValueError, TypeError, RecursionError) as error:  # Their sentences may repeat what it says.
         raise SignInError(f"The provider's ID token is not to be believed ({type(error).__name__}).") from None
     wrong = _wrong(claims, issuer, client, nonce, now)
     if wrong is not None:
@@ -141,12 +141,12 @@ def _wrong(claims: IdClaims, issuer: str, client: str, nonce: str, now: float) -
         return "is another provider's"
     if client not in audience or (len(audience) > 1 and claims.azp is None) or claims.azp not in (None, client):
         return "is for somebody else than this cloud"
-    if not hmac.compare_digest(claims.nonce.encode(), nonce.encode()):
+    if not claims.nonce.isascii() or not hmac.compare_digest(claims.nonce, nonce):
         return "is of another visit"
     if not now < claims.exp + LEEWAY:
         return "has expired"
     if not claims.iat - LEEWAY <= now or not (claims.nbf is None or claims.nbf - LEEWAY <= now):
         return "is of the future; is this machine's clock right?"
-    if not 0 < len(claims.sub) <= 255:
+    if not 0 < len(claims.sub) <= 255 or not claims.sub.isascii() or not claims.sub.isprintable():
         return "does not say who it is about"
     return None

@@ -15,7 +15,7 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from fogline.dashboard.sign_in.errors import SignInError
-from fogline.dashboard.sign_in.fetching import fetch
+from fogline.dashboard.sign_in.fetching import Fetcher
 from fogline.dashboard.sign_in.id_token import IdClaims, UnknownKeyError, VerifyingKey, keys_of, verified
 from fogline.dashboard.sign_in.settings import SignIn, checked_url
 from fogline.dashboard.sign_in.visits import Visit
@@ -53,6 +53,7 @@ class OpenIdProvider:
     def __init__(self, sign_in: SignIn, clock: Callable[[], float] = time.time) -> None:
         self._settings, self._secret = sign_in.settings, sign_in.secret
         self._clock = clock
+        self._fetcher = Fetcher()
         self._discovered: Discovered | None = None
         self._asked = 0.0
         self._keys: tuple[VerifyingKey, ...] = ()
@@ -95,8 +96,12 @@ class OpenIdProvider:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         else:
             form |= {"client_id": provider.client_id, "client_secret": self._secret}
-        answer = _read(await fetch(found.token_endpoint, form, headers), TokenAnswer)
+        answer = _read(await self._fetcher.fetch(found.token_endpoint, form, headers), TokenAnswer)
         return await self._verified(answer.id_token, visit.nonce, found)
+
+    def close(self) -> None:
+        """Ask it no more."""
+        self._fetcher.close()
 
     async def _verified(self, token: str, nonce: str, found: Discovered) -> IdClaims:
         who = (found.issuer, self._settings.provider.client_id, nonce)
@@ -105,14 +110,14 @@ class OpenIdProvider:
                 return verified(token, self._keys, *who, self._clock())
             except UnknownKeyError:  # The provider has another key by now.
                 pass
-        self._keys = keys_of(await fetch(found.jwks_uri))
+        self._keys = keys_of(await self._fetcher.fetch(found.jwks_uri))
         return verified(token, self._keys, *who, self._clock())
 
     async def _discover(self) -> Discovered:
         if self._discovered is not None and 0 <= self._clock() - self._asked < KEPT:
             return self._discovered
         issuer = self._settings.provider.issuer
-        found = _read(await fetch(issuer.rstrip("/") + "/.well-known/openid-configuration"), Discovered)
+        found = _read(await self._fetcher.fetch(issuer.rstrip("/") + "/.well-known/openid-configuration"), Discovered)
         if found.issuer != issuer:
             raise SignInError("The provider says that it is another one than the cloud asks; ask the cloud's operator.")
         for url in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):

@@ -33,9 +33,13 @@ def subject_of(claims: IdClaims, groups: str, allow: Iterable[Allowed]) -> Subje
 
 def fits(entry: Allowed, claims: IdClaims, groups: frozenset[str]) -> bool:
     """Whether an entry is about somebody. An e-mail address counts where the provider has verified it: else people
-    could write down another's."""
+    could write down another's. Letters beyond ASCII count as they are: a small one may belong to several others."""
     if entry.group:
         return entry.group in groups
     if entry.subject:
         return entry.subject == claims.sub
-    return claims.email_verified is True and claims.email is not None and entry.email.lower() == claims.email.lower()
+    return claims.email_verified is True and claims.email is not None and _small(entry.email) == _small(claims.email)
+
+
+def _small(address: str) -> str:
+    return address.lower() if address.isascii() else address

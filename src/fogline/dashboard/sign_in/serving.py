@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 from fogline.dashboard.server import answered, listening
@@ -31,8 +31,9 @@ async def with_page(
     with listening(*sign_in.settings.listening) as listener:
         async with make() as up:
             sessions = Sessions(up, folder)
-            async with answered(PeoplePage(sign_in, sessions), listener, certificate, key):
-                try:
-                    yield up
-                finally:
-                    await sessions.close_all()  # Streams end by that.
+            with closing(PeoplePage(sign_in, sessions)) as page:
+                async with answered(page, listener, certificate, key):
+                    try:
+                        yield up
+                    finally:
+                        await sessions.close_all()  # Streams end by that.

@@ -80,13 +80,16 @@ class Sessions:
         folder = self._place / str(self._made)
         try:
             await asyncio.to_thread(self._certify, person, subject, folder / "identity", minutes)
-        except (TrustError, StorageError) as error:
+            await self._up.node.audit.record(
+                "person.signed_in", subject.name, subject.name, issuer=person.issuer, subject=person.id,
+                role=subject.role, nodes=",".join(subject.nodes),
+            )  # fmt: skip
+        except TrustError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise SignInError(f"You are not let in: {error}") from error
-        await self._up.node.audit.record(
-            "person.signed_in", subject.name, subject.name, issuer=person.issuer, subject=person.id,
-            role=subject.role, nodes=",".join(subject.nodes),
-        )  # fmt: skip
+        except StorageError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise _unkept(error) from error
         cookie, until = chance(), time.time() + 60 * minutes
         address, cloud = self._up.listens, self._up.node.name
         board = CloudBoard(lambda: connect(folder / "identity", cloud, address), folder, cloud, _nothing, until)
@@ -101,7 +104,10 @@ class Sessions:
     async def refused(self, person: ProvidedPerson) -> None:
         """Somebody is not let in whom the provider knows, and nobody here."""
         facts = {"issuer": person.issuer, "subject": person.id}
-        await self._up.node.audit.record("person.refused", person.name, person.name, **facts)
+        try:
+            await self._up.node.audit.record("person.refused", person.name, person.name, **facts)
+        except StorageError as error:
+            raise _unkept(error) from error
 
     def of(self, cookie: str) -> Session | None:
         """Whose a cookie is; None: nobody's."""
@@ -156,6 +162,12 @@ class Sessions:
 def _key(cookie: str) -> str:
     """Under what a session is kept: who reads this process's memory of it could not use that."""
     return hashlib.sha256(cookie.encode()).hexdigest()
+
+
+def _unkept(error: StorageError) -> SignInError:
+    """What a person reads where the cloud can write nothing down; its paths are the operator's to know."""
+    log.error("nobody can sign in: %s", error)
+    return SignInError("The cloud can keep nothing now, and so lets nobody in; ask its operator.")
 
 
 async def _nothing(_: Client) -> None:

@@ -110,7 +110,7 @@ def read_settings(folder: Path) -> SignInSettings:
         settings = msgspec.convert(tomllib.loads(text), SignInSettings)
     except OSError as error:
         raise SignInSettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise SignInSettingsError(f"{path} cannot be used: {error}") from None
     wrong = _wrong(settings)
     if wrong is not None:
@@ -143,6 +143,8 @@ def is_local(host: str) -> bool:
 
 def checked_url(url: str) -> str | None:
     """What is wrong with the address of a page or of a provider; None: nothing."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return f"{url[:200]!r} is no address: write spaces and letters beyond ASCII as %20 and the like"
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -197,6 +199,8 @@ def _wrong_entry(entry: Allowed) -> str | None:
 
 
 def _secret_of(path: Path) -> str:
+    if "\0" in str(path):
+        raise SignInSettingsError(f"{str(path)!r}, the file of the client's secret, cannot be the name of a file")
     try:
         mode = path.stat().st_mode
         if os.name == "posix" and mode & OTHERS:

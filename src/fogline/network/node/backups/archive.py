@@ -13,10 +13,9 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from fogline.network.node.backups.files import BackupError
+from fogline.network.node.backups.files import MANIFEST, BackupError
 from fogline.storage.atomic import PRIVATE
 
-MANIFEST = "MANIFEST.json"
 FORMAT = 1
 """It changes when an archive means something else."""
 LARGEST_MANIFEST = 256 << 20

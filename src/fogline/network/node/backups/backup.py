@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fogline.governance.errors import TrustError
@@ -65,6 +65,9 @@ def restore(file: Path, folder: Path) -> BackupManifest:
         BackupError: the file is no backup or is damaged, or something lies in the folder.
         StorageError: the disk does not allow it.
     """
+    folder = folder.resolve()
+    if folder == Path.cwd():
+        raise BackupError(f"{folder} is where you are, and a restore makes it anew; name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BackupError(f"{folder} is not empty; restore into a new folder, so that nothing there is lost")
     with explained("restore the backup", folder):
@@ -96,8 +99,7 @@ def _subject(folder: Path) -> Subject:
 def _stopped(place: NodeFolder) -> Generator[tuple[float, list[Source]]]:
     """The files of a node that does not run, and the time; it cannot be started meanwhile."""
     folder = place.folder
-    with place.occupied(), explained("read the node", folder):
-        shutil.rmtree(folder / STAGING, ignore_errors=True)  # A backup that was killed has left it.
+    with place.occupied(), _turn(folder), explained("read the node", folder):
         sources = [Source(name, folder / name) for name in files_of(folder)]
         yield time.time(), sources
 
@@ -111,15 +113,18 @@ def _running(place: NodeFolder, file: Path) -> Generator[tuple[float, list[Sourc
     folder = place.folder
     _check_whole(place)
     records = file.with_name(f".{file.name}.{secrets.token_hex(8)}{DRAFT}")
-    with _staging(folder) as staging:
+    staging = folder / STAGING
+    with _turn(folder):
         image = FolderImage(folder, staging)
         try:
             with explained("copy the node", folder):
+                staging.mkdir(mode=0o700)
                 at = _driven(take_image(image, folder / RECORDS, records))
             sources = [Source(name, taken.path, taken.size) for name, taken in sorted(image.files.items())]
             yield at, [*sources, Source(RECORDS, records)]
         finally:
-            records.unlink(missing_ok=True)
+            with suppress(OSError):  # Where it could not be made, that is what is said.
+                records.unlink(missing_ok=True)
 
 
 def _check_whole(place: NodeFolder) -> None:
@@ -139,21 +144,18 @@ def _check_whole(place: NodeFolder) -> None:
 
 
 @contextmanager
-def _staging(folder: Path) -> Generator[Path]:
-    """An empty folder in the node's, for one backup at a time."""
+def _turn(folder: Path) -> Generator[None]:
+    """One backup at a time, and nothing is there of those before, nor afterwards of this one."""
     with explained("copy the node", folder):
         turn = open_locked(folder / TURN)
         if turn is None:
             raise BackupError(f"Another backup of {folder} is being made; wait until it has ended")
     with turn:
-        staging = folder / STAGING
         try:
-            with explained("copy the node", folder):
-                shutil.rmtree(staging, ignore_errors=True)  # A backup that was killed has left it.
-                staging.mkdir(mode=0o700)
-            yield staging
+            shutil.rmtree(folder / STAGING, ignore_errors=True)  # A backup that was killed has left it.
+            yield
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(folder / STAGING, ignore_errors=True)
             (folder / TURN).unlink(missing_ok=True)
 
 

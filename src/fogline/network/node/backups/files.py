@@ -17,8 +17,10 @@ BESIDE_RECORDS = (RECORDS, f"{RECORDS}-wal", f"{RECORDS}-shm")
 """The records of a node that runs, and what SQLite keeps beside them: only SQLite may open these."""
 STAGING, TURN = ".backup", "backup.lock"
 """In the node's folder: where a backup of a node that runs is put together, and who does that now."""
-LEFT_OUT = frozenset({"drafts", "sessions", LOCK, STAGING, TURN, "node.pid"})
-"""What is made anew at every start."""
+MANIFEST = "MANIFEST.json"
+"""In an archive: what the other files are. Who has unpacked one by hand has it in the folder, too."""
+LEFT_OUT = frozenset({"drafts", "sessions", LOCK, STAGING, TURN, MANIFEST, "node.pid"})
+"""What is made anew at every start, or with every backup."""
 PARTIAL = "partial"
 """Beside blobs: what comes in just now. Without it a transfer begins anew."""
 LOOSE = frozenset({"logs", "samples"})
@@ -30,9 +32,10 @@ class BackupError(InputError, ValueError):
 
 
 def files_of(folder: Path, below: str = "") -> Iterator[str]:
-    """Paths of files below a folder, in order; neither links nor sockets. A folder that goes meanwhile has none.
+    """Paths of files below a folder, in order; no sockets. A folder that goes meanwhile has none.
 
     Raises:
+        BackupError: there is a link, which may lead to what belongs to the node, or a name that cannot be written down.
         OSError: the disk does not allow it.
     """
     try:
@@ -43,10 +46,23 @@ def files_of(folder: Path, below: str = "") -> Iterator[str]:
         path = f"{below}/{entry.name}" if below else entry.name
         if (not below and entry.name in LEFT_OUT) or entry.name.endswith(DRAFT):
             continue
+        _check(folder / path, entry.is_symlink())
         if entry.is_dir(follow_symlinks=False):
             yield from files_of(folder, path)
         elif entry.is_file(follow_symlinks=False):
             yield path
+
+
+def _check(path: Path, is_link: bool) -> None:
+    if is_link:
+        raise BackupError(
+            f"{path} is a link, and what it leads to would not be in the backup; put that in its place (a disk of its "
+            "own can be mounted there), or delete the link if the node does not need it"
+        )
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise BackupError(f"{str(path)!r} has a name that is no text, and is none of the node's; rename it") from None
 
 
 def is_blob(path: str) -> bool:
