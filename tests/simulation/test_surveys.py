@@ -140,6 +140,12 @@ def test_queries_are_answered_in_sums() -> None:
     assert "label_counts: count/0" in result.summary()
 
 
+def test_class_numbers_that_the_data_does_not_call_classes_are_refused_with_what_to_say() -> None:
+    members = {f"client-{k}": Examples(np.zeros((4, 2), np.float32), np.arange(4)) for k in range(2)}
+    with pytest.raises(JobError, match=r"label_counts .*where they are classes, say classes= where the data is made"):
+        fogline.query(ToyTask(from_clients("numbers", members)), "label_counts")
+
+
 def test_queries_are_of_the_examples_that_train() -> None:
     data = toy_data().with_held_out(["client-03", "client-07"])
     result = simulate(data, tree=TREE, queries=["label_counts"], evaluation={})
