@@ -14,7 +14,7 @@ from fogline.algorithms import ClientUpdate
 from fogline.algorithms.group import Down
 from fogline.compute.surveys.queries import QUERIES, QueryError
 from fogline.compute.surveys.survey import Examiner, Question, UnansweredError
-from fogline.data import Examples, FederatedData
+from fogline.data import Examples, FederatedData, from_clients
 from fogline.jobs.errors import check
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector

@@ -36,7 +36,7 @@ def label_counts(examples: Examples) -> dict[str, float]:
     """How many examples there are of each class: ``count/CLASS``."""
     if examples.y.dtype.kind not in "iu":
         raise QueryError(
-            "label_counts counts classes, and the data's targets are numbers: ask for moments instead, or, where they are "
+            "label_counts counts classes, and these targets are numbers: ask for moments instead, or, where they are "
             "classes, say classes= where the data is made"
         )
     classes, counts = np.unique(examples.y, return_counts=True)
