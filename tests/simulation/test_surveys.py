@@ -14,7 +14,7 @@ from fogline.algorithms import ClientUpdate
 from fogline.algorithms.group import Down
 from fogline.compute.surveys.queries import QUERIES, QueryError
 from fogline.compute.surveys.survey import Examiner, Question, UnansweredError
-from fogline.data import Examples, FederatedData
+from fogline.data import Examples, FederatedData, from_clients
 from fogline.jobs.errors import check
 from fogline.jobs.planning import planner
 from fogline.params import Params, Vector
@@ -138,6 +138,12 @@ def test_queries_are_answered_in_sums() -> None:
     assert [bins[f"bin/{i}"] for i in range(4)] == np.histogram(x, 4, (-1, 2))[0].tolist()
     assert bins["below"] == (x < -1).sum()
     assert "label_counts: count/0" in result.summary()
+
+
+def test_class_numbers_that_the_data_does_not_call_classes_are_refused_with_what_to_say() -> None:
+    members = {f"client-{k}": Examples(np.zeros((4, 2), np.float32), np.arange(4)) for k in range(2)}
+    with pytest.raises(JobError, match=r"label_counts .*where they are classes, say classes= where the data is made"):
+        fogline.query(ToyTask(from_clients("numbers", members)), "label_counts")
 
 
 def test_queries_are_of_the_examples_that_train() -> None:

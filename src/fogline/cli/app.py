@@ -43,10 +43,7 @@ COMMANDS = {
     "fog": ("member:fog", "A node between the cloud and devices."),
     "device": ("member:device", "A node with data."),
     "data": ("data:data", "What tasks see of a site's tables, and made-up data of the same form."),
-    "backup": (
-        "backup:backup",
-        "Write the folder of a cloud, a fog or a device into a file. The node must be stopped.",
-    ),
+    "backup": ("backup:backup", "Write the folder of a cloud, a fog or a device into a file, also while it runs."),
     "restore": ("backup:restore", "Make the folder of a cloud, a fog or a device from a backup."),
     "privacy": ("privacy:privacy", "Noise for a promise, and what data have given away."),
     "lab": ("lab:lab", "Rehearse a deployment: nodes in network namespaces, links that are slow, lossy or cut."),

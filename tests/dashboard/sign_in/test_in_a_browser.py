@@ -19,6 +19,8 @@ from tests.network.commands import Terminal
 from tests.network.processes import free_port
 
 LOCAL = ("--listen", "127.0.0.1:0", "--door", "127.0.0.1:0", "--metrics", "none")
+BUTTONS = ("out", "language", "theme")
+"""Ids of the buttons at the head of the page."""
 pytestmark = [needs_chromium, pytest.mark.slow]
 
 
@@ -62,6 +64,10 @@ def test_an_owner_signs_in_looks_at_a_job_is_told_where_to_sign_and_signs_out(
             await check_accessible(page)
             await press(page, "link", "Sign in with the tests")
             await page.get_by_text(f"{name} (owner)").wait_for()
+            await page.set_viewport_size(PHONE)
+            lines = [await page.locator(f"#{part}").evaluate("it => it.getClientRects()[0].height") for part in BUTTONS]
+            assert max(lines) < 1.5 * min(lines)  # No button is broken into two lines.
+            assert await fits(page)
             assert "code" not in page.url
             await press(page, "link", "Trust")
             await press(page, "link", job)

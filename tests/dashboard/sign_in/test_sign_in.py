@@ -229,7 +229,10 @@ def test_a_revoked_person_is_out_at_once_and_stays_out(
         events = visitor.send("GET", "/api/events")
         operator = Visitor(page)
         operator.sign_in(provider, **OPERATOR)
-        assert operator.ask("revoke", {"name": name})[0] == 200
+        status, told = operator.ask("revoke", {"name": name})
+        assert status == 200
+        assert "turned away whenever it signs in" in str(told)
+        assert "token" not in str(told)
         events.read()
         assert not visitor.is_in()
         provider.person = {"sub": "rex"}

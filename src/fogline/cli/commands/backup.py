@@ -13,8 +13,9 @@ from fogline.network.node.backups.backup import restore as restored
 
 
 def backup(folder: Path, file: Path, /, *, options: CommonOptions = COMMON) -> None:
-    """Write the folder of a cloud, a fog or a device into a file. It may run meanwhile: then the file
-    holds it as it was at one instant.
+    """Write the folder of a cloud, a fog or a device into a file, also while it runs.
+
+    Of a node that runs, the file holds what was there at one instant.
 
     Parameters
     ----------

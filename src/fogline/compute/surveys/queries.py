@@ -35,7 +35,10 @@ class QueryError(ValueError):
 def label_counts(examples: Examples) -> dict[str, float]:
     """How many examples there are of each class: ``count/CLASS``."""
     if examples.y.dtype.kind not in "iu":
-        raise QueryError("label_counts counts classes, and the targets are no class labels; ask for moments instead")
+        raise QueryError(
+            "label_counts counts classes, and these targets are numbers: ask for moments instead, or, where they are "
+            "classes, say classes= where the data is made"
+        )
     classes, counts = np.unique(examples.y, return_counts=True)
     return {f"count/{label}": float(count) for label, count in zip(classes.tolist(), counts.tolist(), strict=True)}
 

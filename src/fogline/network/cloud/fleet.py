@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fogline.network.cloud.job_store import JobStore
+from fogline.network.cloud.people import signs_in
 from fogline.network.cloud.records import NodeInfo
 from fogline.network.cloud.registrar import member_since_of
 from fogline.network.node.node import Node
@@ -22,11 +23,12 @@ from fogline.storage import StorageError
 log = logging.getLogger("fogline.network")
 
 
-def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[str]) -> str:
-    """Where a node that was revoked is cut off, and where not yet."""
+def arrival(name: str, at: Sequence[str], late: Sequence[str], away: Sequence[str], *, person: bool) -> str:
+    """Where a node, or a person who signs in with a provider, is cut off after a revocation, and where not yet."""
     if not late and not away:
         others = f" Heard by {', '.join(at)}." if len(at) > 1 else ""
-        return f"{name} is cut off; to come back it needs a new token.{others}"
+        back = "it is turned away whenever it signs in" if person else "to come back it needs a new token"
+        return f"{name} is cut off; {back}.{others}"
     missing = [*(f"{fog} (connected, but did not answer)" for fog in late), *(f"{fog} (away)" for fog in away)]
     return (
         f"{name} is revoked, and cut off at {', '.join(at)}, but not yet below {', '.join(missing)}: until these have "
@@ -89,7 +91,8 @@ class FleetMonitor:
         self.recalled()
         await self._job_store.until(lambda: not self._fogs(name, up=True), HEARD)
         late, away = self._fogs(name, up=True), self._fogs(name, up=False)
-        return arrival(name, [node.name, *self._reached(name)], late, away) + unkept
+        person = signs_in(node.database, name)
+        return arrival(name, [node.name, *self._reached(name)], late, away, person=person) + unkept
 
     def forget(self, name: str) -> str:
         """Know nothing more of a node that was revoked; a sentence on what is kept.

@@ -42,6 +42,11 @@ class ProvidedPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{plain}-{digest}"
 
 
+def signs_in(database: Database, name: str) -> bool:
+    """Whether it is the name of somebody who has signed in with a provider."""
+    return database.get(TABLE, name.lower()) is not None
+
+
 @dataclass(frozen=True)
 class SignedInPeople:
     """Gives people certificates for their sessions.
@@ -58,7 +63,7 @@ class SignedInPeople:
 
     def knows(self, name: str) -> bool:
         """Whether it is the name of somebody who signs in with a provider."""
-        return self.database.get(TABLE, name.lower()) is not None
+        return signs_in(self.database, name)
 
     def refusal(self, name: str) -> str | None:
         """Why somebody may not be here any more; None: he may. Who was revoked has no token with which to join anew,

@@ -9,6 +9,7 @@ from fogline.cli.connection import asked
 from fogline.cli.failures import UsageError
 from fogline.cli.options import OPERATOR, OperatorOptions
 from fogline.monitoring.human import human_bytes
+from fogline.monitoring.run_files import RunFiles
 from fogline.network.cloud.client import Client
 from fogline.network.cloud.results import Contents
 
@@ -41,7 +42,11 @@ def result(job: str = "", /, *, to: Path | None = None, operator: OperatorOption
     found, where = asked(operator.folder, ask)
     size = sum(file.size for file in found.files)
     print(f"{where}: {len(found.files)} files ({human_bytes(size)}) of job {found.job}, which is {found.state}.")
-    print(f"Look at it: fogline show {where}")
+    run = RunFiles(where)
+    if run.info.is_file() and not run.is_finished:
+        print(f"No model and no table are there; {run.metrics.name} has the rounds so far.")
+    else:
+        print(f"Look at it: fogline show {where}")
 
 
 def _check_free(where: Path, job: str) -> None:

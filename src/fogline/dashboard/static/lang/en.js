@@ -58,7 +58,7 @@ export default {
   policies: "Policies", "policies are": "A job must be allowed by the fleet's policy and by that of each node. What nodes' owners decide stays on the nodes.",
   read: "Fetch and read", "policy.the fleet's policy": "The fleet's policy", "policy.the cloud's policy": "The cloud's own policy",
   signed: "Signed by {by}, {when}", "as written": "As it is written",
-  budgets: "Privacy: ε spent and left", "budgets are": "Over all jobs, by node: as each node has signed it, verified on this machine. What is allowed is what the owner allowed when the node trained last.",
+  budgets: "Privacy: ε spent and left", "budgets are": "Over all jobs, by node: as each node has signed it, verified where this page is served. What is allowed is what the owner allowed when the node trained last.",
   "add up": "Fetch and add up", "by job": "ε by job", "by node": "ε by node", unit: "Protects each", "unit.example": "example", "unit.device": "device", "unit.site": "site", allowed: "Allowed", left: "Left",
   "no private job": "No job that is shown has differential privacy.", "no ledger": "No node has told of a ledger yet.", "no bound": "without bound",
   members: "Nodes", role: "Role", since: "Since", address: "Address", warning: "Warning", connected: "connected",

@@ -58,7 +58,7 @@ export default {
   policies: "政策", "policies are": "工作必須同時符合整個系統的政策與各節點自己的政策。節點擁有者的決定只保存在節點上。",
   read: "取得並閱讀", "policy.the fleet's policy": "整個系統的政策", "policy.the cloud's policy": "雲端自己的政策",
   signed: "由 {by} 於 {when} 簽署", "as written": "原文",
-  budgets: "隱私：已使用與剩餘的 ε", "budgets are": "各節點在所有工作中的總和，由節點自行簽署，並在這台機器上驗證。允許值為節點上次訓練時擁有者所允許的值。",
+  budgets: "隱私：已使用與剩餘的 ε", "budgets are": "各節點在所有工作中的總和，由節點自行簽署，並在提供本頁面的機器上驗證。允許值為節點上次訓練時擁有者所允許的值。",
   "add up": "取得並加總", "by job": "依工作的 ε", "by node": "依節點的 ε", unit: "保護單位", "unit.example": "每筆資料", "unit.device": "每個裝置", "unit.site": "每個場域", allowed: "允許", left: "剩餘",
   "no private job": "顯示的工作都沒有差分隱私。", "no ledger": "還沒有節點回報帳本。", "no bound": "無上限",
   members: "節點", role: "角色", since: "自", address: "位址", warning: "警告", connected: "已連線",
