@@ -107,7 +107,7 @@ def export(
                 export_log(path, database, credentials(NodeFolder(folder).identity))
     except OSError as error:
         raise UsageError(f"--to: {path} cannot be written: {error.strerror}; name another file") from error
-    print(f"{path} has the audit log of {name}. Verify it with: fogline audit verify {path} --root FOLDER/identity/root.pem")
+    print(f"{path} has the audit log of {name}. {_how_to_verify(path)}")
 
 
 def verify(
@@ -181,7 +181,7 @@ def prove(file: Path, number: int, /, *, to: Path | None = None, options: Common
         write_file(path, prove_record(number, list(lines), head))
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be read or written: {error.strerror}") from error
-    print(f"{path}: proves record {number}. Verify it with: fogline audit verify {path} --root FOLDER/identity/root.pem")
+    print(f"{path}: proves record {number}. {_how_to_verify(path)}")
 
 
 def _verify_proof(file: Path, authority: bytes, json: bool) -> None:
@@ -272,3 +272,7 @@ def _fact(value: Fact) -> str:
     if HASH.fullmatch(text):
         return f"{text.removeprefix('sha256:')[:12]}…"
     return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _how_to_verify(path: Path) -> str:
+    return f"Verify it with: fogline audit verify {path} --root FOLDER/identity/root.pem"
