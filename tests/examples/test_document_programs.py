@@ -21,6 +21,7 @@ import fogline
 from fogline import Task, Tier, Tree
 from fogline.audit.registry import ATTACKS
 from fogline.compute.surveys.queries import QUERIES
+from fogline.dashboard.sign_in.settings import FILE, read_settings
 from fogline.data import from_arrays
 from fogline.governance.policy.keys import parse_policy
 from fogline.jobs.files.reading import parse_job
@@ -38,13 +39,18 @@ def blocks(kind: str, document: str) -> list[str]:
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in DOCS.glob("*.md")))
-def test_every_piece_of_toml_says_something(document: str) -> None:
+def test_every_piece_of_toml_says_something(document: str, tmp_path: Path) -> None:
     for text in blocks("toml", document):
         tables = tomllib.loads(text)
         if "nodes" in tables:
             read_lab(tables)
         elif "signer" in tables:
             assert parse_policy(text.replace("ed25519:...", KEY)).allowed
+        elif "retention" in tables:
+            assert parse_policy(text).retention.jobs
+        elif "provider" in tables:
+            (tmp_path / FILE).write_text(text)
+            assert read_settings(tmp_path).allow
         else:
             parse_job(text if "task" in tables else f'task = "demo:task"\n{text}')
 
