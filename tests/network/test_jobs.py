@@ -16,6 +16,7 @@ from fogline.cli.commands.jobs.watch import conclude
 from fogline.cli.failures import RoundsLostError
 from fogline.jobs import Tier, Tree
 from fogline.jobs.files.reading import parse_job
+from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.run_files import load_run
 from fogline.network.cloud import scheduler
 from fogline.network.cloud.records import Record
@@ -360,6 +361,7 @@ def test_a_job_with_fewer_tiers_than_the_network_says_why_nobody_takes_part(
         assert "1 tiers of aggregators" in line.why
         await made.client.stop(record.job)
         assert (await made.finish(record)).state == "stopped"
+        assert RunFolder(made.folder / "cloud" / "runs" / record.job).read_info()["status"] == "interrupted"
 
     runner.run(work())
 

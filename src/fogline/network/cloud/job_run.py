@@ -18,7 +18,7 @@ from fogline.jobs import Job
 from fogline.jobs.files.reading import parse_job
 from fogline.jobs.job import asks_beside, model_name
 from fogline.jobs.protection.budget import Account, in_words, why_fewer
-from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.folder import RunFolder, Status
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
@@ -340,6 +340,8 @@ class JobRun:
             metrics, unwritten = await self._write(self._last)
             why = unwritten or why
         state: JobState = "failed" if why is not None else "stopped" if stop else "finished"
+        if metrics is None:
+            self._mark("failed" if why is not None else "interrupted")
         if self._last is not None and metrics is not None:
             await self._publish(self._last, state, metrics)
         await self._judge.close()
@@ -350,6 +352,13 @@ class JobRun:
         lost = self._rounds.lost
         why = why or (lost_in_words(lost, self._job.rounds, self._mishaps.told("abandoned")) if lost else "")
         return msgspec.structs.replace(self._record, state=state, why=why, lost=lost)
+
+    def _mark(self, status: Status) -> None:
+        """Say in the run's folder how it ended, where no result says it."""
+        try:
+            self._folder.mark(status)
+        except OSError as error:
+            self._note("not kept", str(error))
 
     async def _write(self, group: BlobRef) -> tuple[dict[str, float] | None, str | None]:
         """The result, in the run's folder: what it was judged, or why it could not be written."""
