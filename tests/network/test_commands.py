@@ -129,7 +129,7 @@ def test_another_terminal_follows_a_job_and_stops_it(terminal: Terminal) -> None
     assert "client-1 is forgotten" in terminal.ok("nodes", "forget", "client-1")
     assert "client-1" not in terminal.ok("nodes", "list")
     assert "client-0 is a member" in terminal.refused("nodes", "forget", "client-0")
-    assert terminal.ok("jobs", "forget", "--older", "1d") == "No job that is over is as old as that.\n"
+    assert terminal.ok("jobs", "forget", "--older", "1d") == "No job has been over for so long.\n"
     assert "there is no job 'none'" in terminal.refused("jobs", "forget", "none")
     assert devices[0].end(signal.SIGTERM) == 0
 

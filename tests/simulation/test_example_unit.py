@@ -88,6 +88,12 @@ def test_every_method_runs_or_is_refused(name: str) -> None:
     elif method.looks_at_examples() or any(overrides(method, hook) for hook in ("perturb", "work", "local_round")):
         with pytest.raises(JobError, match=r"looks at a device's examples|\((perturb|work|local_round)\)"):
             simulate(method, rounds=1, engine="loop")
+    elif name == "depthfl":
+        with pytest.raises(JobError, match="gives one output"):
+            simulate(method, rounds=1, engine="loop")
+    elif overrides(method, "step_models"):
+        with pytest.raises(JobError, match="draws a smaller model for a step"):
+            simulate(method, rounds=1, engine="loop")
     elif keeps_private(method) or not method.global_model:
         with pytest.raises(JobError, match="devices cannot judge"):
             simulate(method, rounds=1, engine="loop")

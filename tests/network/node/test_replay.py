@@ -21,6 +21,9 @@ class Taken(list[Record]):
     def apply(self, record: Record) -> None:
         self.append(record)
 
+    def apply_elsewhere(self, record: Record) -> None:
+        """What was done for another parent."""
+
 
 def replayed(*entries: bytes, parent: str = "cloud") -> tuple[list[Record], Any]:
     machine = Taken()
