@@ -133,6 +133,12 @@ def test_every_invariant_holds_under_losses_and_crashes() -> None:
         assert sum(outcome.rounds for outcome in outcomes) > len(seeds)
 
 
+@pytest.mark.parametrize("seed", [1102, 1245, 3083])
+def test_a_step_of_a_request_that_is_over_is_answered(seed: int) -> None:
+    """Though the one that goes on has none; else its sender asks for ever."""
+    run_survey(seed, exchange=CommitReveal() if seed < 3000 else SecAgg(threshold=0.5, minimum=2).for_sums())
+
+
 # What is refused.
 
 

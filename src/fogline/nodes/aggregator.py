@@ -95,8 +95,8 @@ class Aggregator(Asking):
                 self._report(event.sender, event.message)
             elif event.sender == self.role.parent:
                 self._from_parent(event.sender, event.message)
-            elif type(event.message) is Step and self._exchange is not None:
-                self._exchange.take(event.sender, event.message)
+            elif type(event.message) is Step and self._steps is not None:  # Also of a request before this one.
+                self._steps.take(event.sender, event.message)
             return effects
         match event:
             case TimerFired(timer=timer):

@@ -87,6 +87,8 @@ class ParentExchange:
                 self._acknowledge(child, task, ledger.accepted(task))
         elif ask.child != child:
             self._do(Count("refused", child, f"it answered a request made to {ask.child}"))
+        elif not ledger.has_steps:
+            self._do(Count("refused", child, "it took a step, and the request has none"))
         elif step.number == self._round(ask.lane).number - 1:  # The answer was lost.
             self._do(Send(child, Step(task, step.number, reply_key(name, task, step.number))))
         elif self.expects(child, step):
