@@ -229,8 +229,7 @@ class Simulator:
         ledger = self._aggregators[node].ledger
         self.numbers.forge(node, ledger.model, ordered, self.store.replaying)
         if not self.store.replaying:
-            members = ledger.members(ordered)
-            whys = self.numbers.unfit(node, members)
+            whys = self.numbers.unfit(node, ledger.members(ordered))
             self.losses.update({ordered[place].update: (None, why) for place, why in whys.items()})
         return self._whys(accepted)
 

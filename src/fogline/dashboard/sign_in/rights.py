@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from fogline.dashboard.sign_in.errors import SignInError
 from fogline.dashboard.sign_in.id_token import IdClaims
-from fogline.dashboard.sign_in.settings import Allowed
+from fogline.dashboard.sign_in.settings import AllowedPerson
 from fogline.governance.subject import Subject
 from fogline.network.cloud.people import ProvidedPerson
 
 
-def subject_of(claims: IdClaims, groups: str, allow: Iterable[Allowed]) -> Subject:
+def subject_of(claims: IdClaims, groups: str, allow: Iterable[AllowedPerson]) -> Subject:
     """As what somebody may sign in: by the first entry that fits.
 
     Args:
@@ -31,7 +31,7 @@ def subject_of(claims: IdClaims, groups: str, allow: Iterable[Allowed]) -> Subje
     )
 
 
-def fits(entry: Allowed, claims: IdClaims, groups: frozenset[str]) -> bool:
+def fits(entry: AllowedPerson, claims: IdClaims, groups: frozenset[str]) -> bool:
     """Whether an entry is about somebody. An e-mail address counts where the provider has verified it: else people
     could write down another's. Letters beyond ASCII count as they are: a small one may belong to several others."""
     if entry.group:

@@ -37,7 +37,7 @@ DAY = 1440.0
 
 
 @dataclass
-class Session:
+class PageSession:
     """Somebody who has signed in."""
 
     person: ProvidedPerson
@@ -63,7 +63,7 @@ class Sessions:
         up.fleet.on_recall = self._end_revoked
         self._up, self._registrar = up, up.registrar
         self._place = folder / FOLDER
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, PageSession] = {}
         self._made = 0
         self._tasks: set[asyncio.Task[None]] = set()
         shutil.rmtree(self._place, ignore_errors=True)  # What a cloud that was killed has left.
@@ -95,7 +95,7 @@ class Sessions:
         board = CloudBoard(lambda: connect(folder / "identity", cloud, address), folder, cloud, _nothing, until)
         following = asyncio.create_task(board.follow())
         ending = asyncio.get_running_loop().call_later(60 * minutes, self._end, _key(cookie), "its time was over")
-        session = Session(person, subject, board, answering(board), following, folder, ending)
+        session = PageSession(person, subject, board, answering(board), following, folder, ending)
         following.add_done_callback(_ended)
         self._sessions[_key(cookie)] = session
         self._end_revoked()  # The person, too, if that was meanwhile.
@@ -109,7 +109,7 @@ class Sessions:
         except StorageError as error:
             raise _unkept(error) from error
 
-    def of(self, cookie: str) -> Session | None:
+    def of(self, cookie: str) -> PageSession | None:
         """Whose a cookie is; None: nobody's."""
         return self._sessions.get(_key(cookie))
 

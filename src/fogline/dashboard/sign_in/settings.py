@@ -43,7 +43,7 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """That are asked for beside ``openid``, such as ``email`` and ``groups``."""
 
 
-class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AllowedPerson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who may sign in, as what. One of the first three says who."""
 
     role: Role
@@ -62,7 +62,7 @@ class SignInSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str
     """Of the page, as browsers name it: ``https://fogline.example.org``."""
     provider: Provider
-    allow: tuple[Allowed, ...]
+    allow: tuple[AllowedPerson, ...]
     """The first that fits somebody counts. Whom none fits does not come in."""
     listen: str = "127.0.0.1:7446"
     certificate: str = ""
@@ -185,7 +185,7 @@ def _wrong(settings: SignInSettings) -> str | None:
     return next((why for entry in settings.allow if (why := _wrong_entry(entry))), None)
 
 
-def _wrong_entry(entry: Allowed) -> str | None:
+def _wrong_entry(entry: AllowedPerson) -> str | None:
     who = [text for text in (entry.group, entry.subject, entry.email) if text]
     if len(who) != 1:
         return "each [[allow]] names one of group, subject and email"

@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.network.node.backups.files import MANIFEST, BackupError
 from fogline.storage.atomic import PRIVATE
 
@@ -56,7 +57,7 @@ class _Hashing:
         return data
 
 
-class Source(NamedTuple):
+class ArchivedFile(NamedTuple):
     """A file that goes into an archive."""
 
     name: str
@@ -67,7 +68,7 @@ class Source(NamedTuple):
     """So many of them count; None: all."""
 
 
-def write_archive(out: IO[bytes], sources: Iterable[Source], manifest: BackupManifest) -> BackupManifest:
+def write_archive(out: IO[bytes], sources: Iterable[ArchivedFile], manifest: BackupManifest) -> BackupManifest:
     """Write files, and a manifest that says what they are; that is returned.
 
     Args:
@@ -88,7 +89,7 @@ def write_archive(out: IO[bytes], sources: Iterable[Source], manifest: BackupMan
     return manifest
 
 
-def _add(archive: tarfile.TarFile, source: Source) -> FileInBackup:
+def _add(archive: tarfile.TarFile, source: ArchivedFile) -> FileInBackup:
     with source.path.open("rb") as file:
         hashing = _Hashing(file)
         info = archive.gettarinfo(arcname=source.name, fileobj=file)
@@ -146,7 +147,7 @@ def _reading(file: Path) -> Generator[tarfile.TarFile]:
 def _manifest(file: Path, data: bytes) -> BackupManifest:
     try:
         manifest = msgspec.json.decode(data, type=BackupManifest)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BackupError(f"{file} is damaged: its manifest cannot be read ({error}); take another one") from error
     if manifest.format != FORMAT:
         raise BackupError(

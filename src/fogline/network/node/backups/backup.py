@@ -18,7 +18,7 @@ from fogline.governance.errors import TrustError
 from fogline.governance.identity.certificates import subject_of
 from fogline.governance.identity.credentials import CERTIFICATE
 from fogline.governance.subject import Subject
-from fogline.network.node.backups.archive import BackupManifest, Source, unpacked, write_archive
+from fogline.network.node.backups.archive import ArchivedFile, BackupManifest, unpacked, write_archive
 from fogline.network.node.backups.files import RECORDS, STAGING, TURN, BackupError, files_of
 from fogline.network.node.backups.image import FolderImage, take_image
 from fogline.network.node.process import NodeFolder
@@ -96,16 +96,16 @@ def _subject(folder: Path) -> Subject:
 
 
 @contextmanager
-def _stopped(place: NodeFolder) -> Generator[tuple[float, list[Source]]]:
+def _stopped(place: NodeFolder) -> Generator[tuple[float, list[ArchivedFile]]]:
     """The files of a node that does not run, and the time; it cannot be started meanwhile."""
     folder = place.folder
     with place.occupied(), _turn(folder), explained("read the node", folder):
-        sources = [Source(name, folder / name) for name in files_of(folder)]
+        sources = [ArchivedFile(name, folder / name) for name in files_of(folder)]
         yield time.time(), sources
 
 
 @contextmanager
-def _running(place: NodeFolder, file: Path) -> Generator[tuple[float, list[Source]]]:
+def _running(place: NodeFolder, file: Path) -> Generator[tuple[float, list[ArchivedFile]]]:
     """The files of a node that runs as they were at one instant, and when that was.
 
     What its records were lies beside the backup, as the node's own disk may have no room for it.
@@ -120,8 +120,8 @@ def _running(place: NodeFolder, file: Path) -> Generator[tuple[float, list[Sourc
             with explained("copy the node", folder):
                 staging.mkdir(mode=0o700)
                 at = _driven(take_image(image, folder / RECORDS, records))
-            sources = [Source(name, taken.path, taken.size) for name, taken in sorted(image.files.items())]
-            yield at, [*sources, Source(RECORDS, records)]
+            sources = [ArchivedFile(name, taken.path, taken.size) for name, taken in sorted(image.files.items())]
+            yield at, [*sources, ArchivedFile(RECORDS, records)]
         finally:
             with suppress(OSError):  # Where it could not be made, that is what is said.
                 records.unlink(missing_ok=True)

@@ -81,12 +81,12 @@ def is_loose(path: str) -> bool:
     return is_blob(path) or path.partition("/")[0] in LOOSE
 
 
-class FileFacts(tuple[int, int, int, int]):
+class FileStamp(tuple[int, int, int, int]):
     """What shows that a file is another one, or another than it was: its inode, size, time of change and mode."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, facts: os.stat_result) -> FileFacts:
+    def of(cls, facts: os.stat_result) -> FileStamp:
         """From what the system says of it."""
         return cls((facts.st_ino, facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode)))

@@ -42,7 +42,7 @@ from fogline.network.node.backups.files import (
     BESIDE_RECORDS,
     RECORDS,
     BackupError,
-    FileFacts,
+    FileStamp,
     files_of,
     is_blob,
     is_loose,
@@ -63,7 +63,7 @@ class Taken(NamedTuple):
 
     path: Path
     """Where its bytes lie."""
-    facts: FileFacts
+    facts: FileStamp
     """What it was; of a file that has grown since, so many bytes count."""
 
     @property
@@ -106,7 +106,7 @@ class FolderImage:
                     "again when it has less to do, or stop it first"
                 )
             try:
-                facts = FileFacts.of(os.stat(self._folder / name))
+                facts = FileStamp.of(os.stat(self._folder / name))
             except FileNotFoundError:
                 continue
             gone.discard(name)
@@ -146,7 +146,7 @@ class FolderImage:
                 f"{path} cannot have a second name in {self._staging} ({error.strerror}), which a backup of a node "
                 "that runs needs; stop the node first"
             ) from error
-        self.files[name] = Taken(beside, FileFacts.of(facts))
+        self.files[name] = Taken(beside, FileStamp.of(facts))
 
 
 def _write(path: Path, data: bytes, like: os.stat_result) -> None:
