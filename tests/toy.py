@@ -11,6 +11,7 @@ from fogline.data import Examples, FederatedData, from_arrays
 from fogline.params import Entry, Params, Spec
 from fogline.training.local import ClientJob, LocalResult, LocalTraining
 from fogline.training.method import LocalMethod
+from fogline.training.metrics import CLASS_SUMS
 from fogline.training.task import Engine, Sums, Task
 
 CLASSES, FEATURES = 3, 4
@@ -60,6 +61,10 @@ class ToyTask(Task):
         right = logits.argmax(1) == examples.y
         loss = -np.log(_softmax(logits)[np.arange(len(examples.y)), examples.y]).sum()
         return {"count": float(len(examples.y)), "correct": float(right.sum()), "loss": float(loss)}
+
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        return CLASS_SUMS
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         return {"accuracy": sums["correct"] / sums["count"], "loss": sums["loss"] / sums["count"]}
@@ -133,6 +138,10 @@ class SplitToy(ToyTask):
 
     def evaluate(self, params: Params, examples: Examples) -> Sums:
         return super().evaluate(Params(SPEC, params.vector, params.counters), examples)
+
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        return CLASS_SUMS
 
 
 SPLIT = Spec.of(

@@ -57,9 +57,9 @@ def is_spread(name: str) -> bool:
 
 
 def spread_of(sums: Mapping[str, float], higher_is_better: bool) -> SpreadOver | None:
-    """The spread that sums tell of; None if no device is in them."""
+    """The spread that sums tell of; None if no device is in them, or nothing but how many are."""
     devices = sums.get(COUNT, 0.0)
-    if devices < 1:
+    if devices < 1 or SUM not in sums:
         return None
     mean = sums[SUM] / devices
     bins: list[Bin] = []

@@ -18,11 +18,12 @@ from fogline.compute.messages import NONE
 from fogline.compute.privacy.contributions import ContributionError, Contributions
 from fogline.compute.privacy.privacy_part import Draw, drawn_key
 from fogline.compute.reports import write_report
-from fogline.compute.surveys.summing import QuerySums, UnsummedError
+from fogline.compute.surveys.layouts import SumsLayout, UnsummedError
 from fogline.compute.surveys.survey import Examiner, Question, UnansweredError
 from fogline.jobs.planning import LocalPlan, Planner
 from fogline.nodes.effects import Examine, Train
 from fogline.nodes.events import Trained
+from fogline.nodes.messages import SUMMED
 from fogline.params import Params, State
 from fogline.training.local import ClientJob
 
@@ -127,7 +128,7 @@ def examine(
     examiner: Examiner,
     links: NodeLinks,
     write_personal: WritePersonal | None = None,
-    in_sums: QuerySums | None = None,
+    in_sums: SumsLayout | None = None,
 ) -> CarriedOut:
     """Judge the model that a file holds, or answer a query, and write the sums.
 
@@ -137,7 +138,7 @@ def examine(
         examiner: answers for devices.
         links: the stages around it.
         write_personal: writes what the device has of its own of the model that it judged, where its node wants that.
-        in_sums: how its answer to a query goes into the sum of all; None: it tells it by itself.
+        in_sums: how what it finds or answers goes into the sum of all; None: it tells it by itself.
 
     Raises:
         CodeError: the code of the task, the method or the query is wrong.
@@ -156,7 +157,7 @@ def examine(
 
     try:
         sums = examiner.answer(question, client, down, local, keep)
-        summed = in_sums if effect.kind == "query" else None
+        summed = in_sums if effect.kind in SUMMED else None
         answer = SurveySums.of(sums) if summed is None else summed.update_of(effect.query, sums)
     except (UnansweredError, UnsummedError) as error:
         return CarriedOut(trained=Trained(effect.task, effect.update, 0, failure=str(error)))

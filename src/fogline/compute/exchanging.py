@@ -57,6 +57,14 @@ class ExchangeOnFiles:
         why = why_none(self._exchange, _state(combine.state, asked.reads), payloads, self._folds)
         return CarriedOut(refused=_refused(asked.members, payloads, why))
 
+    def _brought(self, value: Arrays) -> Arrays:
+        """What a child has made, as the exchange takes it.
+
+        Raises:
+            ExchangeError: nothing comes of it.
+        """
+        return brought(self._exchange, value, self._folds)
+
     def _result(self, result: Update | Partial) -> Arrays:
         """What an exchange came to, as it is written."""
         return result.to_arrays()
@@ -64,7 +72,7 @@ class ExchangeOnFiles:
     def _child(self, asked: CarryOut, effect: ChildStep) -> CarriedOut:
         state = _read(asked.reads[effect.state])
         if effect.number == 0:
-            update = brought(self._exchange, state, self._folds)
+            update = self._brought(state)
             state = first_state(self._exchange, update, effect.child, secrets.token_bytes(32), asked.identity)
         received = EMPTY if effect.received is None else _read(asked.reads[effect.received])
         sent, after = child_step(self._exchange, effect.number, state, received)

@@ -11,7 +11,7 @@ from fogline.algorithms.private import where_kept
 from fogline.exchanges import Exchange, ExchangeError, make_exchange
 from fogline.exchanges.secagg import SecAgg
 from fogline.jobs.errors import JobError
-from fogline.jobs.job import Job
+from fogline.jobs.job import Job, asks_beside
 from fogline.jobs.protection.protection import protection_of
 from fogline.jobs.rules import rules_of
 from fogline.jobs.tree import Tree
@@ -34,24 +34,26 @@ def exchanges_of(job: Job, algorithm: Algorithm) -> dict[str, Exchange]:
     last = job.tree.names[-1]
     if last in exchanges and exchanges[last].only_sums:
         said = f"the exchange of tree.{last} shows nothing of a single device"
-        summing, cohort = query_exchange_of(job, exchanges), job.evaluation.cohort
-        if summing is None:
+        summing, cohort = survey_exchanges_of(job, exchanges), job.evaluation.cohort
+        if not summing:
             _check_queries(job, said)
+            _check_judges(job, algorithm, said)
         elif isinstance(cohort, int):
-            _check_cohort(summing, f"evaluation.cohort is {cohort}", cohort)
-        _check_judges(job, algorithm, said)
+            _check_cohort(summing[last], f"evaluation.cohort is {cohort}", cohort)
     return exchanges
 
 
-def query_exchange_of(job: Job, exchanges: Mapping[str, Exchange]) -> Exchange | None:
-    """In what devices and those above them add up the answers to queries; None where each tells its own.
+def survey_exchanges_of(job: Job, exchanges: Mapping[str, Exchange]) -> dict[str, Exchange]:
+    """In what nodes add up what devices answer or find where they are asked beside the training, by the tier of the
+    aggregators. Empty where each device tells its own; a tier that is not there hands its sums on as they are.
 
     Args:
         job: what is to be done.
         exchanges: of its tiers (:func:`exchanges_of`).
     """
-    exchange = exchanges.get(job.tree.names[-1])
-    return exchange.for_sums() if exchange is not None and exchange.only_sums and job.queries else None
+    made = {name: one.for_sums() for name, one in exchanges.items() if one.only_sums} if asks_beside(job) else {}
+    summing = {name: one for name, one in made.items() if one is not None}
+    return summing if job.tree.names[-1] in summing else {}
 
 
 def _exchange_of(job: Job, algorithm: Algorithm, name: str) -> Exchange:
@@ -99,11 +101,11 @@ def _check_queries(job: Job, said: str) -> None:
 
 
 def _check_judges(job: Job, algorithm: Algorithm, said: str) -> None:
-    """Refuse what devices would find one by one, where somebody else could."""
+    """Refuse what each device would find and tell by itself, where somebody else could judge."""
     if job.evaluation.on_devices and where_kept(algorithm) is None and not isinstance(algorithm, PersonalModels):
         raise JobError(
             f"evaluation.where is '{job.evaluation.where}', and each device tells by itself what it finds, while "
-            f"{said}; set evaluation.where to 'cloud', or leave the exchange out."
+            f"{said}, and cannot add that up; take 'secagg', set evaluation.where to 'cloud', or leave the exchange out."
         )
 
 

@@ -107,7 +107,7 @@ class Asking:
         demands = self.role.demands
         if self.ledger.ended:
             return "it was halted"
-        if work.kind == "train" and work.steps != demands:
+        if work.kind in self.role.exchanged and work.steps != demands:
             return f"it was asked for a sum with {work.steps} steps of an exchange, and the job has {demands}"
         return ""
 

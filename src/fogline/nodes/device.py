@@ -18,7 +18,7 @@ from fogline.nodes.outbox import RETRY, Outbox
 from fogline.nodes.records import Assigned, Confirmed, Entered, JobOver, Posted, Record, Resolved, Stepped
 from fogline.retries import Backoff
 
-EXCHANGED = {"train": "train", "query": "answer a query"}
+EXCHANGED = {"train": "train", "query": "answer a query", "evaluate": "judge a model"}
 """What may be asked for with the steps of an exchange, in words."""
 
 
@@ -59,6 +59,9 @@ class Device(msgspec.Struct, gc=False, eq=False):
     summed: set[str] = msgspec.field(default_factory=set[str])
     """Queries whose answer it has brought into a sum. It brings none a second time: the difference of two sums that are
     of nearly the same devices tells what one has answered."""
+    judged: int = -1
+    """The last round of which it has brought what it found of the model into a sum: likewise, it brings nothing of that
+    round, or of one before, a second time."""
     outbox: Outbox = msgspec.field(default_factory=Outbox)
     ended: bool = False
 
@@ -145,8 +148,10 @@ class Device(msgspec.Struct, gc=False, eq=False):
 
     def apply_elsewhere(self, record: Record) -> None:
         """Take over what counts of a record of work for another parent: what the device has brought into a sum."""
-        if type(record) is Entered and record.query:
-            self.summed.add(record.query)
+        if type(record) is Entered:
+            self.judged = max(self.judged, record.judged)
+            if record.query:
+                self.summed.add(record.query)
 
     def _leave_exchange(self) -> None:
         if self.exchange is not None:
@@ -175,8 +180,7 @@ class Device(msgspec.Struct, gc=False, eq=False):
             asked = f"it was asked to {EXCHANGED[work.kind]} with {work.steps} steps of an exchange"
             why = f"{asked}, and the job has {self.demands}"
             return [Send(self.parent, Report(work.task, None, failure=why))]
-        if work.kind == "query" and work.query in self.summed:
-            why = "its answer to that query is in a sum already, and the difference of two would tell it"
+        if (why := self._told(work)) is not None:
             return [Send(self.parent, Report(work.task, None, failure=why))]
         # Whoever asks anew has given the older request up: its training is not worth going on with.
         given_up, unneeded = self.model is not None, () if self.exchange is None else self.exchange.used()
@@ -191,6 +195,14 @@ class Device(msgspec.Struct, gc=False, eq=False):
         effects.append(self._train(work.model, now))
         return effects
 
+    def _told(self, work: Work) -> str | None:
+        """Why it must not bring what it is asked for into a sum again; None if it may."""
+        if work.kind == "query" and work.query in self.summed:
+            return "its answer to that query is in a sum already, and the difference of two would tell it"
+        if work.kind == "evaluate" and work.steps and work.round <= self.judged:
+            return "what it found of that round's model is in a sum already, and the difference of two would tell it"
+        return None
+
     def _train(self, model: Key, now: float) -> Train | Examine:
         parent, task, self.began = self.parent, self.task, now
         update = state_key(parent, task, 0) if self.steps else update_key(parent, task)
@@ -204,7 +216,8 @@ class Device(msgspec.Struct, gc=False, eq=False):
             return [] if event.task in self.outbox.reports else [Forget((event.update,))]
         if self.steps and not event.failure:
             query = self.query if self.kind == "query" else ""
-            return [self._log(Entered(event.task, query=query)), self._compute(None)]
+            judged = self.round if self.kind == "evaluate" else -1
+            return [self._log(Entered(event.task, query=query, judged=judged)), self._compute(None)]
         update = None if event.failure else event.update
         took = max(0.0, now - self.began) if self.kind == "train" and update else None
         report = Report(event.task, update, event.samples, 1, event.loss_rms, event.failure, took)

@@ -149,7 +149,7 @@ class Ledger:
     @property
     def has_steps(self) -> bool:
         """Whether what it asks for now is given in the steps of an exchange."""
-        return bool(self.exchanges) and (self.assigned is None or self.assigned.kind == self._role.exchanged)
+        return bool(self.exchanges) and (self.assigned is None or self.assigned.kind in self._role.exchanged)
 
     @property
     def rounds_lost(self) -> int:

@@ -17,6 +17,8 @@ Effort = Annotated[float, Meta(gt=0, le=10)]
 Kind = Literal["train", "evaluate", "query", "measure"]
 """What a parent asks for: an update of the model, how good the model is on examples held out, sums over examples, or
 the model's running statistics over examples."""
+SUMMED: tuple[Kind, ...] = ("evaluate", "query")
+"""What may be asked for beside the training with the steps of an exchange, in which the answers are added up."""
 Marks = Annotated[bytes, Meta(max_length=1 << 20)]
 """Devices, a mark of eight bytes each (:func:`fogline.nodes.ledger.mark_of`)."""
 HERE = ""

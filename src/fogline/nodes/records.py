@@ -52,6 +52,8 @@ class Entered(msgspec.Struct, frozen=True, gc=False, tag=True, omit_defaults=Tru
     """and which, where reports say that."""
     query: str = ""
     """Where it is a device's answer: to which."""
+    judged: int = -1
+    """Where it is what a device found of a model: of that after which round of the job; -1: it is not."""
 
 
 class Stepped(msgspec.Struct, frozen=True, gc=False, tag=True):

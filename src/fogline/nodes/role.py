@@ -10,7 +10,7 @@ import msgspec
 
 from fogline.jobs import Job, Tier
 from fogline.modes import Mode
-from fogline.nodes.messages import HERE, Kind
+from fogline.nodes.messages import HERE, SUMMED, Kind
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.retries import Backoff
 
@@ -51,7 +51,7 @@ class AggregatorRole:
     """Whether it keeps the last model of its parent: the next may come as the difference to it."""
     lowest: bool = False
     """Of a survey: whether its children are devices."""
-    exchanged: Kind = "train"
+    exchanged: tuple[Kind, ...] = ("train",)
     """What is asked for with the steps of the exchange."""
     mode: Mode = field(init=False)
     """How its rounds run."""
@@ -117,7 +117,6 @@ def role_of(
     """What an aggregator is in a job."""
     tier, mode = job.tree.tiers[tier_name], job.tree.modes(traits.mode)[tier_name]
     names, steps = job.tree.names, traits.exchanges
-    above = names[names.index(tier_name) - 1] if parent is not None else ""
     return AggregatorRole(
         name=name,
         parent=parent,
@@ -135,9 +134,15 @@ def role_of(
         seed=job.seed,
         patience=patience,
         steps=steps.get(tier_name, 0),
-        demands=steps.get(above, 0),
+        demands=0 if parent is None else steps.get(_above(job, tier_name), 0),
         keeps=any(job.tree.tiers[other].sends_differences for other in names[: names.index(tier_name)]),
     )
+
+
+def _above(job: Job, tier_name: str) -> str:
+    """The tier above one that is not the root's."""
+    names = job.tree.names
+    return names[names.index(tier_name) - 1]
 
 
 def survey_role(
@@ -150,7 +155,7 @@ def survey_role(
 
     Args:
         job: what is asked.
-        summed: by tier, the steps of the exchange in which answers to queries are added up.
+        summed: by tier, the steps of the exchange in which what devices answer and find is added up.
         name: the aggregator's.
         tier_name: where it is.
         parent: who asks it; None: the job does.
@@ -171,6 +176,7 @@ def survey_role(
         seed=job.seed,
         patience=patience,
         steps=summed.get(tier_name, 0),
+        demands=0 if parent is None else summed.get(_above(job, tier_name), 0),
         lowest=lowest,
-        exchanged="query",
+        exchanged=SUMMED,
     )

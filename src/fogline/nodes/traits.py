@@ -34,7 +34,7 @@ class AlgorithmTraits(msgspec.Struct, frozen=True):
     exchanges: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
     """Steps of the exchange that a tier has with its children, whose code need not be imported either."""
     summed: Mapping[str, Annotated[int, Meta(ge=1, le=1000)]] = msgspec.field(default_factory=dict)
-    """Likewise of that in which the answers to queries are added up."""
+    """Likewise of that in which what devices answer, or find of a model, is added up."""
     private: bool = False
     """Whether noise protects devices or sites. Then rounds stand apart: what one that did not count has gathered is
     dropped, and not carried into the next, in which a device would count twice; and no report says how many examples

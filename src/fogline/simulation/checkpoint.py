@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,9 @@ from fogline.algorithms.group import Down, GroupModel
 from fogline.compute.exchange import Payload
 from fogline.jobs.errors import JobError
 from fogline.monitoring.mishaps import Mishaps
+from fogline.nodes.messages import Key
 from fogline.params import load_arrays, save_arrays
+from fogline.simulation.exchanging import Outcome
 from fogline.simulation.numbers import Numbers
 from fogline.simulation.simulator import Simulator
 from fogline.simulation.values import LazyValue, reachable
@@ -39,8 +42,17 @@ NOTED = frozenset(("round", "layout", "kinds", "counts", "reasons", "tallies", "
 """What notes have at least."""
 
 
-def write(folder: Path, round_index: int, simulator: Simulator) -> None:
-    """Write a checkpoint after a round's model is known; an older one is replaced only when this one is whole."""
+def write(
+    folder: Path, round_index: int, simulator: Simulator, judged: Mapping[str, Mapping[Key, Outcome]] | None = None
+) -> None:
+    """Write a checkpoint after a round's model is known; an older one is replaced only when this one is whole.
+
+    Args:
+        folder: of the run's checkpoints.
+        round_index: of the round.
+        simulator: the run.
+        judged: what the steps of devices' judgements came to, by round.
+    """
     arrays: Arrays = {}
     kinds: dict[str, str] = {}
     for i, value in enumerate(_live(simulator.numbers)):
@@ -66,6 +78,7 @@ def write(folder: Path, round_index: int, simulator: Simulator) -> None:
         "losses": simulator.losses,
         "scores": simulator.scores,
         "steps": {} if simulator.steps is None else simulator.steps.outcomes,
+        "judged": judged or {},
     }
     target = folder / f"round-{round_index:06d}"
     target.mkdir(parents=True, exist_ok=True)

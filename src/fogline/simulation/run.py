@@ -259,6 +259,8 @@ def _keep(folder: RunFolder, setting: Setting, recorder: Recorder) -> None:
         }
         if simulator.steps is not None:
             simulator.steps.outcomes = notes["steps"]
+        if recorder.surveys is not None:
+            recorder.surveys.outcomes = notes.get("judged", {})
         recorder.on_resumed = lambda: checkpoint.restore(past, simulator)
     recorder.on_round.append(folder.append)
     with folder.writing():
@@ -268,6 +270,7 @@ def _keep(folder: RunFolder, setting: Setting, recorder: Recorder) -> None:
 
     def write(round_index: int) -> None:
         with folder.writing():
-            checkpoint.write(folder.checkpoints, round_index, simulator)
+            judged = None if recorder.surveys is None else recorder.surveys.outcomes
+            checkpoint.write(folder.checkpoints, round_index, simulator, judged)
 
     recorder.checkpoint = write

@@ -23,12 +23,12 @@ from fogline.compute.policies import check_policies
 from fogline.compute.privacy.example_unit import check_examples, sealed
 from fogline.compute.statistics import check_measuring
 from fogline.compute.surveys.queries import check_query
-from fogline.compute.surveys.summing import query_sums_of
+from fogline.compute.surveys.layouts import layout_of
 from fogline.compute.surveys.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange
 from fogline.jobs import Job, JobError, Tree
-from fogline.jobs.exchanging import check_children, exchanges_of, query_exchange_of
+from fogline.jobs.exchanging import check_children, exchanges_of, survey_exchanges_of
 from fogline.jobs.judging import with_judges
 from fogline.jobs.planning import (
     assign,
@@ -160,7 +160,7 @@ def setting_of(job: Job, task: Task, algorithm: Algorithm | None = None) -> Sett
     fleet = fleet_of(job.devices, len(homes), job.seed)
     local, links, exchanges = local_training(job), link_of(job.links), exchanges_of(job, algorithm)
     check_children(exchanges, job.tree, homes, algorithm.mode)
-    query_sums_of(job, query_exchange_of(job, exchanges), task.data.classes)
+    layout_of(job, algorithm, task, survey_exchanges_of(job, exchanges))
     stages = [links_of(job, algorithm, depth, task.shared) for depth in range(len(job.tree.names) + 1)]
     start = first_model(job, task, job.start)
     task = sealed(with_home(task, algorithm, lambda: start), job)

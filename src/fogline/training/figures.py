@@ -59,6 +59,22 @@ def metrics_of(task: Task, sums: Sums) -> dict[str, float]:
     return given
 
 
+def names_of_sums(task: Task) -> tuple[str, ...]:
+    """The names of all sums that a task's ``evaluate`` can give.
+
+    Raises:
+        ValueError: the task does not say them, or says those of another ``evaluate``; the middle of a sentence.
+    """
+    judges, says = (next(kind for kind in type(task).__mro__ if name in vars(kind)) for name in ("evaluate", "sum_names"))
+    names = task.sum_names if issubclass(says, judges) else ()
+    if not names:
+        raise ValueError(
+            f"task '{task.name}' does not say which sums its evaluate gives; say them by a property 'sum_names' beside "
+            "it (of a FlowerTask: by metrics=[...])"
+        )
+    return names
+
+
 def numbers_by_name(given: Any) -> dict[str, float]:
     """The same as plain numbers.
 

@@ -9,6 +9,10 @@ from fogline.data import Meaning
 Sums = dict[str, float]
 """Sums over examples, always with ``count``: they add up over devices, fogs and batches."""
 
+CLASS_SUMS = ("count", "loss", "correct")
+NUMBER_SUMS = ("count", "loss", "squared_error", "absolute_error")
+"""What tasks of classes and of numbers sum up; where nobody knows what outputs mean, the first two."""
+
 HIGHER = ("accuracy", "precision", "recall", "f1", "auc", "r2", "score")
 LOWER = ("loss", "error", "rmse", "mse", "mae", "perplexity")
 

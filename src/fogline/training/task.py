@@ -266,6 +266,13 @@ class Task(ABC):
         """Judge a model on examples, as sums (``count``, ``loss``, ``correct`` or ``squared_error``, …)."""
 
     @property
+    def sum_names(self) -> tuple[str, ...]:
+        """Names of all sums that :meth:`evaluate` can give, the same on every device; empty: it does not say them.
+        Whoever overrides the one says the other: where nobody may see a single device's sums, these are added up in an
+        order that all know."""
+        return ()
+
+    @property
     def running_statistics(self) -> Sequence[str]:
         """Names of the buffers of batch normalisation, which :meth:`measured` gives."""
         return ()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fogline.aggregation.spread import spread_of, spread_sums
+from fogline.aggregation.spread import COUNT, spread_of, spread_sums
 from fogline.aggregation.tally import SurveySums
 from fogline.algorithms import Algorithm, hooks
 from fogline.algorithms import group as groups
@@ -38,9 +38,9 @@ from fogline.user_code.bugs import PROGRAMMING, CodeError, attempt, blame, is_nu
 Keep = Callable[[Params, Params], None]
 """Told of the whole model that a device is judged with, and of the common one that it received."""
 
-METRIC, NEW, COMMON = "metric/", "new/", "common/"
-"""How the sums begin of all devices that judge, of those that never train, and of the model received where devices are
-judged with another."""
+METRIC, NEW, COMMON, SAID = "metric/", "new/", "common/", "said/"
+"""How the sums begin of all devices that judge, of those that never train, of the model received where devices are
+judged with another, and, where an exchange adds up, of how many devices have a sum of that name."""
 BETTER = "common/better"
 """Devices whose own model is at least as good on their examples as the one received."""
 FORWARD = 1 / 3
@@ -76,6 +76,10 @@ class DeviceJudgement:
     """The headline metric of the model received, over devices that are judged with another."""
     better: float = 0.0
     """Of these devices, how many do at least as well with the other."""
+    received: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The task's metrics of the model received, over the examples of devices that are judged with another."""
+    judged: int = 0
+    """Devices that judged."""
 
 
 LARGEST_SUM = 1e290
@@ -207,10 +211,11 @@ class Examiner:
         return measured_sums(task, names, params, examples, self._job.local.batch_size, seed)
 
     def _beside(self, client: str, own: Sums, common: Sums) -> Sums:
-        """What one device adds to the spread of the common model's figures."""
+        """What one device adds to the common model's figures, and to their spread."""
         figures = [self._figure(client, sums) for sums in (own, common)]
         better = figures[0] >= figures[1] if self._task.higher_is_better else figures[0] <= figures[1]
-        return {f"{COMMON}{name}": value for name, value in spread_sums(figures[1]).items()} | {BETTER: float(better)}
+        received = {f"{METRIC}{name}": value for name, value in common.items()} | spread_sums(figures[1])
+        return {f"{COMMON}{name}": value for name, value in received.items()} | {BETTER: float(better)}
 
     def _judged(self, client: str, examples: Examples, vector: np.ndarray, counters: np.ndarray) -> Sums:
         return self._checked(client, sums_of(self._task, Params(self._task.spec, vector, counters), examples))
@@ -300,11 +305,17 @@ def answers_of(
 
 def judgement_of(task: Task, tally: SurveySums) -> DeviceJudgement:
     """What the sums of all devices say of a model."""
-    sums = tally.sums
-    metrics, new = metrics_of(task, _under(METRIC, sums)), _under(NEW, sums)
-    common = _devices(task, _under(COMMON, sums))
+    sums = _said(tally.sums)
+    metrics, new, common = metrics_of(task, _under(METRIC, sums)), _under(NEW, sums), _under(COMMON, sums)
+    received = metrics_of(task, told) if (told := _under(METRIC, common)) else {}
     held_out, better = metrics_of(task, new) if new else {}, sums.get(BETTER, 0.0)
-    return DeviceJudgement(metrics, _devices(task, sums), _fogs(task, tally), held_out, common, better)
+    spreads, judged = (_devices(task, sums), _fogs(task, tally)), round(sums.get(COUNT, 0.0))
+    return DeviceJudgement(metrics, *spreads, held_out, _devices(task, common), better, received, judged)
+
+
+def _said(sums: Sums) -> Sums:
+    """Without those that no device has: where an exchange adds up, every name is there, with 0."""
+    return {name: value for name, value in sums.items() if sums.get(f"{SAID}{name}", 1.0) > 0.5}
 
 
 def _devices(task: Task, sums: Sums) -> Spread | None:
@@ -313,7 +324,8 @@ def _devices(task: Task, sums: Sums) -> Spread | None:
 
 
 def _fogs(task: Task, tally: SurveySums) -> Spread | None:
-    parts = {name: metrics_of(task, _under(METRIC, part))[task.headline] for name, part in sorted(tally.parts.items())}
+    told = {name: _under(METRIC, _said(part)) for name, part in sorted(tally.parts.items())}
+    parts = {name: metrics_of(task, part)[task.headline] for name, part in told.items()}
     if not parts:
         return None
     ordered = sorted(parts.values(), reverse=not task.higher_is_better)
@@ -330,7 +342,8 @@ def row_of(judgement: DeviceJudgement, evaluation: Evaluation) -> dict[str, floa
     spread = judgement.devices
     if spread is not None:
         row |= {"devices/mean": spread.mean, "devices/worst_decile": spread.worst_decile, "devices/std": spread.std}
-        row["devices/judged"] = float(spread.count)
+    row |= {"devices/judged": float(judgement.judged)} if judgement.judged else {}
+    row |= {f"common/{name}": value for name, value in judgement.received.items()}
     common = judgement.common
     if common is not None:
         row |= {"common/mean": common.mean, "common/worst_decile": common.worst_decile, "common/std": common.std}

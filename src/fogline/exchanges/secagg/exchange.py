@@ -56,8 +56,8 @@ class SecAgg(Exchange):
     minimum: int = bounded(3, ge=2)
     """Devices (between aggregators: children) without which there is no sum, at least 2. Every one sees to it."""
     sums: float = bounded(2.0**40, ge=1e-30, le=1e30)
-    """The largest magnitude of a sum that a device answers to a query; one with a larger one is refused. Each device's
-    is rounded to a step of about ``sums`` times the devices of a round, over 2^62: whole numbers stay as they are."""
+    """The largest magnitude of a sum that a device answers to a query or finds of a model; one with a larger one is
+    refused, as is a fog with one where it adds up with its parent in this exchange. Each child's is rounded to a step of about ``sums`` times the children of a round, over 2^62: whole numbers stay as they are."""
 
     def __post_init__(self) -> None:
         if find_spec("cryptography") is None:
@@ -125,7 +125,8 @@ class SumsSecAgg(SecAgg):
 
     def result(self, state: Received) -> Update:
         mean = Update.from_arrays(state)
-        vectors = {name: self._total(vector, mean.count) for name, vector in mean.vectors.items()}
+        members = {name: round(float(weight)) for name, weight in mean.weights.items()}  # Each weighs 1.
+        vectors = {name: self._total(vector, members[name]) for name, vector in mean.vectors.items()}
         return Update({**vectors}, dict.fromkeys(vectors, 1.0), count=mean.count)
 
     def _total(self, mean: Vector, members: int) -> npt.NDArray[np.float64]:

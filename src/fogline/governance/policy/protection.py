@@ -69,15 +69,14 @@ def keeps_reasons(job: str) -> bool:
     return "privacy" in read or bool(exchange_of_devices(read))
 
 
-def asks_queries_alone(job: str) -> bool:
-    """Whether all that a job may ask devices beside the training are queries, which an exchange adds up where there is
-    one. Who judges must stand there: some methods have devices judge where it does not.
+def adds_answers_up(job: str) -> bool:
+    """Whether the exchange between devices and the aggregator above them adds up what devices are asked beside the
+    training too: answers to queries, and what they find of a model.
 
     Args:
-        job: its text (TOML).
+        job: its text (TOML), as the developer signed it.
     """
-    read = tomllib.loads(job)
-    return bool(read.get("queries")) and read.get("evaluation", {}).get("where") == "cloud"
+    return sums_securely(job, ("secagg",))
 
 
 def sums_securely(job: str, by: Collection[SecureSum]) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.numpy import load as from_bytes
-
 from fogline.aggregation.tally import SurveySums
 from fogline.compute.surveys.survey import judgement_of
 from fogline.jobs import Job
@@ -17,7 +15,9 @@ from fogline.params import Params
 from fogline.training.task import Task
 
 
-def conclude(request: Conclude, job: Job, task: Task, params: Params, metrics: dict[str, float]) -> Evaluated:
+def conclude(
+    request: Conclude, job: Job, task: Task, params: Params, metrics: dict[str, float], sums: SurveySums | None
+) -> Evaluated:
     """The result of a finished run: the same folder that a simulation leaves.
 
     Args:
@@ -26,11 +26,12 @@ def conclude(request: Conclude, job: Job, task: Task, params: Params, metrics: d
         task: what was learned.
         params: the model.
         metrics: of it on the test set.
+        sums: what devices found of it, by name; None: nothing.
     """
     folder, found = RunFolder(Path(request.folder)), None
     history = folder.history()
-    if request.sums:
-        found = judgement_of(task, SurveySums.from_arrays(from_bytes(request.sums)))
+    if sums is not None:
+        found = judgement_of(task, sums)
         metrics = metrics if job.evaluation.at_cloud else found.metrics
     folder.finish(
         Result(

@@ -36,7 +36,8 @@ from fogline.compute.privacy.example_unit import check_examples, protects_exampl
 from fogline.compute.privacy.privacy_part import part_of, units_of
 from fogline.compute.statistics import check_measuring, with_statistics
 from fogline.compute.surveys.queries import check_query, figures
-from fogline.compute.surveys.summing import QuerySums, SumsOnFiles, query_sums_of
+from fogline.compute.surveys.layouts import JUDGEMENT, SumsLayout, layout_of
+from fogline.compute.surveys.summing import SumsOnFiles
 from fogline.compute.surveys.survey import (
     Examiner,
     changes_outputs,
@@ -52,7 +53,7 @@ from fogline.inference.card import PersonalOrigin
 from fogline.inference.personal import write_part
 from fogline.inference.runtimes.base import ModelError
 from fogline.jobs import Job, JobError
-from fogline.jobs.exchanging import exchanges_of, query_exchange_of
+from fogline.jobs.exchanging import exchanges_of, survey_exchanges_of
 from fogline.jobs.files.reading import parse_job
 from fogline.jobs.files.writing import job_to_toml
 from fogline.jobs.job import asks
@@ -231,24 +232,28 @@ class JobWorker:
 
     @cached_property
     def summed(self) -> dict[str, Exchange]:
-        """In what devices and those above them add up the answers to queries, by the tier of these."""
-        exchange = query_exchange_of(self.job, self.exchanges)
-        return {} if exchange is None else {self.job.tree.names[-1]: exchange}
+        """In what nodes add up what devices are asked beside the training, by the tier of the aggregators."""
+        return survey_exchanges_of(self.job, self.exchanges)
 
     @cached_property
-    def in_sums(self) -> QuerySums | None:
-        """How the answers are laid out there; None where each device tells its own."""
-        return query_sums_of(self.job, next(iter(self.summed.values()), None), self.task.data.classes)
+    def in_sums(self) -> SumsLayout | None:
+        """How that is laid out there; None where each device tells its own."""
+        return layout_of(self.job, self.algorithm, self.task, self.summed)
+
+    def read_sums(self, sums: bytes, query: str = JUDGEMENT) -> SurveySums:
+        """What came up as the sums of all devices, by name."""
+        tally = SurveySums.from_arrays(from_bytes(sums))
+        return tally if self.in_sums is None else self.in_sums.named(query, tally)
 
     def exchange(self, depth: int, sums: bool) -> ExchangeOnFiles:
-        """That of the tier at a depth; ``sums``: of the answers to queries.
+        """That of the tier at a depth; ``sums``: of what is asked beside the training.
 
         Raises:
             JobError: the job has no such thing.
         """
         name = self.job.tree.names[depth]
         if sums and name in self.summed:
-            return SumsOnFiles(self.summed[name], self.job.queries)
+            return SumsOnFiles(self.summed[name])
         if sums or name not in self.exchanges:
             raise JobError(f"The job has no exchange in its tier {name}.")
         return ExchangeOnFiles(self.exchanges[name], self._computes(depth))
@@ -270,15 +275,14 @@ class JobWorker:
         if self.opened.frozen or self.task.home is not None:
             _ = self.first  # It must fit before anybody waits for this node.
         self.task.shared.check_same(self.spec)
+        last = self.job.tree.names[-1]
+        steps, summed = (len(by[last].steps) if last in by else 0 for by in (self.exchanges, self.summed))
         if self.opened.client in self.task.data.held_out:
-            return JobOpened(trains=False)
-        exchange = self.exchanges.get(self.job.tree.names[-1])
-        steps = 0 if exchange is None else len(exchange.steps)
+            return JobOpened(trains=False, summed=summed)
         model = self.sub_model
         # What is frozen is laid into whole models only.
         ranges = model.ranges.text if model is not None and model.is_cut and self.task.home is None else ""
         samples, keeps = int(self.task.data.sizes()[self.client]), bool(self.links.restores)
-        summed = sum(len(one.steps) for one in self.summed.values())
         return JobOpened(samples=samples, steps=steps, summed=summed, ranges=ranges, keeps=keeps)
 
     def describe(self, request: Describe) -> Described:
@@ -406,10 +410,8 @@ class JobWorker:
     def summarise(self, request: Summarise) -> Evaluated:
         """What devices found, as a round's row has it; or what they answered to a query."""
         if request.query:
-            sums = SurveySums.from_arrays(from_bytes(request.sums)).sums
-            sums = sums if self.in_sums is None else self.in_sums.named(request.query, sums)
-            return Evaluated(figures(request.query, sums))
-        found = judgement_of(self.task, SurveySums.from_arrays(from_bytes(request.sums)))
+            return Evaluated(figures(request.query, self.read_sums(request.sums, request.query).sums))
+        found = judgement_of(self.task, self.read_sums(request.sums))
         return Evaluated(row_of(found, self.job.evaluation))
 
     def judge(self, request: Evaluate) -> Evaluated:
@@ -476,7 +478,8 @@ class JobWorker:
                 from fogline.network.worker.concluding import conclude  # Only the cloud's worker writes results.
 
                 params = self.params(request.group)
-                return conclude(request, self.job, self.task, params, self.metrics(params))
+                sums = self.read_sums(request.sums) if request.sums else None
+                return conclude(request, self.job, self.task, params, self.metrics(params), sums)
             case Describe():
                 return self.describe(request)
             case PackageModel():

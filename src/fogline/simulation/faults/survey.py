@@ -14,7 +14,7 @@ from fogline.jobs import Tier
 from fogline.nodes import Aggregator, AggregatorRole, Device
 from fogline.nodes.effects import Effect, Examine
 from fogline.nodes.events import Halt, Trained
-from fogline.nodes.messages import HERE, Key, Message, Receipt, Report, Work
+from fogline.nodes.messages import HERE, SUMMED, Key, Kind, Message, Receipt, Report, Work
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.simulation.faults.checks import Contributions, InvariantError, value_of
 from fogline.simulation.faults.machines import Happening, Parcel, SeedOutcome, SimulatedMachine
@@ -36,7 +36,7 @@ def draw_survey_plan(seed: int, steps: int = 0) -> FaultPlan:
 
 def _asking(role: AggregatorRole, lowest: bool, steps: int) -> AggregatorRole:
     tier = Tier(cohort=role.tier.cohort, quorum=role.tier.quorum)
-    own = {"rounds": 1, "lowest": lowest, "join_window": 0.0, "steps": steps if lowest else 0, "exchanged": "query"}
+    own = {"rounds": 1, "lowest": lowest, "join_window": 0.0, "steps": steps if lowest else 0, "exchanged": SUMMED}
     return replace(role, tier=tier, traits=AlgorithmTraits(), **own)
 
 

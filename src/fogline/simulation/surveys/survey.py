@@ -18,9 +18,10 @@ from fogline.aggregation.tally import SurveySums, added
 from fogline.algorithms.group import Down
 from fogline.algorithms.sub_models import measured_names
 from fogline.compute.statistics import bytes_of_statistics
-from fogline.compute.surveys.summing import SumFolds, UnsummedError, query_sums_of, tally_of
+from fogline.compute.surveys.layouts import UnsummedError, layout_of
+from fogline.compute.surveys.summing import SumFolds, brought_by, tally_of
 from fogline.compute.surveys.survey import FORWARD, Question, homes_of_held_out, judges_common
-from fogline.jobs.exchanging import query_exchange_of
+from fogline.jobs.exchanging import survey_exchanges_of
 from fogline.jobs.planning import examples_of, mix
 from fogline.nodes import Aggregator, Device
 from fogline.nodes.effects import (
@@ -38,11 +39,11 @@ from fogline.nodes.effects import (
 )
 from fogline.nodes.events import Event, Received, Started, TimerFired, Trained
 from fogline.nodes.ledger import AcceptedUpdate
-from fogline.nodes.messages import HERE, Hello, Key, Message, Report, Step, Work
+from fogline.nodes.messages import HERE, SUMMED, Hello, Key, Message, Report, Step, Work
 from fogline.nodes.policies import make_policy
 from fogline.nodes.role import survey_role
 from fogline.params import State
-from fogline.simulation.exchanging import ExchangeValues
+from fogline.simulation.exchanging import ExchangeValues, Outcome
 from fogline.simulation.fleet.counters import Traffic
 from fogline.simulation.fleet.scenario import Sizes
 from fogline.simulation.profiles import Fleet, fleet_of
@@ -96,10 +97,12 @@ class Surveys:
         self.measured = bytes_of_statistics(setting.task.shared, measured_names(setting.algorithm, setting.task))
         """Bytes of the statistics that a device has measured."""
         self.patience = patience(setting, sizes)
-        self.summing = query_exchange_of(setting.job, setting.exchanges)
-        """In what the answers to queries are added up; None: each device tells its own."""
-        self.in_sums = query_sums_of(setting.job, self.summing, data.classes)
-        """How they are laid out there."""
+        self.summing = survey_exchanges_of(setting.job, setting.exchanges)
+        """In what nodes add up what devices find and answer, by tier; empty: each device tells its own."""
+        self.in_sums = layout_of(setting.job, setting.algorithm, setting.task, self.summing)
+        """How that is laid out there."""
+        self.outcomes: dict[str, dict[Key, Outcome]] = {}
+        """Of the steps of judgements, by round: what a resumed run repeats its past by."""
         self._locals = locals_
         sizes_of = data.sizes()
         self.samples = [int(size) for size in sizes_of] + [0] * len(held_out)
@@ -140,17 +143,23 @@ class _Survey:
     """What is done in steps: None where devices tell what they found."""
     _steps: dict[Key, LazyValue] = field(default_factory=dict[Key, LazyValue])
     """What is behind the keys of these."""
+    _asked: dict[str, None] = field(default_factory=dict[str, None])
+    """Devices that were asked, and whose examples were not looked at yet;"""
+    _answers: dict[str, tuple[Sums, str]] = field(default_factory=dict[str, tuple[Sums, str]])
+    """and what came of those that were: sums, or why there are none."""
     _timers: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _serial: int = 0
     _result: SurveySums | None = None
     _over: bool = False
 
     def run(self) -> SurveySums | None:
-        last, of = self.of.setting.job.tree.names[-1], self.of
-        if self.question.kind == "query" and of.summing is not None:
-            exchanges = {last: (of.summing, SumFolds(of.setting.job.queries))}
-            seed = mix(of.setting.job.seed, self.question.round, crc32(self.question.query.encode()))
+        of, question = self.of, self.question
+        if question.kind in SUMMED and of.summing:
+            exchanges = {tier: (exchange, SumFolds()) for tier, exchange in of.summing.items()}
+            seed = mix(of.setting.job.seed, question.round, crc32(question.query.encode()))
             self._exchange = ExchangeValues(exchanges, seed)
+            if question.kind == "evaluate":
+                self._exchange.outcomes = of.outcomes.setdefault(str(question.round), {})
         root = self._build()
         self._handle(root, Received(HERE, self._request()))
         while self._queue and not self._over:
@@ -160,7 +169,7 @@ class _Survey:
             self._handle(name, event)
         if self._exchange is None or self._result is None or of.in_sums is None:
             return self._result
-        return SurveySums.of(of.in_sums.named(self.question.query, self._result.sums))
+        return of.in_sums.named(question.query, self._result)
 
     def _request(self) -> Work:
         return Work(0, "model", self.question.round, self.question.kind, self.question.query)
@@ -170,12 +179,11 @@ class _Survey:
         of, tree = self.of, self.of.setting.job.tree
         parents = tree.parents()
         for name, parent in parents.items():
-            steps = {} if of.summing is None else {tree.names[-1]: len(of.summing.steps)}
+            summing = {} if self._exchange is None else of.summing
+            steps = {tier: len(exchange.steps) for tier, exchange in summing.items()}
             role = survey_role(of.setting.job, steps, name, of.tiers[name], parent, of.patience.get(name, math.inf))
             role = replace(role, seed=mix(role.seed, self.question.round))
-            sift = (
-                None if not role.lowest else self._failed if self._exchange is None else partial(self._left_out, name)
-            )
+            sift = partial(self._left_out, name) if role.steps else self._failed if role.lowest else None
             away = role.lowest and not of.fleet.always_available
             self._aggregators[name] = Aggregator(role, make_policy("uniform"), self._is_there if away else None, sift)
         plain = Hello()
@@ -193,6 +201,11 @@ class _Survey:
 
     def _is_there(self, child: str, now: float) -> bool:
         return self.of.fleet.available(self.of.index[child], now)
+
+    def _parent(self, name: str) -> str:
+        """Above a device, or an aggregator; of the root, whoever asks."""
+        node = self._devices.get(name)
+        return node.parent if node is not None else self._aggregators[name].role.parent or HERE
 
     # Effects.
 
@@ -212,7 +225,7 @@ class _Survey:
                 self._examine(name, effect)
             case ChildStep():
                 assert self._exchange is not None
-                tier = of.tiers[self._devices[name].parent]
+                tier = of.tiers[self._parent(name)]
                 self._push(self.now, name, self._exchange.child(tier, effect, self._steps, self.replaying))
             case ParentStep():
                 assert self._exchange is not None
@@ -225,7 +238,9 @@ class _Survey:
                 self._values[update] = SurveySums() if result is None else tally_of(result)
             case AddUp(update=update, members=members, part=part):
                 tallies = [self._values[member.update] for member in members]
-                self._values[update] = added((one for one in tallies if isinstance(one, SurveySums)), part)
+                self._values[update] = tally = added((one for one in tallies if isinstance(one, SurveySums)), part)
+                if self._exchange is not None and of.tiers.get(self._parent(name)) in of.summing:
+                    self._steps[update] = LazyValue(brought_by(tally))
             case Forget(keys=keys):
                 for key in keys:
                     if key.startswith(f"{name}#"):  # All share one store: what a node sent up is its parent's.
@@ -244,7 +259,7 @@ class _Survey:
             self._result = value if isinstance(value, SurveySums) and not self.replaying else None
             self._over = True
             return
-        up = isinstance(message, Report) or (isinstance(message, Step) and name in self._devices)
+        up = isinstance(message, Report) or (isinstance(message, Step) and to == self._parent(name))
         client = of.index.get(name if up else to, -1)
         size = self._size(message, to)
         (of.traffic.up if up else of.traffic.down)[of.tiers[to if up else name]] += size
@@ -255,6 +270,8 @@ class _Survey:
             seconds = (of.fleet.up_seconds if up else of.fleet.down_seconds)(client, size, self.now)
             if not up and to not in self._devices:
                 self._devices[to] = Device(to, name, beside=True)
+            if isinstance(message, Work) and to not in self._answers:
+                self._asked[to] = None
         self._push(self.now + seconds, to, Received(name, message))
 
     def _size(self, message: Message, to: str) -> int:
@@ -300,21 +317,33 @@ class _Survey:
 
     def _brought(self, name: str, effect: Examine) -> str:
         """Have a device's answer ready for the steps; why it has none, if so."""
-        sums, of = self.of.in_sums, self.of
-        assert sums is not None
-        ((found, why),) = of.executor.examine(self.question, self.down, [name], of.locals_of([name]))
-        if why:
-            return why
+        layout, exchange = self.of.in_sums, self._exchange
+        assert layout is not None
+        assert exchange is not None
+        if self.replaying:
+            self._steps[effect.update] = LazyValue()
+            return exchange.outcomes.get(effect.update, {}).get("failure", "")
+        found, why = self._answer_of(name)
         try:
-            self._steps[effect.update] = LazyValue(sums.update_of(effect.query, found))
+            self._steps[effect.update] = LazyValue(None if why else layout.update_of(effect.query, found))
         except UnsummedError as error:
-            return str(error)
-        return ""
+            why = str(error)
+        if why:
+            exchange.outcomes[effect.update] = {"failure": why}
+        return why
+
+    def _answer_of(self, name: str) -> tuple[Sums, str]:
+        """A device's sums, or why there are none. All that wait with it are asked together."""
+        if name not in self._answers:
+            clients, self._asked = [*self._asked], {}
+            found = self.of.executor.examine(self.question, self.down, clients, self.of.locals_of(clients))
+            self._answers |= dict(zip(clients, found, strict=True))
+        return self._answers[name]
 
     def _left_out(self, node: str, gots: Sequence[AcceptedUpdate]) -> dict[int, str]:
         """Whose reports would not be in what the exchange comes to, by request, and why."""
         combine = self._aggregators[node].combines(gots)
-        if combine is None or self._exchange is None:
+        if combine is None or self._exchange is None or self.replaying:
             return {}
         whys = self._exchange.failed(self.of.tiers[node], combine, self._steps)
         return {got.task: whys[got.child] for got in gots if got.child in whys}

@@ -76,6 +76,11 @@ class FlowerClients:
         self._metrics = None if metrics is None else frozenset(metrics)
 
     @property
+    def told(self) -> frozenset[str]:
+        """Names of the metrics that are told; empty: all that clients give."""
+        return self._metrics or frozenset()
+
+    @property
     def are_made(self) -> bool:
         """Whether a ``client_fn`` makes them, so that they know arrays by their places; else handlers take messages."""
         return getattr(self._app, "_call", None) is not None  # Flower has no other word for it.

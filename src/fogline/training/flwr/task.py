@@ -136,6 +136,12 @@ class FlowerTask(Task):
             )
         return {name: value * answer.examples for name, value in answer.metrics.items()} | counts
 
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        """Names of the sums that :meth:`evaluate` can give, as far as ``metrics`` says which metrics are told."""
+        names = sorted(self._clients.told)
+        return ("count", *names, *map(OF.format, names)) if names else ()
+
     def metrics(self, sums: Sums) -> dict[str, float]:
         """The clients' metrics, as means over the examples of those that give them."""
         if not sums:

@@ -14,6 +14,7 @@ from fogline.params import Entry, Params, Spec, Vector
 from fogline.plugins import Registry
 from fogline.training.context import Loss
 from fogline.training.local import ClientJob
+from fogline.training.metrics import CLASS_SUMS, NUMBER_SUMS
 from fogline.training.task import Engine, Sums, Task
 
 Numbers = npt.NDArray[np.float64]
@@ -141,6 +142,11 @@ class SklearnTask(Task):
             "squared_error": float(np.square(error).sum()),
             "absolute_error": float(np.abs(error).sum()),
         }
+
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        """Names of the sums that :meth:`evaluate` can give."""
+        return CLASS_SUMS if self.classifies else NUMBER_SUMS
 
     def model_functions(self, job: ClientJob) -> LinearFunctions:
         """The model as functions."""

@@ -19,6 +19,7 @@ from fogline.plugins import Registry
 from fogline.randomness import seeded
 from fogline.training.local import ClientJob
 from fogline.training.method import LocalMethod
+from fogline.training.metrics import CLASS_SUMS, NUMBER_SUMS
 from fogline.training.task import Engine, Sums
 from fogline.training.torch.adapters.merging import can_be_merged, merge
 from fogline.training.torch.checking.making import keeps
@@ -341,6 +342,11 @@ class TorchTask(ModuleTask):
             for name, value in judged.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
+
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        """Names of the sums that :meth:`evaluate` can give."""
+        return CLASS_SUMS if self.classifies else NUMBER_SUMS
 
     @property
     def running_statistics(self) -> tuple[str, ...]:

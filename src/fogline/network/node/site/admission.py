@@ -12,7 +12,7 @@ from fogline.governance.approvals.standing import Standing, believed, standing_u
 from fogline.governance.errors import BundleError, SitePolicyError
 from fogline.governance.policy.offers import Needs, Offers
 from fogline.governance.policy.policy import decide, not_in_force, read_policy, rule_for
-from fogline.governance.policy.protection import asks_queries_alone, fewest_in_sum, has_noise, sums_securely
+from fogline.governance.policy.protection import adds_answers_up, fewest_in_sum, has_noise, sums_securely
 from fogline.governance.policy.tables import SiteTable
 from fogline.governance.policy.terms import Policy, PrivacyBudget
 from fogline.governance.subject import Subject
@@ -308,12 +308,12 @@ def unprotected(policy: Policy, text: str, surveys: bool) -> str | None:
         surveys: whether the device is to be asked beside the training. Nothing else decides whether it is.
     """
     noise, summed = has_noise(text), sums_securely(text, policy.secure_aggregation)
-    singly = surveys and not (summed and asks_queries_alone(text))
+    singly = surveys and not (summed and adds_answers_up(text))
     if policy.secure_aggregation and singly and not (policy.either and noise):
         return (
             f"{policy.path} wants secure aggregation (privacy.secure_aggregation), and the job asks devices beside the "
-            "training, whose answers go up one by one; leave judges on devices out, and queries where no secagg adds "
-            "them up."
+            "training, whose answers go up one by one, as no secagg adds them up; take that, or leave judges on "
+            "devices and queries out."
         )
     if fewest_in_sum(text) < policy.minimum:
         return (
