@@ -11,9 +11,10 @@ import pytest
 import fogline
 from fogline import JobError, Result, Tier, Tree
 from fogline.aggregation import Arrays, Update
+from fogline.aggregation.tally import SurveySums
 from fogline.compute.exchange import parent_step
+from fogline.compute.surveys.layouts import SumsLayout, UnsummedError
 from fogline.compute.surveys.queries import NAMES, QUERIES, QueryError, names_of
-from fogline.compute.surveys.summing import QuerySums, UnsummedError
 from fogline.data import Examples, FederatedData, from_clients
 from fogline.exchanges import Exchange, ExchangeError
 from fogline.exchanges.secagg import SecAgg
@@ -123,12 +124,12 @@ def received(monkeypatch: pytest.MonkeyPatch, data: FederatedData) -> dict[tuple
 
 
 def test_every_invariant_holds_under_losses_and_crashes() -> None:
-    """Also where what is asked in between is asked without steps."""
+    """Also where what is asked in between, such as running statistics, is asked without steps."""
     for exchange, seeds in (
         (CommitReveal(), range(80)),
         (SecAgg(threshold=0.5, minimum=2).for_sums(), range(80, 140)),
     ):
-        outcomes = [run_survey(seed, exchange=exchange) for seed in seeds]
+        outcomes = [run_survey(seed, kinds=("measure", "query"), exchange=exchange) for seed in seeds]
         assert sum(outcome.crashes for outcome in outcomes) > len(seeds)
         assert sum(outcome.rounds for outcome in outcomes) > len(seeds)
 
@@ -136,7 +137,8 @@ def test_every_invariant_holds_under_losses_and_crashes() -> None:
 @pytest.mark.parametrize("seed", [1102, 1245, 3083])
 def test_a_step_of_a_request_that_is_over_is_answered(seed: int) -> None:
     """Though the one that goes on has none; else its sender asks for ever."""
-    run_survey(seed, exchange=CommitReveal() if seed < 3000 else SecAgg(threshold=0.5, minimum=2).for_sums())
+    exchange = CommitReveal() if seed < 3000 else SecAgg(threshold=0.5, minimum=2).for_sums()
+    run_survey(seed, kinds=("measure", "query"), exchange=exchange)
 
 
 # What is refused.
@@ -177,13 +179,13 @@ def test_one_query_in_two_ways_of_writing_has_no_two_sums(one: str, other: str) 
 
 
 def test_a_device_whose_answer_has_no_room_says_so_and_not_how_large_it_is() -> None:
-    layout = QuerySums({"q": ("a", "b")}, 100.0)
+    layout = SumsLayout({"q": ("a", "b")}, 100.0)
     with pytest.raises(UnsummedError, match="gives a 'b' beyond 100, for which the sum of all has no room"):
         layout.update_of("q", {"a": 1.0, "b": -101.0})
     with pytest.raises(UnsummedError, match="gives 'c', which is none of the names that it says"):
         layout.update_of("q", {"c": 1.0})
     with pytest.raises(UnsummedError, match="are not those of query 'q'"):
-        layout.named("q", {})
+        layout.named("q", SurveySums())
     told = ask(star("secagg(threshold=0.5, weight=100.0, sums=8.0)"), queries=("label_counts",))
     assert told.queries == {"label_counts": {}}
     assert "has no room" in told.reasons["not judged"]
@@ -215,17 +217,12 @@ def test_a_device_tells_no_answer_by_itself_and_brings_one_into_one_sum_only() -
     assert not any(isinstance(effect, Examine) for effect in effects)
 
 
-def test_an_owner_who_wants_only_sums_lets_queries_in_that_are_summed() -> None:
-    policy = Policy(found=True, secure_aggregation=("secagg",))
-    judge = "[evaluation]\nwhere = '{}'\n[tree.cloud]\nexchange = '{}'"
-    asks = "queries = ['label_counts']\n"
-    assert unprotected(policy, asks + judge.format("cloud", "secagg"), True) is None
-    for text in (
-        asks + judge.format("both", "secagg"),
-        asks + judge.format("cloud", "mine:Own"),
-        asks + "[tree.cloud]\nexchange = 'secagg'",  # Who judges may be the devices, by the method.
-        judge.format("cloud", "secagg"),
-    ):
-        found = unprotected(policy, text, True)
+def test_an_owner_who_wants_only_sums_lets_in_what_secagg_adds_up() -> None:
+    policy = Policy(found=True, secure_aggregation=("secagg", "ckks"))
+    judge = "queries = ['label_counts']\n[evaluation]\nwhere = 'devices'\n[tree.cloud]\nexchange = '{}'"
+    for exchange in ("secagg", "secagg(minimum=5)"):
+        assert unprotected(policy, judge.format(exchange), True) is None
+    for exchange in ("mine:Own", "ckks", ""):
+        found = unprotected(policy, judge.format(exchange), True)
         assert found is not None
-        assert "whose answers go up one by one" in found
+        assert "whose answers go up one by one, as no secagg adds them up" in found

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fogline import Tier, Tree, simulate
-from fogline.algorithms import ClientUpdate, FedAvg, Weighted, make
+from fogline.algorithms import ClientUpdate, FedAvg, Weighted
 from fogline.exchanges.secagg import SecAgg
 from fogline.jobs import JobError
 from fogline.monitoring.mishaps import RunError
@@ -177,17 +177,12 @@ def test_parameters_that_nobody_takes_are_refused() -> None:
     ("asked", "why"),
     [
         ({"evaluation": {"where": "devices"}}, "each device tells by itself what it finds, while the exchange of tree"),
-        ({"evaluation": {"where": "both"}}, "set evaluation.where to 'cloud', or leave the exchange out"),
+        ({"evaluation": {"where": "both"}}, "take 'secagg', set evaluation.where to 'cloud', or leave the exchange"),
     ],
 )
 def test_what_devices_would_answer_one_by_one_is_refused_before_the_run(asked: dict[str, Any], why: str) -> None:
     with pytest.raises(JobError, match=why):
-        run(Tree(cloud=Tier(exchange=SECAGG)), **asked)
-
-
-def test_devices_judge_where_nobody_else_can() -> None:
-    result = run(Tree(cloud=Tier(exchange=SECAGG)), algorithm=make("ditto"))
-    assert result.devices is not None
+        run(Tree(cloud=Tier(exchange="ckks")), **asked)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ def _check_judges(job: Job, algorithm: Algorithm, said: str) -> None:
     if job.evaluation.on_devices and where_kept(algorithm) is None and not isinstance(algorithm, PersonalModels):
         raise JobError(
             f"evaluation.where is '{job.evaluation.where}', and each device tells by itself what it finds, while "
-            f"{said}, and cannot add that up; take 'secagg', set evaluation.where to 'cloud', or leave the exchange out."
+            f"{said}, and cannot add that up; take 'secagg', set evaluation.where to 'cloud', or leave the exchange "
+            "out."
         )
 
 

@@ -22,8 +22,8 @@ from fogline.compute.links import NodeLinks, check_links, links_of
 from fogline.compute.policies import check_policies
 from fogline.compute.privacy.example_unit import check_examples, sealed
 from fogline.compute.statistics import check_measuring
-from fogline.compute.surveys.queries import check_query
 from fogline.compute.surveys.layouts import layout_of
+from fogline.compute.surveys.queries import check_query
 from fogline.compute.surveys.survey import task_to_judge
 from fogline.data import Examples
 from fogline.exchanges import Exchange

@@ -65,7 +65,9 @@ def names_of_sums(task: Task) -> tuple[str, ...]:
     Raises:
         ValueError: the task does not say them, or says those of another ``evaluate``; the middle of a sentence.
     """
-    judges, says = (next(kind for kind in type(task).__mro__ if name in vars(kind)) for name in ("evaluate", "sum_names"))
+    judges, says = (
+        next(kind for kind in type(task).__mro__ if name in vars(kind)) for name in ("evaluate", "sum_names")
+    )
     names = task.sum_names if issubclass(says, judges) else ()
     if not names:
         raise ValueError(

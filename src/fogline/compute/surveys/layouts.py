@@ -89,9 +89,7 @@ class SumsLayout:
         return {name: sums[place_name(place)] for place, name in enumerate(names)}
 
 
-def layout_of(
-    job: Job, algorithm: Algorithm, task: Task, exchanges: Mapping[str, Exchange]
-) -> SumsLayout | None:
+def layout_of(job: Job, algorithm: Algorithm, task: Task, exchanges: Mapping[str, Exchange]) -> SumsLayout | None:
     """How the sums of a job's devices are laid out; None where each tells its own.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fogline.aggregation import Arrays, Partial, Update
-from fogline.exchanges.base import Exchange, Received
+from fogline.exchanges.base import Exchange, ExchangeError, Received
 from fogline.exchanges.registry import EXCHANGES
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.parameters import bounded
@@ -116,12 +116,22 @@ class PrivateSecAgg(SecAgg):
 
 
 class SumsSecAgg(SecAgg):
-    """The same for sums that devices answer: a ring of 64 bits, in which every device weighs 1, and what comes out is
-    the sum and no mean. :meth:`SecAgg.for_sums` makes it."""
+    """The same for what devices answer or find, and aggregators have added up of it: a ring of 64 bits, in which every
+    child weighs 1, and what comes out is the sum and no mean. :meth:`SecAgg.for_sums` makes it."""
 
     @property
     def largest_sum(self) -> float:
         return float(self.clip)
+
+    def child(self, step: str, state: Received, received: Received) -> tuple[Arrays, Arrays]:
+        if step == self.steps[0]:
+            vectors = Update.from_arrays(state).vectors.values()
+            if not all(float(np.abs(vector).max(initial=0.0)) <= self.largest_sum for vector in vectors):
+                raise ExchangeError(  # Not how large it is: the parent reads this.
+                    f"This node has a sum beyond {self.largest_sum:g}, for which that of all has no room; raise 'sums' "
+                    "of the exchange."
+                )
+        return super().child(step, state, received)
 
     def result(self, state: Received) -> Update:
         mean = Update.from_arrays(state)

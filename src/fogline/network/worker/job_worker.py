@@ -35,8 +35,8 @@ from fogline.compute.policies import check_policies
 from fogline.compute.privacy.example_unit import check_examples, protects_examples, sealed
 from fogline.compute.privacy.privacy_part import part_of, units_of
 from fogline.compute.statistics import check_measuring, with_statistics
-from fogline.compute.surveys.queries import check_query, figures
 from fogline.compute.surveys.layouts import JUDGEMENT, SumsLayout, layout_of
+from fogline.compute.surveys.queries import check_query, figures
 from fogline.compute.surveys.summing import SumsOnFiles
 from fogline.compute.surveys.survey import (
     Examiner,

@@ -6,7 +6,7 @@ The tree, its limits and its faults are those of the seed's plan; the root is as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fogline.exchanges import Exchange
@@ -18,7 +18,7 @@ from fogline.nodes.messages import HERE, SUMMED, Key, Kind, Message, Receipt, Re
 from fogline.nodes.traits import AlgorithmTraits
 from fogline.simulation.faults.checks import Contributions, InvariantError, value_of
 from fogline.simulation.faults.machines import Happening, Parcel, SeedOutcome, SimulatedMachine
-from fogline.simulation.faults.plan import POLL, FaultPlan, draw_plan
+from fogline.simulation.faults.plan import POLL, FaultPlan, Where, draw_plan
 from fogline.simulation.faults.world import World
 
 QUESTIONS = 4
@@ -26,25 +26,47 @@ AGAIN = 2.0
 """Seconds after which the root is asked again, in case that it has crashed."""
 
 
-def draw_survey_plan(seed: int, steps: int = 0) -> FaultPlan:
-    """The scenario of a seed, as one in which nobody trains; ``steps``: of the exchange in which devices answer."""
+def draw_survey_plan(seed: int, steps: int = 0, where: Where = "devices") -> FaultPlan:
+    """The scenario of a seed, as one in which nobody trains.
+
+    Args:
+        seed: of the scenario.
+        steps: of the exchange in which nodes answer.
+        where: who has it with those above: devices, or aggregators too.
+    """
     plan = draw_plan(seed)
     inner = {role.parent for role in plan.roles.values()}
-    roles = {name: _asking(role, name not in inner, steps) for name, role in plan.roles.items()}
+    asking = {name: steps for name in plan.roles if name not in inner or where == "everywhere"}
+    roles = {name: _asking(role, name not in inner, asking) for name, role in plan.roles.items()}
     return replace(plan, roles=roles)
 
 
-def _asking(role: AggregatorRole, lowest: bool, steps: int) -> AggregatorRole:
-    tier = Tier(cohort=role.tier.cohort, quorum=role.tier.quorum)
-    own = {"rounds": 1, "lowest": lowest, "join_window": 0.0, "steps": steps if lowest else 0, "exchanged": SUMMED}
-    return replace(role, tier=tier, traits=AlgorithmTraits(), **own)
+def _asking(role: AggregatorRole, lowest: bool, steps: Mapping[str, int]) -> AggregatorRole:
+    return replace(
+        role,
+        tier=Tier(cohort=role.tier.cohort, quorum=role.tier.quorum),
+        traits=AlgorithmTraits(),
+        rounds=1,
+        lowest=lowest,
+        join_window=0.0,
+        steps=steps.get(role.name, 0),
+        demands=steps.get(role.parent or HERE, 0),
+        exchanged=SUMMED,
+    )
 
 
 class SurveyWorld(World):
     """One run of a plan in which the root is asked :data:`QUESTIONS` questions.
 
-    A contribution is a device with the question that it answered. With an exchange, every other question is a query,
-    which is answered in its steps; what is asked between them is not.
+    A contribution is a device with the question that it answered.
+
+    Args:
+        plan: the scenario.
+        kinds: what is asked, in turn. With an exchange, all of it but ``measure`` is answered in its steps.
+        aggregator: the machine of aggregators,
+        device: and that of devices.
+        exchange: in which devices answer.
+        tell: is told what happens.
     """
 
     beside = True
@@ -53,6 +75,7 @@ class SurveyWorld(World):
         self,
         plan: FaultPlan,
         *,
+        kinds: Sequence[Kind] = ("evaluate",),
         aggregator: type[Aggregator] = Aggregator,
         device: type[Device] = Device,
         exchange: Exchange | None = None,
@@ -60,6 +83,7 @@ class SurveyWorld(World):
     ) -> None:
         super().__init__(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell)
         self._bound += QUESTIONS * (plan.root.deadline * 2 + POLL)
+        self._kinds = kinds
         self._answers: dict[int, Contributions | None] = {}
         self._asked: dict[tuple[str, Key], int] = {}
         """Which question a device's answer is to."""
@@ -87,7 +111,7 @@ class SurveyWorld(World):
             if machine.node is not None:
                 self._handle(name, Halt())
         elif machine.node is not None:
-            kind = "query" if self._exchange is not None and question % 2 else "evaluate"
+            kind = self._kinds[question % len(self._kinds)]
             work = Work(question, f"{name}?{question}", question, kind, f"q{question}" if kind == "query" else "")
             super()._happen(name, machine, Parcel(HERE, work, ()), 0)
         self._push(self.now + AGAIN, name, "ask")
@@ -145,9 +169,11 @@ class SurveyWorld(World):
 def run_survey(
     seed: int,
     *,
+    kinds: Sequence[Kind] = ("evaluate",),
     aggregator: type[Aggregator] = Aggregator,
     device: type[Device] = Device,
     exchange: Exchange | None = None,
+    where: Where = "devices",
     tell: Callable[[str], None] | None = None,
 ) -> SeedOutcome:
     """Run the surveys of a seed; ``rounds`` of the outcome are the questions that had an answer.
@@ -155,5 +181,6 @@ def run_survey(
     Raises:
         InvariantError: something happened that must not.
     """
-    plan = draw_survey_plan(seed, 0 if exchange is None else len(exchange.steps))
-    return SurveyWorld(plan, aggregator=aggregator, device=device, exchange=exchange, tell=tell).run()
+    plan = draw_survey_plan(seed, 0 if exchange is None else len(exchange.steps), where)
+    world = SurveyWorld(plan, kinds=kinds, aggregator=aggregator, device=device, exchange=exchange, tell=tell)
+    return world.run()
