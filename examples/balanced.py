@@ -27,6 +27,12 @@ class BalancedTask(Task):
             sums[f"found/{label}"] = float((found[here] == label).sum())
         return sums
 
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        """What the sums are called, for where devices judge and only sums of all may be seen."""
+        labels = range(self.data.classes or 0)
+        return (*super().sum_names, *(f"{what}/{label}" for what in ("examples", "found") for label in labels))
+
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Balanced accuracy first, then the usual ones."""
         seen = Counter({key.removeprefix("examples/"): n for key, n in sums.items() if key.startswith("examples/")})

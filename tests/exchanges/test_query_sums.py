@@ -125,13 +125,9 @@ def received(monkeypatch: pytest.MonkeyPatch, data: FederatedData) -> dict[tuple
 
 def test_every_invariant_holds_under_losses_and_crashes() -> None:
     """Also where what is asked in between, such as running statistics, is asked without steps."""
-    for exchange, seeds in (
-        (CommitReveal(), range(80)),
-        (SecAgg(threshold=0.5, minimum=2).for_sums(), range(80, 140)),
-    ):
-        outcomes = [run_survey(seed, kinds=("measure", "query"), exchange=exchange) for seed in seeds]
-        assert sum(outcome.crashes for outcome in outcomes) > len(seeds)
-        assert sum(outcome.rounds for outcome in outcomes) > len(seeds)
+    outcomes = [run_survey(seed, kinds=("measure", "query"), exchange=CommitReveal()) for seed in range(80)]
+    assert sum(outcome.crashes for outcome in outcomes) > len(outcomes)
+    assert sum(outcome.rounds for outcome in outcomes) > len(outcomes)
 
 
 @pytest.mark.parametrize("seed", [1102, 1245, 3083])

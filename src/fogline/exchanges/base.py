@@ -73,8 +73,8 @@ class Exchange(Parametrised, ABC):
         return math.inf
 
     def for_sums(self) -> Exchange | None:
-        """The same for what devices answer to a query, or find of a model: it takes an update of one vector of weight 1,
-        and its result is the sum, of weight 1. None: it cannot, so that a job with it that asks devices beside the
+        """The same for what devices answer to a query, or find of a model: it takes an update of one vector of weight
+        1, and its result is the sum, of weight 1. None: it cannot, so that a job with it that asks devices beside the
         training is refused where it shows only sums. By itself an exchange cannot."""
         return None
 

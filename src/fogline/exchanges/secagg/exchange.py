@@ -57,7 +57,8 @@ class SecAgg(Exchange):
     """Devices (between aggregators: children) without which there is no sum, at least 2. Every one sees to it."""
     sums: float = bounded(2.0**40, ge=1e-30, le=1e30)
     """The largest magnitude of a sum that a device answers to a query or finds of a model; one with a larger one is
-    refused, as is a fog with one where it adds up with its parent in this exchange. Each child's is rounded to a step of about ``sums`` times the children of a round, over 2^62: whole numbers stay as they are."""
+    refused, as is an aggregator with one where it adds up with its parent in this exchange. Each child's is rounded to
+    a step of about ``sums`` times the children of a round, over 2^62: whole numbers stay as they are."""
 
     def __post_init__(self) -> None:
         if find_spec("cryptography") is None:
