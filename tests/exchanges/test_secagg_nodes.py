@@ -16,13 +16,14 @@ from fogline.governance.identity.identity import Identity as Own
 from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Subject
 from fogline.monitoring.folder import RunFolder
+from fogline.monitoring.result import Result
 from fogline.network.cloud.beside import AskedBeside
 from fogline.network.cloud.records import Record
 from fogline.network.node.participation.exchanging import JobIdentity
 from fogline.params import Params
 from fogline.privacy.agreement import public_key
 from fogline.privacy.identity import AgreementIdentity, proof_of, statement
-from tests.network.cluster import cluster, job
+from tests.network.cluster import Cluster, cluster, job
 from tests.network.processes import Fleet, fleet
 from tests.network.test_jobs import simulated
 
@@ -30,6 +31,7 @@ SECAGG = 'exchange = "secagg(threshold=0.5, weight=100.0, bits=64)"'
 PLAIN = "quorum = 1.0"
 CLOUD = 'exchange = "secagg(threshold=0.5, minimum=2, bits=64)"'
 QUERIES = ("moments", "label_counts")
+JUDGED = '[evaluation]\nwhere = "devices"\n'
 DYING = {
     "client-0": ("Assigned", "Entered", "Stepped", "Posted"),
     "fog-0": ("StepTaken", "Advanced", "Entered", "Stepped", "Closed", "Posted"),
@@ -54,6 +56,16 @@ def close(one: Params, other: Params) -> bool:
     return bool(np.abs(one.vector - other.vector).max() < 1e-5) and bool(np.abs(other.vector).max() > 1e-2)
 
 
+def judged_as(made: Cluster, record: Record, expected: Result) -> list[set[str]]:
+    """Devices have found of every round's model what they find in a plain simulation; what else rows have of it."""
+    rows = RunFolder(made.folder / "cloud" / "runs" / record.job).history()
+    assert len(rows) == len(expected.history)
+    for row, other in zip(rows, expected.history, strict=True):
+        for name in ("devices/accuracy", "devices/loss", "devices/judged", "accuracy"):
+            assert row[name] == pytest.approx(other[name], abs=1e-4), made.said(record)
+    return [{name for name in row if name.startswith(("devices/mean", "devices/std", "at/"))} for row in rows]
+
+
 async def is_as_without(made: Fleet, record: Record, plain: str) -> None:
     """The job has ended well, with the model that the plain one gives."""
     lines = [(line.what, line.child, line.why) for line in await made.lines(record)]
@@ -63,18 +75,20 @@ async def is_as_without(made: Fleet, record: Record, plain: str) -> None:
 
 @pytest.mark.parametrize("fogs", [0, 1])
 def test_a_job_under_secure_aggregation_gives_the_model_without(fogs: int, tmp_path: Path) -> None:
-    """And the answers to queries of a simulation: they are summed too."""
-    asked = text(fogs=fogs, more=f"queries = {[*QUERIES]}")
+    """And the answers to queries of a simulation, and what devices find of the model without: they are summed too."""
+    asked = text(fogs=fogs, more=f"queries = {[*QUERIES]}") + JUDGED
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=fogs, devices=3) as made:
             record = await made.finish(await made.submit(asked))
             assert (record.state, record.why) == ("finished", ""), made.said(record)
-            assert close(made.model(record), simulated(text("", fogs)).params), made.said(record)
+            plain = simulated(text("", fogs) + JUDGED)
+            assert close(made.model(record), plain.params), made.said(record)
+            assert judged_as(made, record, plain) == [set(), set()]
             run = RunFolder(tmp_path / "cloud" / "runs" / record.job)
             found = run.load().queries
             assert found == simulated(asked).queries, made.said(record)
-            assert found[QUERIES[0]]["count"] == 3 * 20
+            assert found[QUERIES[0]]["count"] == 3 * 16
             assert json.loads(run.answers.read_bytes()) == found
 
     asyncio.run(work())
@@ -95,14 +109,18 @@ def test_a_cloud_that_has_an_answer_does_not_ask_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("below", ["", 'uplink = ["clip(norm=0.1)"]\n' + SECAGG.replace("(", "(minimum=2, ")])
 def test_fogs_take_part_in_the_exchange_of_the_cloud(below: str, tmp_path: Path) -> None:
-    """Alone, or above that of their devices, which clip what they bring."""
+    """Alone, or above that of their devices, which clip what they bring. What devices find goes through both; alone, the
+    cloud's adds up no more than updates."""
     plain = "\n".join(line for line in below.splitlines() if not line.startswith("exchange"))
 
     async def work() -> None:
         async with cluster(tmp_path, fogs=2, devices=4) as made:
-            record = await made.finish(await made.submit(both(below)))
+            record = await made.finish(await made.submit(both(below) + JUDGED))
             assert (record.state, record.why) == ("finished", ""), made.said(record)
-            assert close(made.model(record), simulated(both(plain, "")).params), made.said(record)
+            expected = simulated(both(plain, "") + JUDGED)
+            assert close(made.model(record), expected.params), made.said(record)
+            more = set[str]() if below else {"devices/mean", "devices/std", "at/fog-0", "at/fog-1"}
+            assert judged_as(made, record, expected) == [more, more]
 
     asyncio.run(work())
 
