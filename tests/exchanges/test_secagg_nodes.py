@@ -109,8 +109,8 @@ def test_a_cloud_that_has_an_answer_does_not_ask_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("below", ["", 'uplink = ["clip(norm=0.1)"]\n' + SECAGG.replace("(", "(minimum=2, ")])
 def test_fogs_take_part_in_the_exchange_of_the_cloud(below: str, tmp_path: Path) -> None:
-    """Alone, or above that of their devices, which clip what they bring. What devices find goes through both; alone, the
-    cloud's adds up no more than updates."""
+    """Alone, or above that of their devices, which clip what they bring. What devices find goes through both; alone,
+    the cloud's adds up no more than updates."""
     plain = "\n".join(line for line in below.splitlines() if not line.startswith("exchange"))
 
     async def work() -> None:
