@@ -186,7 +186,8 @@ def test_nothing_that_aggregators_receive_tells_what_a_device_has_found(monkeypa
         if not np.array_equal(array, second[tier, step, child][name])
     }
     assert {(step, name) for step, _, name in differ} == {(masked, "numbers")}
-    assert {child for _, child, _ in differ} == {"client-02", "fog-0"}
+    (fog,) = {child for _, child, _ in differ} - {"client-02"}
+    assert fog.startswith("fog-")
     for seen in (first, second):
         numbers = [arrays["numbers"] for (_, step, _), arrays in seen.items() if step == masked]
         assert all(np.abs(one.astype(float)).max() > 2.0**55 for one in numbers)
