@@ -27,7 +27,7 @@ from fogline.exchanges.secagg import SecAgg
 from fogline.jobs import Job
 from fogline.jobs.exchanging import exchanges_of, survey_exchanges_of
 from fogline.nodes import Device
-from fogline.nodes.effects import Examine, Send
+from fogline.nodes.effects import Examine, Send, Write
 from fogline.nodes.events import Received, Trained
 from fogline.nodes.messages import Report, Work
 from fogline.params import Params
@@ -207,7 +207,7 @@ def test_a_device_tells_nothing_by_itself_and_judges_a_rounds_model_for_one_sum_
     assert asked(device, Work(1, "m", 4, "evaluate", steps=6)) == ""
     assert asked(device, Work(2, "m", 4, "evaluate", steps=6)) == ""  # It has brought nothing yet.
     effects = device.handle(Trained(2, "fog#2/0/own", 0), 0.0)
-    (entered,) = [effect.record for effect in effects if hasattr(effect, "record")]
+    (entered,) = [effect.record for effect in effects if isinstance(effect, Write)]
     for task, round_ in ((3, 4), (4, 2)):
         assert "is in a sum already" in asked(device, Work(task, "m", round_, "evaluate", steps=6))
     again = Device("d", "fog-2", demands=6, beside=True)  # Below another fog, from the journal.
