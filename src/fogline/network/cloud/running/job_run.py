@@ -451,7 +451,7 @@ async def _described(
     )
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
-        folder = RunFolder.create(folder.path, job)
+        folder = RunFolder.create(folder.path, job, at_cloud=True)
     running = msgspec.structs.replace(
         record,
         state="running",
