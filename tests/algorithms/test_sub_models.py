@@ -104,7 +104,7 @@ def test_with_whole_models_it_is_fedavg_to_the_bit(tree: Tree | None) -> None:
 METHODS = {
     "heterofl": (make("heterofl"), TASK),
     "fjord": (make("fjord", distils=True, alpha=0.5), TASK),
-    "depthfl": (make("depthfl"), DEEP),
+    "depthfl": (make("depthfl", ramp_up=0), DEEP),
     "partial_layers": (make("partial_layers"), TASK),
 }
 
@@ -132,7 +132,7 @@ def convolutions() -> nn.Module:
 
 STEPPED = METHODS | {
     "fjord, convolutions": (make("fjord", distils=True), Task(convolutions, DATA)),
-    "depthfl, normed heads": (make("depthfl"), Task(NormedHeads, DATA)),
+    "depthfl, normed heads": (make("depthfl", ramp_up=0), Task(NormedHeads, DATA)),
     "fjord, alone": (make("fjord"), TASK),
     "fjord, larger teachers": (make("fjord", distils=True), TASK),
 }
