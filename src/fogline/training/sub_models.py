@@ -124,8 +124,8 @@ class ModelCutter(ABC):
 
         Args:
             width: of the units.
-            scaled: whether what linear layers and convolutions give is divided by it in training, where they are
-                narrower: then what comes next gets as much as in the whole model.
+            scaled: whether what linear layers and convolutions give is divided in training by the share of their units
+                that is left: then what comes next gets as much as in the whole model.
 
         Raises:
             ValueError: a layer cannot be made narrower; one sentence that names it.
