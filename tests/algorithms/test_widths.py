@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from fogline import JobError, Task, simulate
 from fogline.algorithms import make
+from fogline.algorithms.methods.fjord import FjORD
 from fogline.algorithms.sub_models import with_sub_models
 from fogline.data import from_clients
 from fogline.jobs.shares import Shares
@@ -54,7 +56,7 @@ def test_widths_of_one_model_are_refused_before_the_run_and_when_a_job_is_submit
     task, method = task_of(3), make("fjord")
     why = "FjORD's widths 1 and 0.8 give the same model, as no layer has enough units .*; leave 0.8 out of widths"
     with pytest.raises(JobError, match=why):
-        simulate(task, method, rounds=1, processes=0, progress=False)
+        simulate(task, method, rounds=1, engine="loop", processes=0, progress=False)
     with pytest.raises(ValueError, match=why):
         check_named(with_sub_models(task, method), method, Shares())
     method = make("fjord", widths=(0.6, 0.5))
@@ -65,3 +67,56 @@ def test_widths_of_one_model_are_refused_before_the_run_and_when_a_job_is_submit
 def test_one_layer_that_tells_widths_apart_is_enough() -> None:
     method = make("fjord")
     check_named(with_sub_models(task_of(3, 16), method), method, Shares())
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+    )
+
+
+NORMED = Task(normed, DATA)
+LOCAL = {"learning_rate": 0.3, "steps": 2, "batch_size": None}
+
+
+class OfWidth(FjORD):
+    """Every step trains the same one of the widths."""
+
+    widths = (0.5,)
+    place: int = 0
+
+    def step_models(self, nested: int, rng: np.random.Generator) -> tuple[int, ...]:
+        return (self.place,)
+
+
+def test_only_steps_of_the_whole_model_move_its_running_statistics() -> None:
+    """Those of a narrower model are of another function: with its steps alone, the whole's stay as they were."""
+    start, names = NORMED.initial(0), NORMED.running_statistics
+    whole, narrow = (
+        simulate(NORMED, OfWidth(place=place), rounds=1, local=LOCAL, engine="loop", processes=0, progress=False).params
+        for place in (0, 1)
+    )
+    assert all(np.array_equal(narrow.view(name), start.view(name)) for name in names)
+    assert not any(np.array_equal(whole.view(name), start.view(name)) for name in names)
+    assert (narrow.view("0.weight") != start.view("0.weight"))[:3].all()
+    plain = simulate(NORMED, "fedavg", rounds=1, local=LOCAL, engine="loop", processes=0, progress=False).params
+    assert whole.vector == pytest.approx(plain.vector, abs=1e-6)
+
+
+def test_a_model_cut_afterwards_has_statistics_of_its_own() -> None:
+    done = simulate(NORMED, OfWidth(place=1), rounds=1, local=LOCAL, engine="loop", processes=0, progress=False).params
+    half = NORMED.cutter().narrow(0.5)
+    alone, x = half.alone(done, DATA.at(0)), torch.from_numpy(X)
+    layers = {name: torch.from_numpy(alone.view(name)) for name in alone.spec.slices}
+    first = x @ layers["0.weight"].T + layers["0.bias"]
+    normal = (first - first.mean(0)) / (first.var(0, correction=0) + 1e-5).sqrt()
+    second = (normal * layers["1.weight"] + layers["1.bias"]).relu() @ layers["3.weight"].T + layers["3.bias"]
+    for place, inputs in ((1, first), (4, second)):
+        assert torch.allclose(layers[f"{place}.running_mean"], inputs.mean(0), atol=1e-6)
+        assert torch.allclose(layers[f"{place}.running_var"], inputs.var(0), atol=1e-6)
+    assert np.array_equal(alone.view("3.weight"), done.view("3.weight")[:2, :3])
+
+
+def test_a_job_in_which_nobody_has_the_whole_model_has_no_statistics_of_it() -> None:
+    with pytest.raises(JobError, match="no device has the whole model, and only those tell its running statistics"):
+        simulate(NORMED, "fjord", rounds=1, shares={"devices": {"*": 0.6}}, processes=0, progress=False)

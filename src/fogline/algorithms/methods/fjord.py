@@ -27,6 +27,10 @@ class FjORD(FedAvg):
     larger one the teacher (equation 4, with the teacher trained too, as the paper finds best; alpha = tau = 1). For
     classification, where it distils.
 
+    Batch normalisation: the paper keeps running statistics for each width. Those of the whole model are from steps that
+    train the whole, and are the ones that are judged and served; of a model that is cut afterwards they are measured
+    (``SubModel.alone``).
+
     Args:
         widths: of the smaller models, the widest first; no two may give the same model.
         distils: whether the width that is drawn learns from the device's own.

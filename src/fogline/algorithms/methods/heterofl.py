@@ -33,9 +33,9 @@ class HeteroFL(FedAvg):
     model that is judged or handed out come from a pass of all devices over their data, with the whole model: the mean
     over their batches, and over devices by their examples.
 
-    Scaler: in training, what a linear layer or a convolution of a smaller model gives is divided by the share of its units
-    that it has (r, but that units are whole), so that the next layer gets as much as it does in the whole model, which is
-    judged.
+    Scaler: in training, what a linear layer or a convolution of a smaller model gives is divided by the share of its
+    units that it has (r, up to whole units), so that the next layer gets as much as it does in the whole model, which
+    is judged.
 
     Args:
         widths: of the smaller models, the widest first.
