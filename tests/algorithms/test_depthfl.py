@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from fogline import Task, simulate
 from fogline.algorithms.methods.depthfl import DepthFL
 from fogline.data import from_clients
+from fogline.params import Vector
 
 RATE, BETA, RAMP_UP = 0.5, 0.7, 3
 X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), np.arange(8) % 3
@@ -28,7 +29,7 @@ class Heads(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(4, 3) for _ in range(3)])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        given = []
+        given = list[Tensor]()
         for body, head in zip(self.bodies, self.heads, strict=True):
             x = body(x).tanh()
             given.append(head(x))
@@ -38,7 +39,7 @@ class Heads(nn.Module):
 TASK = Task(Heads, DATA)
 
 
-def by_hand(rounds: int) -> np.ndarray:
+def by_hand(rounds: int) -> Vector:
     """A step of each round, with the whole batch."""
     module, start = TASK.untrained(), TASK.initial(0)
     TASK.layout.load(module, start.vector, start.counters)
@@ -47,7 +48,7 @@ def by_hand(rounds: int) -> np.ndarray:
     for done in range(rounds):
         outputs = module(x)
         weight = BETA * exp(-5.0 * (1.0 - min(done, RAMP_UP) / RAMP_UP) ** 2)
-        loss = sum(cross_entropy(own, y) for own in outputs)
+        loss = torch.stack([cross_entropy(own, y) for own in outputs]).sum()
         for i, own in enumerate(outputs):
             for j, other in enumerate(outputs):
                 if i != j:

@@ -76,7 +76,7 @@ def normed() -> nn.Module:
 
 
 NORMED = Task(normed, DATA)
-LOCAL = {"learning_rate": 0.3, "steps": 2, "batch_size": None}
+LOCAL: dict[str, Any] = {"learning_rate": 0.3, "steps": 2, "batch_size": None}
 
 
 class OfWidth(FjORD):
