@@ -1,19 +1,23 @@
 """Unequal devices: smaller models for the weak ones, against small models for all, and against leaving the weak out.
 
-    python -m benchmarks.heterogeneous [--seeds N] [--rounds N] [--rate R] [--speed]
+    python -m benchmarks.heterogeneous [--seeds N] [--rounds N] [--rate R] [--even] [--speed]
 
 Ten devices have 200 images of fashion_mnist each, 14 x 14 pixels (means of four), Dirichlet(0.3) by class; of every
 five devices three can hold at most a quarter of the model. Two models: a CNN, and one with a head at each of three
 depths. Each method is compared on its model with ``small``: FedAvg in which everybody trains the quarter, which is what
-is judged; and ``dropped``: FedAvg of the whole model among the two in five that can hold it. One pass a round in
-batches of 20, the same rate for all. Of the model with heads, DepthFL is judged by the mean of its heads, as in its
-paper; ``small`` and ``dropped`` by that or by their deepest head, whichever is better.
+is judged; and ``dropped``: FedAvg of the whole model among the two in five that can hold it. What there is to win at
+most is ``whole``: FedAvg of it among all. One pass a round in batches of 20, the same rate for all. Of the model with
+heads, DepthFL is judged by the mean of its heads, as in its paper, and they teach each other from the first round;
+what it is compared with by that or by the deepest head, whichever is better.
 
 - ``accuracy``: of each, on 2,000 test images, in per cent: the mean over the last ten rounds, as from one round to the
-  next it goes up and down by some points; the median over the seeds.
+  next it goes up and down by some points; the median over the seeds. ``fjord_cut``: of FjORD's model, cut to the
+  quarter after the last round.
 - ``over_small``, ``over_dropped``: points that a method is better, the median over the seeds.
 - ``better_than_both``: whether every method is.
 - ``share``: of the numbers that train, what a weak device has.
+
+With ``--even``, the same images are spread evenly, and all devices have all classes.
 
 With ``--speed`` instead: ``milliseconds`` of processor time that a round of all devices takes (100 steps, one thread),
 by method and engine, the least of several.
@@ -39,14 +43,18 @@ from benchmarks.few_images import few_images
 from fogline import FedAvg, Task, simulate
 from fogline.algorithms import Algorithm, make
 from fogline.algorithms.device import run_cohort
+from fogline.algorithms.methods.fjord import FjORD
 from fogline.algorithms.sub_models import with_sub_models
-from fogline.data import FederatedData, from_clients
+from fogline.data import Examples, FederatedData, from_clients
+from fogline.params import Params
 from fogline.training import ClientJob, LocalTraining
 
 DEVICES, IMAGES, TESTED = 10, 200, 2000
 WEAK, QUARTER = 3 / 5, 0.25
 WIDTH = 0.4
 """Of every layer of the CNN: 22 % of its numbers."""
+COMPARED = ("whole", "small", "dropped")
+"""What is trained beside the methods."""
 REPEATS = 6
 LAST = 10
 """Rounds that are judged together."""
@@ -92,9 +100,13 @@ def smaller(images: Any) -> npt.NDArray[np.float32]:
     return pixels.reshape(len(pixels), 1, 14, 2, 14, 2).mean((3, 5))
 
 
-def some_images(seed: int) -> tuple[FederatedData, FederatedData]:
+def some_images(seed: int, even: bool = False) -> tuple[FederatedData, FederatedData]:
     """The data of all devices, and of the strong ones alone."""
     few, test = few_images("fashion_mnist", DEVICES, IMAGES, TESTED, seed)
+    if even:
+        x, y = np.concatenate([part.array for part in few]), np.concatenate([part.y for part in few])
+        order = np.random.default_rng(seed).permutation(len(y)).reshape(DEVICES, -1)
+        few = [Examples(x[places], y[places]) for places in order]
     parts = {
         f"{'weak' if weak(place) else 'strong'}-{place}": (smaller(part.x), part.y) for place, part in enumerate(few)
     }
@@ -103,8 +115,10 @@ def some_images(seed: int) -> tuple[FederatedData, FederatedData]:
     return made[0], made[1]
 
 
-def trained(task: Task, method: Algorithm, seed: int, rounds: int, rate: float, shares: bool = False) -> float:
-    """Accuracy of one run in per cent, of now or before."""
+def trained(
+    task: Task, method: Algorithm, seed: int, rounds: int, rate: float, shares: bool = False
+) -> dict[str, float]:
+    """``accuracy`` of one run in per cent, of now or before; and ``cut``, of FjORD's model."""
     settings: dict[str, Any] = {
         "rounds": rounds,
         "shares": {"devices": {"weak-*": QUARTER}} if shares else None,
@@ -114,16 +128,29 @@ def trained(task: Task, method: Algorithm, seed: int, rounds: int, rate: float, 
     }
 
     def measured() -> dict[str, float]:
-        history = simulate(task, method, processes=0, progress=False, **settings).history
-        return {"accuracy": 100 * float(np.mean([row["accuracy"] for row in history[-LAST:]]))}
+        result = simulate(task, method, processes=0, progress=False, **settings)
+        found = {"accuracy": 100 * float(np.mean([row["accuracy"] for row in result.history[-LAST:]]))}
+        if isinstance(method, FjORD):
+            found["cut"] = 100 * cut_accuracy(task, result.params)
+        return found
 
     decided_by = settings | {"answer": task.answered_by}
-    return kept(STATE / f"{digest(task, method, decided_by)}.json", measured)["accuracy"]
+    return kept(STATE / f"{digest(task, method, decided_by)}.json", measured)
 
 
-def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: int, rate: float) -> dict[str, float]:
+def cut_accuracy(task: Task, params: Params) -> float:
+    """Of a trained model's part of that width."""
+    part, test = task.cutter().narrow(WIDTH), task.data.test
+    assert test is not None
+    own = cast("Task", part.task)
+    return own.metrics(own.evaluate(part.cut(params), test))["accuracy"]
+
+
+def family(
+    make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: int, rate: float, even: bool
+) -> dict[str, float]:
     """Accuracy in per cent of methods on one model, and of what they are compared with."""
-    data, strong = some_images(seed)
+    data, strong = some_images(seed, even)
     cutter, heads = Task(make_module, data).cutter(), make_module is DeepCNN
     share = (cutter.shallow(2) if heads else cutter.narrow(WIDTH)).share
     assert share <= QUARTER
@@ -133,12 +160,15 @@ def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: i
         whole = Task(make_module, data, answer=answer)
         cutter = whole.cutter()
         small = cast("Task", (cutter.shallow(2) if heads else cutter.narrow(WIDTH)).task)
-        others = {"small": small, "dropped": Task(make_module, strong, answer=answer)}
+        others = {"whole": whole, "small": small, "dropped": Task(make_module, strong, answer=answer)}
         for name, task in others.items():
-            found[name] = max(found.get(name, 0.0), trained(task, FedAvg(), seed, rounds, rate))
+            found[name] = max(found.get(name, 0.0), trained(task, FedAvg(), seed, rounds, rate)["accuracy"])
         for name, method in methods.items():  # Of heads by their mean.
             if answer == answers[-1]:
-                found[name] = trained(whole, method, seed, rounds, rate, shares=True)
+                came_to = trained(whole, method, seed, rounds, rate, shares=True)
+                found[name] = came_to["accuracy"]
+                if "cut" in came_to:
+                    found[f"{name}_cut"] = came_to["cut"]
     console.print(
         f"seed {seed}: {', '.join(f'{name} {value:.1f}' for name, value in found.items() if name != 'share')}"
     )
@@ -147,10 +177,11 @@ def family(make_module: Any, methods: dict[str, Algorithm], seed: int, rounds: i
 
 FAMILIES: dict[str, tuple[Any, dict[str, Algorithm]]] = {
     "cnn": (cnn, {
-        "heterofl": make("heterofl", widths=(WIDTH,), masked=False),
+        "heterofl": make("heterofl", widths=(WIDTH,)),
+        "heterofl_unscaled": make("heterofl", widths=(WIDTH,), scaler=False),
         "fjord": make("fjord", widths=(WIDTH,)),
     }),
-    "deep": (DeepCNN, {"depthfl": make("depthfl")}),
+    "deep": (DeepCNN, {"depthfl": make("depthfl", ramp_up=0)}),
 }  # fmt: skip
 
 
@@ -188,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--even", action="store_true")
     parser.add_argument("--speed", action="store_true")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -196,16 +228,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     result: dict[str, dict[str, float]] = {"share": {}, "accuracy": {}, "over_small": {}, "over_dropped": {}}
     for model, (make_module, methods) in FAMILIES.items():
-        found = [family(make_module, methods, seed, asked.rounds, asked.rate) for seed in range(asked.seeds)]
+        found = [
+            family(make_module, methods, seed, asked.rounds, asked.rate, asked.even) for seed in range(asked.seeds)
+        ]
         result["share"][model] = round(found[0]["share"], 3)
-        for name in ("small", "dropped", *methods):
-            key = name if name in methods else f"{model}_{name}"
+        for name in [name for name in found[0] if name != "share"]:
+            key = f"{model}_{name}" if name in COMPARED else name
             result["accuracy"][key] = round(median(one[name] for one in found), 2)
         for name in methods:
             for other in ("small", "dropped"):
                 result[f"over_{other}"][name] = round(median(one[name] - one[other] for one in found), 2)
     gains = [*result["over_small"].values(), *result["over_dropped"].values()]
-    report("heterogeneous", result | {"better_than_both": min(gains) > 0, "seeds": asked.seeds})
+    name = "heterogeneous_even" if asked.even else "heterogeneous"
+    report(name, result | {"better_than_both": min(gains) > 0, "seeds": asked.seeds})
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ def read(folder: Path, size: int) -> RawData:
     """Grey pictures (n, 1, size, size), about 0 and 1 wide; a class is a folder's name."""
     from PIL import Image
 
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     files = [path for name in classes for path in sorted((folder / name).iterdir()) if path.suffix.lower() in KINDS]
     if len(classes) < 2 or not files:
-        raise ValueError(f"{folder} has no pictures in folders of their classes, such as {folder}/0/any.png.")
+        raise ValueError(f"{folder.resolve()} has no pictures in folders of their classes, such as 0/any.png.")
     x = np.empty((len(files), 1, size, size), np.float32)
     for place, path in enumerate(files):
         with Image.open(path) as picture:

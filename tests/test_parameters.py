@@ -69,6 +69,7 @@ class Lists(Parametrised):
     often: int = 1
     limit: "float | None" = None  # noqa: UP037 - a text in a text.
     names: tuple[str, ...] = ()
+    widths: tuple[float, ...] = bounded((0.5,), gt=0, le=1)
     unknown: "Nowhere | int" = 0  # type: ignore[name-defined]  # noqa: F821, UP037
     table: dict[str, int] = field(default_factory=dict)
 
@@ -91,6 +92,13 @@ def test_a_list_of_texts_becomes_a_tuple_and_one_text_need_not_stand_in_a_list()
         Lists(1.0, names=3)  # type: ignore[arg-type]
 
 
+def test_a_list_of_numbers_becomes_a_tuple_and_each_is_in_the_range() -> None:
+    made = Lists(1.0, widths=[1, np.float32(0.25)])  # type: ignore[arg-type]
+    assert made.widths == (1.0, 0.25)
+    assert {type(value) for value in made.widths} == {float}
+    assert Lists(1.0, widths=0.25).widths == (0.25,)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -98,7 +106,15 @@ def test_a_list_of_texts_becomes_a_tuple_and_one_text_need_not_stand_in_a_list()
         (((1.0,), {"share": 2.0}), "Parameter 'share' of Lists is given twice."),
         (((1.0,), {"often": True}), "Parameter 'often' of Lists is True; it wants an int."),
         (((1.0,), {"limit": "x"}), "Parameter 'limit' of Lists is 'x'; it wants a float or None."),
-        (((1.0, 1, None, (), 0, {}, 7), {}), "Lists has no 7th parameter; its parameters are share, often, limit, "),
+        (((1.0,), {"widths": ["0.5"]}), "Parameter 'widths' of Lists is ['0.5']; it wants a list of numbers."),
+        (
+            ((1.0,), {"widths": (0.5, 0)}),
+            "Parameter 'widths' of Lists is (0.5, 0.0); each must be above 0 and at most 1",
+        ),
+        (
+            ((1.0, 1, None, (), (), 0, {}, 8), {}),
+            "Lists has no 8th parameter; its parameters are share, often, limit, ",
+        ),
         (((np.zeros((9, 9)),), {}), "Parameter 'share' of Lists is array("),
     ],
 )

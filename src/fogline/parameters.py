@@ -30,13 +30,17 @@ PLAIN: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "None": (NoneType, lambda none: none),
 }
 """What an annotation takes, by name, and what is made of it: NumPy's numbers become Python's, which a job can hold."""
-TEXTS = "tuple[str, ...]"
-"""How an annotation of several texts is written."""
+LISTS = {
+    "tuple[str, ...]": ("str", "texts"),
+    "tuple[float, ...]": ("float", "numbers"),
+    "tuple[int, ...]": ("int", "whole numbers"),
+}
+"""Annotations of several values: what each of them is, by its name above, and in words."""
 
 
 RANGE = "range"
 """Where a field keeps its range, in its metadata."""
-Number = TypeVar("Number", int, float, int | None, float | None)
+Number = TypeVar("Number", int, float, int | None, float | None, tuple[int, ...], tuple[float, ...])
 
 
 class Range(NamedTuple):
@@ -90,7 +94,8 @@ def bounded(
     """A parameter's default, and the range that it has to be in: ``p: float = bounded(0.1, gt=0, le=1)``.
 
     A value outside, or one that is not finite, is refused where one of the class is made; None is in every range, where
-    the annotation takes it. An heir that gives another default without annotating it keeps the range.
+    the annotation takes it, and of several numbers each has to be in it. An heir that gives another default without
+    annotating it keeps the range.
 
     Args:
         default: where nothing is said; left out, a value must be given.
@@ -213,9 +218,13 @@ def fitted(
     fitting = {name: _fitting(subject, known[name], value, error) for name, value in given.items()}
     for name, limits in _ranges(kind).items():
         value = fitting[name] if name in fitting else known[name].default if name in known else None
-        if value is not None and value not in limits:
-            number = "a finite number " if value != value or value in (math.inf, -math.inf) else ""
-            raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; it must be {number}{limits}.")
+        several = isinstance(value, tuple)
+        numbers = cast("tuple[Any, ...]", value) if several else () if value is None else (value,)
+        for number in numbers:
+            if number not in limits:
+                must = "each must be" if several else "it must be"
+                finite = "a finite number " if number != number or number in (math.inf, -math.inf) else ""
+                raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; {must} {finite}{limits}.")
     return fitting
 
 
@@ -229,26 +238,31 @@ def _fitting(subject: str, parameter: inspect.Parameter, value: Any, error: type
     """A value as a parameter takes it; any, where its annotation is not a plain one."""
     annotation = parameter.annotation
     wanted = annotation.__name__ if isinstance(annotation, type) else str(annotation).strip("'\"")
-    if wanted == TEXTS:
-        return _texts(subject, parameter.name, value, error)
+    if wanted in LISTS:
+        return _several(subject, parameter.name, value, wanted, error)
     names = [part.strip().replace("NoneType", "None") for part in wanted.split("|")]
     if not all(name in PLAIN for name in names) or any(type(value) is PLAIN[name][1] for name in names):
         return value
     for name in names:
-        taken, made = PLAIN[name]
-        if isinstance(value, taken) and (name == "bool" or not isinstance(value, bool)):
-            return made(value)
+        if _is_one(value, name):
+            return PLAIN[name][1](value)
     shown = " ".join(reprlib.repr(value).split())
     article = "an" if names[0] == "int" else "a"
     raise error(f"Parameter '{parameter.name}' of {subject} is {shown}; it wants {article} {' or '.join(names)}.")
 
 
-def _texts(subject: str, name: str, value: Any, error: type[ValueError]) -> tuple[str, ...]:
-    """Texts as a parameter takes them; one need not stand in a list."""
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in cast("list[Any]", values)):
-        raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; it wants a list of texts.")
-    return tuple(cast("list[str]", values))
+def _several(subject: str, name: str, value: Any, wanted: str, error: type[ValueError]) -> tuple[Any, ...]:
+    """Several values as a parameter takes them; one need not stand in a list."""
+    kind, words = LISTS[wanted]
+    values = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else (value,)
+    if not all(_is_one(one, kind) for one in values):
+        raise error(f"Parameter '{name}' of {subject} is {reprlib.repr(value)}; it wants a list of {words}.")
+    return tuple(PLAIN[kind][1](one) for one in values)
+
+
+def _is_one(value: Any, name: str) -> bool:
+    """Whether a value is of a plain type; a truth is no number."""
+    return isinstance(value, PLAIN[name][0]) and (name == "bool" or not isinstance(value, bool))
 
 
 def _meant(kind: type, name: str, known: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fogline.cli.commands.up.display import Display
 from fogline.cli.commands.up.inspect_task import goes_by_the_clock
 from fogline.cli.commands.up.plan import PlannedNode, StartPlan
 from fogline.cli.commands.up.run import next_steps, repeats
@@ -47,6 +48,20 @@ def test_a_page_that_ends_with_the_command_is_not_the_last_look() -> None:
     assert [command for _, command in next_steps(folder, repeated=True, board=True)] == [
         "fogline simulate runs/toy-1/job.toml --engine loop",
         "fogline board runs/toy-1",
+    ]
+
+
+def test_aggregators_are_counted_as_in_a_simulation(capsys: pytest.CaptureFixture[str]) -> None:
+    plan, _, state = made()
+    fogs = tuple(PlannedNode(f"fog-{i}", "fog", "cloud") for i in range(2))
+    below = tuple(replace(node, parent=f"fog-{i}") for i, node in enumerate(NODES))
+    with Display(state, quiet=False) as shown:
+        shown.began(replace(plan, nodes=(*fogs, *below)), "accuracy", "")
+        shown.began(plan, "accuracy", "")
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" on ")[2] for line in said] == [
+        "2 devices below 2 aggregators, 1 round, seed 0",
+        "2 devices, 1 round, seed 0",
     ]
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from fogline.data import Meaning, MissingDatasetError, RawData, datasets, load, load_raw
 from fogline.data.loaders.cache import cached
 from fogline.data.loaders.folder import DatasetFolder, find_root
+from fogline.data.loaders.tiles import same_tiles
 
 ROOT = find_root().absolute()
 
@@ -36,7 +37,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int, int, int, int, tuple[int, ...], int
     "fate_examples": ({}, 2, 0, 227 + 228, 114, (30,), 2),
     "adult": ({}, 15, 0, 32561, 16281, (91,), 2),
     "ai4i2020": ({}, 3, 0, 8000, 2000, (8,), 2),
-    "magnetic_tile": ({}, 6, 0, 1113, 228, (1, 96, 96), 6),
+    "magnetic_tile": ({}, 6, 0, 1090, 251, (1, 96, 96), 6),
     "neu_det": ({"clients": 20}, 20, 0, 1440, 360, (1, 64, 64), 6),
     "steel_energy": ({}, 12, 0, 12 * 24 * 96, (365 - 12 * 24) * 96, (16,), None),
     "citylearn2022": ({}, 17, 0, 17 * (7008 - 24), 17 * 1752, (36,), None),
@@ -168,8 +169,23 @@ def test_no_tile_is_both_in_training_and_in_the_test_set() -> None:
     with np.load(ROOT / "magnetic_tile" / "magnetic_tile_96.npz") as arrays:
         tile, exposure = arrays["tile"], arrays["exposure"]
     assert raw.rows is not None
-    rest = np.setdiff1d(np.flatnonzero(exposure > 0), raw.rows)
-    assert not set(tile[raw.rows].tolist()) & set(tile[rest].tolist())
+    test = np.setdiff1d(np.flatnonzero(exposure > 0), raw.rows)
+    assert not set(tile[raw.rows].tolist()) & set(tile[test].tolist())
+    broken = np.isin(tile, range(209, 220, 2))
+    assert sorted(exposure[broken].tolist()) == [1, 2, 3, 4, 5, 6], "one tile, to which the file gives six numbers"
+    assert broken[raw.rows].sum() in (0, 6)
+    assert {len(set(raw.y[rows].tolist())) for rows in (raw.rows, test)} == {6}, "every kind trains and is judged"
+
+
+def test_pictures_that_look_alike_are_one_tile() -> None:
+    rng = np.random.default_rng(0)
+    grain = 40 * rng.random((1, 1, 96))  # As all tiles are ground.
+    marks = [60 * (rng.random((24, 24)) < 0.1).repeat(4, 0).repeat(4, 1) for _ in range(3)]
+    shown = np.array([0, 1, 0, 2, 1, 0])
+    light = np.array([1.0, 1.0, 0.4, 1.0, 0.6, 1.6])[:, None, None]
+    pictures = (light * (30 + grain + np.array(marks)[shown] + 4 * rng.random((6, 96, 96)))).astype(np.uint8)
+    assert same_tiles(pictures, np.array([5, 6, 7, 8, 9, 10])).tolist() == [5, 6, 5, 8, 6, 5]
+    assert same_tiles(pictures, np.array([5, 6, 7, 6, 9, 10])).tolist() == [5, 6, 5, 6, 6, 5], "joined by the file"
 
 
 def test_a_forecast_sees_only_the_past() -> None:

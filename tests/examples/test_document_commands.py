@@ -18,6 +18,7 @@ from fogline.monitoring.run_files import load_run
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh-Hant.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, TRANSLATED = (path.read_text() for path in DOCUMENTS[:2])
 QUICK_START = (ROOT / "docs" / "quick-start.md").read_text()
 COMPARISON = (ROOT / "docs" / "comparison.md").read_text()
 FOUND = {"yes", "part", "not found", "not its aim"}
@@ -44,6 +45,25 @@ def test_every_command_is_one(document: Path) -> None:
 def test_the_documents_show_commands() -> None:
     assert sum(len(commands(document.read_text())) for document in DOCUMENTS) > 40
     assert ["simulate", "machine.toml"] in commands(QUICK_START)
+
+
+def examples_of(readme: str) -> set[str]:
+    """Names in the rows of a table of examples: those that are files there, jobs without their ending."""
+    rows = "\n".join(line.split(" | ")[0] for line in readme.splitlines() if line.startswith("| `"))
+    return {name for name in re.findall(r"`([\w.-]+)`", rows) if list((ROOT / "examples").glob(f"{name}*"))}
+
+
+def test_both_readmes_show_the_same_commands_and_every_example() -> None:
+    assert commands(TRANSLATED) == commands(README)
+    assert examples_of(TRANSLATED) == examples_of(README)
+    assert {path.stem for path in (ROOT / "examples").glob("*.toml")} <= examples_of(README)
+
+
+def test_the_readme_names_every_benchmark() -> None:
+    folder = ROOT / "benchmarks"
+    programs = {path.parent.name for path in folder.glob("*/__main__.py")}
+    programs |= {path.stem for path in folder.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()}
+    assert set(re.findall(r"^\| `python -m benchmarks\.(\w+)`", README, re.MULTILINE)) == programs
 
 
 def test_the_quick_start_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,3 +115,5 @@ def test_own_pictures_are_read_from_a_folder_for_each_class(tmp_path: Path, monk
     assert all((examples.array.mean((1, 2, 3)) > 0).astype(int).tolist() == examples.y.tolist() for examples in held)
     with pytest.raises(ValueError, match="no pictures in folders"):
         own_pictures.task(folder=str(tmp_path / "dark"))
+    with pytest.raises(ValueError, match="no pictures in folders"):
+        own_pictures.task(folder=str(tmp_path / "nowhere"))

@@ -17,8 +17,8 @@ from fogline.governance.identity.proofs import signed
 from fogline.governance.subject import Subject
 from fogline.monitoring.folder import RunFolder
 from fogline.monitoring.result import Result
-from fogline.network.cloud.beside import AskedBeside
 from fogline.network.cloud.records import Record
+from fogline.network.cloud.running.beside import AskedBeside
 from fogline.network.node.participation.exchanging import JobIdentity
 from fogline.params import Params
 from fogline.privacy.agreement import public_key

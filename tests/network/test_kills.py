@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fogline.monitoring.folder import RunFolder
 from fogline.network.cloud.records import Record
 from tests.network.audited import check_audit_logs
 from tests.network.cluster import job
@@ -208,6 +209,30 @@ def test_what_adds_up_over_rounds_survives(what: str, tmp_path: Path) -> None:
     async def work() -> None:
         async with fleet(tmp_path) as made:
             await killed_until_done(made, REMEMBERING[what][0], True, REMEMBERING[what][1])
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("where", ["_take", "_enter"])
+@pytest.mark.parametrize("round_", [2, ROUNDS])
+def test_a_cloud_that_dies_before_a_round_is_written_down_writes_it_later(
+    round_: int, where: str, tmp_path: Path
+) -> None:
+    call = f"fogline.network.cloud.running.job_run:JobRun.{where}"
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            made.kill("cloud")
+            made.start("cloud", call=(call, round_, False))
+            record = await made.submit(TEXT)
+            await made.died("cloud")
+            made.start("cloud")
+            record = await made.finish(record)
+            await as_without(made, record, TEXT)
+            rows = RunFolder(made.folder / "cloud" / "runs" / record.job).history()
+            assert ([row["round"] for row in rows], record.done) == ([*range(1, ROUNDS + 1)], ROUNDS)
+            assert {row["devices"] for row in rows} == {2}
+            assert rows[-1]["accuracy"] == simulated(TEXT).history[-1]["accuracy"]
 
     asyncio.run(work())
 

@@ -9,11 +9,13 @@ from fogline.algorithms.base import Algorithm
 from fogline.algorithms.private import keeps_private
 from fogline.training.hook_calls import name_of
 from fogline.training.local import ClientJob
+from fogline.training.method import overrides
 from fogline.training.sub_models import SubModel, SubModels
 from fogline.training.task import Engine, Task
 from fogline.user_code.bugs import attempt, blame
 
 T = TypeVar("T", bound=Task)
+Made = TypeVar("Made")
 
 
 def has_sub_models(algorithm: Algorithm) -> bool:
@@ -47,7 +49,24 @@ def sub_model_of(task: Task, algorithm: Algorithm, share: float) -> SubModel | N
     models = task.sub_models
     if models is None:
         return None
-    found = attempt(lambda: models.of(share))
+    return _made(algorithm, lambda: models.of(share))
+
+
+def models_in_steps(task: Task, algorithm: Algorithm) -> Sequence[SubModel]:
+    """The smaller models that a device's steps train, whatever its share; none, where a step trains its own.
+
+    Raises:
+        ValueError: one of them cannot be made; a sentence.
+        CodeError: the method's ``sub_models`` is wrong.
+    """
+    models = task.sub_models
+    if models is None or not overrides(algorithm, "step_models"):
+        return ()
+    return _made(algorithm, models.nested)
+
+
+def _made(algorithm: Algorithm, make: Callable[[], Made]) -> Made:
+    found = attempt(make)
     if isinstance(found, Exception):
         raise found if isinstance(found, ValueError) else blame(name_of(algorithm, "sub_models"), found)
     return found

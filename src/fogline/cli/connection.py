@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance import role_check
 from fogline.governance.errors import NoIdentityError, TrustError
 from fogline.network.cloud.client import Client, connect
@@ -39,7 +40,7 @@ def facts_of(folder: Path) -> OperatorFacts:
             f"There is no operator's folder {folder}; name one with --cloud, make a cloud with fogline cloud init, or "
             "join one with a token for operators"
         ) from None
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TrustError(f"{place / FACTS} is damaged: {error}") from None
     if facts.format != OPERATOR_FORMAT:
         raise TrustError(

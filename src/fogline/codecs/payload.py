@@ -20,6 +20,8 @@ import numpy.typing as npt
 import zstandard
 from msgspec import Meta
 
+from fogline.decoding import UNREADABLE
+
 Bytes = npt.NDArray[np.uint8]
 """A flat array of bytes."""
 
@@ -67,7 +69,7 @@ class Streams:
         start = LENGTH + int.from_bytes(payload[:LENGTH], "little")
         try:
             header = _HEADER.decode(payload[LENGTH:start])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise DeltaError("The delta cannot be read: its header is damaged or of another version.") from None
         if header.codec != codec:
             raise DeltaError(f"The delta is of codec '{header.codec[:40]}', not '{codec}' as it should be.")

@@ -11,6 +11,7 @@ import msgspec
 
 from fogline.dashboard.hub import Hub
 from fogline.dashboard.summary import DeviceSpread, RunOutcome, RunProgress, RunSummary, settings_of, summary_of
+from fogline.decoding import UNREADABLE
 from fogline.jobs import Job
 from fogline.jobs.errors import JobError
 from fogline.monitoring.json_files import result_of, row_of
@@ -129,7 +130,7 @@ class RunReader:
 def _decoded(path: Path, text: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise JobError(f"{path} is damaged: {error}") from error
 
 

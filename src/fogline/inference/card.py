@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fogline.decoding import UNREADABLE
 from fogline.errors import InputError
 
 FORMAT = 1
@@ -276,7 +277,7 @@ def read_card(data: bytes) -> Card:
         raise CardError(f"A model card of {len(data)} bytes is refused; the largest has {LARGEST}.")
     try:
         card = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise CardError(f"The model card cannot be read: {error}.") from None
     if card.format != FORMAT:
         raise CardError(f"The model card has format {card.format}; this version of Fogline reads {FORMAT}.")

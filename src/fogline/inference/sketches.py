@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fogline.decoding import UNREADABLE
 from fogline.inference.features import (
     MEAN,
     MISSING,
@@ -259,7 +260,7 @@ def _decoded(data: bytes, decoder: msgspec.msgpack.Decoder[_Struct], what: str) 
         raise SketchError(f"A {what} of {len(data)} bytes is refused; the largest has {LARGEST}.")
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SketchError(f"The {what} cannot be read: {error}.") from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fogline.algorithms import Algorithm
-from fogline.algorithms.sub_models import check_sub_models, has_sub_models, sub_model_of
+from fogline.algorithms.sub_models import check_sub_models, has_sub_models, models_in_steps, sub_model_of
 from fogline.jobs.errors import JobError
 from fogline.jobs.job import Job
 from fogline.jobs.rules import rules_of
@@ -63,11 +63,13 @@ def check_parts(job: Job, why: str) -> None:
 
 
 def check_named(task: Task, algorithm: Algorithm, shares: Shares) -> None:
-    """Refuse shares by name of which the model has no part, where devices are not known yet.
+    """Refuse shares by name of which the model has no part, where devices are not known yet; and smaller models that
+    every device's steps train, and cannot be made.
 
     Raises:
         ValueError: one sentence.
     """
+    models_in_steps(task, algorithm)
     models = [sub_model_of(task, algorithm, share) for share in shares.devices.values()]
     if "*" in shares.devices:  # All that there can be are named.
         check_sub_models(task, algorithm, models)

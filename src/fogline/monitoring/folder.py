@@ -63,13 +63,14 @@ class RunFolder(RunFiles):
         self._new = False
 
     @classmethod
-    def create(cls, path: Path | None, job: Job, origin: TaskOrigin | None = None) -> RunFolder:
+    def create(cls, path: Path | None, job: Job, origin: TaskOrigin | None = None, at_cloud: bool = False) -> RunFolder:
         """Begin a new run.
 
         Args:
             path: the folder; a fresh ``runs/<job>-<UTC date>-<n>`` if None.
             job: what is to be run.
             origin: where its task came from, if it was given in Python.
+            at_cloud: whether a cloud runs it on real nodes.
 
         Raises:
             JobError: the folder holds a run already or cannot be one, or the job holds what a job file cannot say.
@@ -90,6 +91,7 @@ class RunFolder(RunFiles):
                 "seed": job.seed,
                 "started": _now(),
                 "versions": versions(),
+                "at_cloud": at_cloud,
             }
             task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
             write_json(folder.info, facts | {"machine": machine()} | task)
@@ -115,10 +117,15 @@ class RunFolder(RunFiles):
         ``changed``: whether its job has, so that also a finished run has something to do.
 
         Raises:
-            JobError: there is no run, or it has finished.
+            JobError: there is no run, it has finished, or real nodes ran it.
         """
         folder = cls(path)
         info = folder.read_info()
+        if folder.at_cloud:
+            raise JobError(
+                f"The run in {path} is that of a cloud, and a simulation cannot go on with it; begin one of the same "
+                f"job with: fogline simulate {folder.job_file}"
+            )
         if info["status"] == "finished" and not changed:
             raise JobError(
                 f"The run in {path} has finished; look at it with: fogline show {path}, "

@@ -35,7 +35,7 @@ class Progress(Protocol):
     """Is told how a run goes. The calls come in this order, from one thread."""
 
     def started(self, job: Job, population: int, fogs: int, headline: str = "", unit: str = "") -> None:
-        """The run is set up: so many devices below so many aggregators.
+        """The run is set up: so many devices below so many aggregators, the last tier's.
 
         ``headline``: the metric to show, in ``unit``; if empty, it is guessed from the first row that has one.
         """

@@ -115,6 +115,11 @@ class RunFiles:
         return info
 
     @property
+    def at_cloud(self) -> bool:
+        """Whether a cloud ran it on real nodes, or runs it."""
+        return self.read_info().get("at_cloud") is True
+
+    @property
     def is_finished(self) -> bool:
         """Whether it holds a whole run."""
         return self.read_info()["status"] == "finished"
@@ -153,10 +158,12 @@ class RunFiles:
         """
         info = self.read_info()
         if info["status"] != "finished":
-            rounds = len(self.history())
+            how = f"its cloud goes on with it, see: fogline jobs show {self.path.name}"
+            if not self.at_cloud:
+                how = f"go on with: fogline simulate --resume {self.path}"
             raise JobError(
-                f"The run in {self.path} is {info['status']} after {rounds} rounds and has no result yet; "
-                f"go on with: fogline simulate --resume {self.path}"
+                f"The run in {self.path} is {info['status']} after {len(self.history())} rounds and has no result yet; "
+                f"{how}"
             )
         file = self.result_file
         try:
@@ -167,7 +174,9 @@ class RunFiles:
             raise JobError(f"{file} is damaged: it is no result as this version of Fogline writes it") from error
         job, history, model = self.read_job(), self.history(), read_model(self.model)
         made = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
-        return Result(job=job, params=model, history=history, folder=self.path, baselines=made, **facts)
+        return Result(
+            job=job, params=model, history=history, folder=self.path, baselines=made, at_cloud=self.at_cloud, **facts
+        )
 
     def read_baselines(self) -> dict[str, Baseline]:
         """The baselines that were made so far, by name."""

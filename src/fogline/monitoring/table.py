@@ -61,7 +61,8 @@ def next_steps(result: RunRecord) -> list[tuple[str, str]]:
     steps = [("Show this table again", f"fogline show {result.folder}")]
     target = result.job.evaluation.target
     if target is not None and result.reached is None:
-        on = again if result.job.local.schedule == "cosine" else f"fogline simulate --resume {result.folder}"
+        anew = result.at_cloud or result.job.local.schedule == "cosine"
+        on = again if anew else f"fogline simulate --resume {result.folder}"
         steps.insert(0, ("Give it more rounds", f"{on} --set rounds={2 * result.job.rounds}"))
     elif result.job.algorithm.name == "fedavg":
         # One that leaves the device's training alone goes with every task.

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.processes.framing import Frame, FrameKind, framed, next_frame, read_frame
 from fogline.processes.messages import Decoder, encode
 
@@ -129,7 +130,7 @@ class Pipe(Generic[Answer]):
                 self._take(await next_frame(self._reader, self._largest))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # The other end is gone.
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self.garbled = str(error)
             log.error("What came over the pipe is no message: %s", error)
         finally:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fogline.decoding import UNREADABLE
 from fogline.inference.card import Asset, ModelName
 
 NodeKind = Literal["device", "fog", "cloud"]
@@ -188,5 +189,5 @@ def read_release(data: bytes) -> Release:
     """
     try:
         return _RELEASE.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ReleaseError(f"The release cannot be read: {error}.") from None

@@ -218,7 +218,7 @@ def cohort_size(tree: Tree, population: int) -> int:
 def _check_counts(tree: Tree, homes: list[str], mode: Mode) -> None:
     most = min(len(homes), most_at_once(tree, len(homes), mode))
     if tree.minimum > most:
-        of = f"of its {len(homes)} clients" if most == len(homes) else f"that its cohorts let in, of {len(homes)},"
+        of = f"of its {len(homes)} clients" if most == len(homes) else f"that its cohorts let in (of {len(homes)})"
         raise JobError(
             f"tree.minimum is {tree.minimum}, but a round has at most the {most} {of}; make it at most {most}."
         )

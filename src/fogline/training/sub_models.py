@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from fogline.params import Params, SharedPart, Spec
+from fogline.data import Examples
+from fogline.params import Params, SharedPart, Spec, State
 from fogline.params.ranges import Axes, ModelRanges, places_of
 from fogline.training.kept_on_device import Home, seen
 from fogline.training.local import ClientJob
@@ -31,6 +32,10 @@ class SmallerTask(Protocol):
 
     sub_models: Any
     """The models within the smaller one."""
+
+    def measured(self, params: Params, examples: Examples, batch_size: int | None, seed: int) -> State:
+        """Its running statistics by name, as a pass over examples gives them."""
+        ...
 
 
 @dataclass(eq=False)
@@ -72,6 +77,25 @@ class SubModel:
     def cut(self, whole: Params) -> Params:
         """The smaller model, of a whole one."""
         return Params(self.task.spec, whole.vector[self._floats], whole.counters[self._counters])
+
+    def alone(self, whole: Params, examples: Examples, batch_size: int | None = 100) -> Params:
+        """The smaller model of a trained whole one, to be judged or served by itself.
+
+        Running statistics of batch normalisation are of a function, and this is another than the whole: they are
+        measured in a pass over examples.
+
+        Args:
+            whole: the whole model.
+            examples: like those that it is for; labels do not count.
+            batch_size: examples that are normalised together; None: all.
+
+        Raises:
+            ValueError: they are too few; a sentence.
+        """
+        own = self.cut(whole)
+        for name, values in self.task.measured(own, examples, batch_size, 0).items():
+            own.vector[own.spec.slices[name]] = values
+        return own
 
     def opened(self, jobs: Sequence[ClientJob], home: Home | None) -> list[ClientJob]:
         """Jobs for what is shared of the whole model as jobs for the smaller one; those of one model share what is cut.
@@ -124,8 +148,8 @@ class ModelCutter(ABC):
 
         Args:
             width: of the units.
-            scaled: whether what linear layers and convolutions give is divided by it in training, where they are
-                narrower: then what comes next gets as much as in the whole model.
+            scaled: whether what linear layers and convolutions give is divided in training by the share of their units
+                that is left: then what comes next gets as much as in the whole model.
 
         Raises:
             ValueError: a layer cannot be made narrower; one sentence that names it.

@@ -346,6 +346,22 @@ def test_a_session_ends_by_itself(provider: SmallProvider, tmp_path: Path, monke
     asyncio.run(work())
 
 
+def test_a_cloud_whose_provider_is_not_there_says_so_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        folder, local = tmp_path / "cloud", Listening("127.0.0.1:0", "127.0.0.1:0")
+        create(folder)
+        write_settings(folder, f"http://127.0.0.1:{free_port()}", free_port())
+        async with (
+            asyncio.timeout(PATIENCE),
+            with_page(lambda: cloud(NodeFolder(folder), local), folder, read_sign_in(folder)),
+        ):
+            while "nobody can sign in with http://127.0.0.1:" not in caplog.text:
+                await asyncio.sleep(0.05)
+
+    asyncio.run(work())
+    assert "The provider does not answer" in caplog.text
+
+
 def test_the_page_has_a_certificate_of_its_own(provider: SmallProvider, tmp_path: Path) -> None:
     async def work() -> None:
         folder = tmp_path / "cloud"

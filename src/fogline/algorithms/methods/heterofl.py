@@ -10,6 +10,8 @@ import numpy as np
 from fogline.algorithms.base import ClientUpdate, Weighted
 from fogline.algorithms.methods.fedavg import FedAvg
 from fogline.algorithms.registry import METHODS
+from fogline.algorithms.widths import check_widths
+from fogline.parameters import bounded
 from fogline.params import State
 from fogline.training.context import DeviceContext, LocalBatch
 from fogline.training.method import Array
@@ -31,8 +33,9 @@ class HeteroFL(FedAvg):
     model that is judged or handed out come from a pass of all devices over their data, with the whole model: the mean
     over their batches, and over devices by their examples.
 
-    Scaler: in training, what a linear layer or a convolution of a smaller model gives is divided by r, so that the next
-    layer gets as much as it does in the whole model, which is judged.
+    Scaler: in training, what a linear layer or a convolution of a smaller model gives is divided by the share of its
+    units that it has (r, up to whole units), so that the next layer gets as much as it does in the whole model, which
+    is judged.
 
     Args:
         widths: of the smaller models, the widest first.
@@ -40,12 +43,15 @@ class HeteroFL(FedAvg):
         scaler: whether layers of a smaller model are scaled.
     """
 
-    widths: tuple[float, ...] = (0.5, 0.25, 0.125, 0.0625)
+    widths: tuple[float, ...] = bounded((0.5, 0.25, 0.125, 0.0625), gt=0, lt=1)
     masked: bool = True
     scaler: bool = True
 
     alike: ClassVar[bool] = False
     static_statistics: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_widths(self.widths)
 
     def looks_at_examples(self) -> bool:
         return self.masked

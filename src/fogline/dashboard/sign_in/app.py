@@ -55,6 +55,13 @@ class PeoplePage:
             ]
         )
 
+    async def look(self) -> None:
+        """Find the provider now, so that the log says it before somebody comes and cannot sign in."""
+        try:
+            await self._provider.find()
+        except SignInError as error:
+            log.warning("nobody can sign in with %s: %s", self._settings.provider.issuer, error)
+
     def close(self) -> None:
         """Ask the provider no more."""
         self._provider.close()

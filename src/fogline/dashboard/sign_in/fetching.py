@@ -20,6 +20,7 @@ import msgspec
 
 from fogline.dashboard.sign_in.errors import SignInError
 from fogline.dashboard.sign_in.settings import checked_url, is_local
+from fogline.decoding import UNREADABLE
 
 log = logging.getLogger("fogline.dashboard")
 QUIET = 10.0
@@ -115,6 +116,6 @@ def _reason(error: HTTPError) -> str:
     """What kind of refusal it is."""
     try:
         said = msgspec.json.decode(error.read(LARGEST), type=dict[str, Any]).get("error", "")
-    except (OSError, HTTPException, msgspec.DecodeError):
+    except (OSError, HTTPException, *UNREADABLE):
         said = ""
     return said if isinstance(said, str) and CODE.fullmatch(said) else f"status {error.code}"

@@ -58,13 +58,31 @@ class OpenIdProvider:
         self._asked = 0.0
         self._keys: tuple[VerifyingKey, ...] = ()
 
+    async def find(self) -> Discovered:
+        """What the provider says of itself, not older than an hour.
+
+        Raises:
+            SignInError: it does not answer, or says what cannot be.
+        """
+        if self._discovered is not None and 0 <= self._clock() - self._asked < KEPT:
+            return self._discovered
+        issuer = self._settings.provider.issuer
+        found = _read(await self._fetcher.fetch(issuer.rstrip("/") + "/.well-known/openid-configuration"), Discovered)
+        if found.issuer != issuer:
+            raise SignInError("The provider says that it is another one than the cloud asks; ask the cloud's operator.")
+        for url in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
+            if checked_url(url) is not None:
+                raise SignInError("The provider names an address that is not https; ask the cloud's operator.")
+        self._discovered, self._asked, self._keys = found, self._clock(), ()
+        return found
+
     async def begin(self, visit: Visit) -> str:
         """Where a browser goes to sign in.
 
         Raises:
             SignInError: the provider does not answer, or says what cannot be.
         """
-        found, provider = await self._discover(), self._settings.provider
+        found, provider = await self.find(), self._settings.provider
         asked = {
             "response_type": "code",
             "client_id": provider.client_id,
@@ -83,7 +101,7 @@ class OpenIdProvider:
         Raises:
             SignInError: the provider refuses the code, or its ID token is not for this visit.
         """
-        found, provider = await self._discover(), self._settings.provider
+        found, provider = await self.find(), self._settings.provider
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -112,19 +130,6 @@ class OpenIdProvider:
                 pass
         self._keys = keys_of(await self._fetcher.fetch(found.jwks_uri))
         return verified(token, self._keys, *who, self._clock())
-
-    async def _discover(self) -> Discovered:
-        if self._discovered is not None and 0 <= self._clock() - self._asked < KEPT:
-            return self._discovered
-        issuer = self._settings.provider.issuer
-        found = _read(await self._fetcher.fetch(issuer.rstrip("/") + "/.well-known/openid-configuration"), Discovered)
-        if found.issuer != issuer:
-            raise SignInError("The provider says that it is another one than the cloud asks; ask the cloud's operator.")
-        for url in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
-            if checked_url(url) is not None:
-                raise SignInError("The provider names an address that is not https; ask the cloud's operator.")
-        self._discovered, self._asked, self._keys = found, self._clock(), ()
-        return found
 
 
 def _read(value: Any, kind: type[Any]) -> Any:

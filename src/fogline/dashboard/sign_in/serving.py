@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -33,7 +34,9 @@ async def with_page(
             sessions = Sessions(up, folder)
             with closing(PeoplePage(sign_in, sessions)) as page:
                 async with answered(page, listener, certificate, key):
+                    looking = asyncio.create_task(page.look())
                     try:
                         yield up
                     finally:
+                        looking.cancel()
                         await sessions.close_all()  # Streams end by that.

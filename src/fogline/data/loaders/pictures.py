@@ -1,4 +1,4 @@
-"""Image sets that come as JPEG archives or as arrays: CIFAR-10, NEU-DET, magnetic tiles."""
+"""Image sets that come as JPEG archives: CIFAR-10, NEU-DET."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from fogline.data.raw import RawData
 
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STEEL_DEFECTS = ("crazing", "inclusion", "patches", "pitted_surface", "rolled-in_scale", "scratches")
-TILE_DEFECTS = ("Blowhole", "Break", "Crack", "Fray", "Free", "Uneven")
 
 
 @dataset(
@@ -55,36 +54,6 @@ def neu_det(folder: DatasetFolder, *, size: int = 64, flat: bool = False) -> Raw
     train, rows = random_test(y)
     test = image_test(pixels, x[rows], y[rows])
     return RawData("neu_det", x, y, Meaning(6, STEEL_DEFECTS), test=test, rows=train, transform=pixels)
-
-
-@dataset(
-    "magnetic_tile",
-    "1344 magnetic tiles 96x96 grey, 6 classes; clients are the 6 exposures",
-    source="abin24/Magnetic-tile-defect-datasets on GitHub",
-)
-def magnetic_tile(folder: DatasetFolder, *, flat: bool = False) -> RawData:
-    """Images (n, 1, 96, 96). Source: Huang et al., The Visual Computer 36, 2020.
-
-    One tile was taken under several exposures, so the test set is a fifth of the tiles, not of the images.
-    Three images without an exposure are left out.
-    """
-    arrays = folder.npz("magnetic_tile_96.npz")
-    x, y, tile, exposure = arrays["x"][:, None], arrays["y"], arrays["tile"], arrays["exposure"]
-    pixels = Pixels((0.4348,), (0.1810,), flat)
-    tiles, first = np.unique(tile, return_index=True)
-    _, chosen = random_test(y[first])
-    in_test = np.isin(tile, tiles[chosen])
-    known = exposure > 0
-    return RawData(
-        "magnetic_tile",
-        x,
-        y,
-        Meaning(6, TILE_DEFECTS),
-        test=image_test(pixels, x[in_test & known], y[in_test & known]),
-        rows=np.flatnonzero(~in_test & known),
-        owner=np.char.add("exposure-", exposure.astype(str)),
-        transform=pixels,
-    )
 
 
 def _image(content: bytes, mode: str, size: int) -> Array:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fogline.aggregation import Update, is_per_number
 from fogline.aggregation.update import float_type
+from fogline.decoding import UNREADABLE
 from fogline.exchanges.base import ExchangeError
 from fogline.exchanges.secagg.settings import SecAggSettings
 from fogline.params import Counters, Vector
@@ -55,7 +56,7 @@ class Layout(msgspec.Struct, frozen=True):
         """
         try:
             layout = msgspec.json.decode(text, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ExchangeError(f"It sends no layout of an update: {error}.") from None
         parts = (layout.names, layout.sizes, layout.kinds)
         right = len({len(part) for part in parts}) == 1 and layout.counters >= 0 and min(layout.sizes, default=0) >= 0

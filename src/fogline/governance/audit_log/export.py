@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.audit_log.audit_log import AuditLog
 from fogline.governance.audit_log.heads import AuditHead, read_audit_head, sign_audit_head
 from fogline.governance.audit_log.merkle import MerkleFrontier, leaf_hash
@@ -124,7 +125,7 @@ def read_export(path: Path) -> tuple[bytes, Iterator[bytes]]:
     line = next(lines, b"")
     try:
         first = msgspec.json.decode(line, type=_FirstLine)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         raise AuditLogError(f"{path} is no export of an audit log.") from None
     if first.format != FORMAT:
         raise AuditLogError(f"{path} has format {first.format}; this Fogline reads {FORMAT}.")

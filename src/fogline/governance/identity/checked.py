@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.identity.credentials import (
     CERTIFICATE,
     KEY,
@@ -41,7 +42,7 @@ def credentials(folder: Path, now: float | None = None) -> Credentials:
     try:
         files = [read_bounded(folder / name, LARGEST) for name in (KEY, CERTIFICATE, ROOT)]
         checked = msgspec.json.decode((folder / CHECKED).read_bytes(), type=_Checked)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return _check(folder, now)
     if checked.sha256 != _hash(files) or (folder / NEXT_CERTIFICATE).exists():
         return _check(folder, now)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import SignatureError, SitePolicyError
 from fogline.governance.policy.terms import OWNER
 from fogline.governance.safe_files import read_bounded
@@ -77,7 +78,7 @@ def verified_serial(path: Path, data: bytes) -> int:
     try:
         payload, _ = verify(envelope, PAYLOAD_TYPE, [owner])
         signed = msgspec.json.decode(payload, type=SignedPolicy)
-    except (SignatureError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (SignatureError, *UNREADABLE):
         raise SitePolicyError(f"{said}; {how}") from None
     if signed.digest != hashlib.sha256(data).hexdigest() or signed.format != FORMAT:
         raise SitePolicyError(f"{said}: it was changed since; {how}")
@@ -93,5 +94,5 @@ def _claimed(envelope: bytes) -> SignedPolicy:
     """What a signature says, whoever made it."""
     try:
         return msgspec.json.decode(parse_envelope(envelope, PAYLOAD_TYPE).payload, type=SignedPolicy)
-    except (SignatureError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (SignatureError, *UNREADABLE):
         raise SitePolicyError("The signature of before cannot be read; delete it, and sign again.") from None

@@ -21,13 +21,13 @@ from fogline.network.cloud.api.model_api import ModelApi
 from fogline.network.cloud.api.operator_api import OperatorApi
 from fogline.network.cloud.fleet import FleetMonitor
 from fogline.network.cloud.folder import AUTHORITY, FACTS, OPERATOR, RELEASE_KEYS, SIGNING, OperatorFacts, trusting
-from fogline.network.cloud.job_run import Means
 from fogline.network.cloud.job_store import JobStore
 from fogline.network.cloud.listener import NewsListener
 from fogline.network.cloud.metrics import CloudMetrics
 from fogline.network.cloud.registrar import DAYS, Registrar
 from fogline.network.cloud.release_source import ReleaseSource
 from fogline.network.cloud.restores import Restores
+from fogline.network.cloud.running.job_run import Means
 from fogline.network.cloud.scheduler import JobScheduler
 from fogline.network.node.enrolment import Issuer
 from fogline.network.node.node import Node

@@ -13,9 +13,9 @@ import msgspec
 
 from fogline.governance.approvals.standing import Standing
 from fogline.jobs.files.reading import parse_job
-from fogline.network.cloud.job_run import UNFIT, JobRun, Means, prepare
 from fogline.network.cloud.records import JobProgress, JobState, Record, Stop
 from fogline.network.cloud.restores import Restores
+from fogline.network.cloud.running.job_run import UNFIT, JobRun, Means, prepare
 from fogline.network.node.site.admission import UnapprovedError
 from fogline.network.transport.messages import Blob, JobLog
 from fogline.network.worker.client import LONGEST

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import NoIdentityError, TrustError
 from fogline.governance.subject import Role
 from fogline.network.transport.messages import Certificate, ParentAddress
@@ -54,7 +55,7 @@ class Membership(msgspec.Struct, frozen=True):
         except (FileNotFoundError, NotADirectoryError):
             run = f"fogline join NAME@HOST:PORT --role {role} --token TOKEN"
             raise NoIdentityError(f"No {role} has joined in {folder}; run: {run}") from None
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise TrustError(f"{folder / FILE} is damaged ({error}); join again with a new token.") from None
         if found.format != FORMAT:
             raise TrustError(

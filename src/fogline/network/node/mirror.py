@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.policy.terms import Channel
 from fogline.network.transport.messages import (
     SERVICE,
@@ -165,7 +166,7 @@ def version_of(timestamp: bytes) -> int:
     """What a timestamp says of its age; whether it may be believed is not asked. 0: it is none."""
     try:
         return _METADATA.decode(timestamp).signed.version
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return 0
 
 

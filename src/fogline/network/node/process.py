@@ -18,6 +18,7 @@ import grpc.aio
 import msgspec
 
 from fogline import logs
+from fogline.decoding import UNREADABLE
 from fogline.governance.errors import TrustError
 from fogline.governance.identity.checked import credentials
 from fogline.governance.identity.credentials import Credentials
@@ -114,7 +115,7 @@ class NodeFolder:
         """What the program that runs this node keeps in the folder; None if it does not say."""
         try:
             return msgspec.json.decode((self.folder / LOCK).read_bytes(), type=KeptInFolder)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return None
 
     def open_database(self) -> Database:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.errors import FoglineError
 from fogline.privacy.accounting.events import UNITS, AccountantName, Event, Gaussian, Unit
 from fogline.privacy.accounting.tally import tally
@@ -226,7 +227,7 @@ class PrivacyLedger:
     def _checked(self, line: bytes, place: int) -> LedgerEntry:
         try:
             entry = LINE.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except UNREADABLE:
             raise self._broken(place, "cannot be read") from None
         if entry.before != self.digest or entry.number <= self.number:
             raise self._broken(place, "does not follow the one before")

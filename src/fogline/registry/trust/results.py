@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.safe_files import make_private_folder
 from fogline.inference.card import Digest
 from fogline.registry.release import Release
@@ -70,7 +71,7 @@ def read_trusted(folder: Path) -> Trusted | None:
     """What is kept in a folder; None if there is nothing, or a broken disk has damaged it."""
     try:
         return msgspec.msgpack.decode((folder / FILE).read_bytes(), type=Trusted)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None
 
 

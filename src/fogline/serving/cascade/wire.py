@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from fogline.decoding import UNREADABLE
 from fogline.inference.card import Datatype, ModelName
 from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.registry.release import NodeKind
@@ -135,7 +136,7 @@ def _read(data: bytes, decoder: msgspec.msgpack.Decoder[_Message], what: Literal
         raise WireError(f"An {what} of {len(data)} bytes is refused; the largest has {LARGEST}.")
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise WireError(f"The {what} cannot be read: {error}.") from None
 
 

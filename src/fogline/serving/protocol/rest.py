@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw
 
+from fogline.decoding import UNREADABLE
 from fogline.inference.card import Card, PersonalOrigin, Tensor
 from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.registry.release import NodeKind
@@ -93,7 +94,7 @@ def read_request(signature: ModelSignature, body: bytes, header: int | None) -> 
     rest, numbers = _parted(body) if header is None and len(body) > LARGE else (body, b"")
     try:
         request = _decode(rest if header is None else memoryview(body)[:header])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProtocolError(f"The request cannot be read: {error}.") from None
     at = len(body) if header is None else header
     inputs = _read_inputs(signature, request.inputs, memoryview(body), at, numbers)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from csimdjson import Parser
 
+from fogline.decoding import UNREADABLE
 from fogline.inference.runtimes.base import NUMPY, Array
 from fogline.serving.protocol.errors import ProtocolError
 
@@ -73,7 +74,7 @@ def read_json(name: str, datatype: str, shape: Shape, data: Buffer) -> Array:
         array = _flat_floats(NUMPY[datatype], prod(shape), data) if depth == 1 else None
         if array is None:
             array = _array(name, datatype, _decoder(datatype, depth).decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProtocolError(f"The data of input '{name}' is no {datatype}: {error}.") from None
     if array.size != prod(shape) or (depth > 1 and array.shape != tuple(shape)):
         raise ProtocolError(f"Input '{name}' has data of shape {list(array.shape)}, not {list(shape)}.")

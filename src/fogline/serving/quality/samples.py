@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import safetensors
 
+from fogline.decoding import UNREADABLE
 from fogline.inference.runtimes.base import Array
 from fogline.params import save_arrays
 
@@ -66,7 +67,7 @@ def notes_of(path: Path) -> Notes:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             return _DECODER.decode((file.metadata() or {}).get(_NOTES, ""))
-    except (safetensors.SafetensorError, msgspec.DecodeError) as error:
+    except (safetensors.SafetensorError, *UNREADABLE) as error:
         raise DamagedSampleError(f"{path} holds no sample: {error}.") from None
 
 

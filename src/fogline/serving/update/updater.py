@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.governance.policy.terms import Channel
 from fogline.inference.personal_parts import PersonalParts
 from fogline.network.node.mirror import ServedFiles
@@ -97,7 +98,7 @@ class Updater:
         for model, body in self._context.database.all(STATES):
             try:
                 state = DECODER.decode(body)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise StorageError(
                     f"The journal of model {model} cannot be read ({error}); was it written by a newer Fogline?"
                 ) from error

@@ -89,9 +89,9 @@ async def follow(client: Client, record: Record, job: Job, trackers: Sequence[Tr
             elif line.what == "began" and not began:
                 began = True
                 (record,) = await client.jobs(record.job)
-                nodes = [node for node in await client.nodes() if node.up]
-                devices, fogs = (sum(node.role == role for node in nodes) for role in ("device", "fog"))
-                live.started(job, devices, fogs + 1, record.headline, record.units.get(record.headline, ""))
+                above = [node.parent for node in await client.nodes() if node.up and node.role == "device"]
+                unit = record.units.get(record.headline, "")
+                live.started(job, len(above), len(set(above)), record.headline, unit)
             elif line.what not in ENDED:
                 live.note(printable(line.text))
     finally:

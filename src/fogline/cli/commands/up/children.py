@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from fogline.decoding import UNREADABLE
 from fogline.network.node.status import CHANGE, StatusChange
 
 PATIENCE = 5.0
@@ -95,7 +94,7 @@ class Children:
         async for line in process.stdout:
             try:
                 change = CHANGE.decode(line)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue  # Some library's words.
             if change.what == "ready" and not ready.done():
                 ready.set_result(change)

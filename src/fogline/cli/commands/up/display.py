@@ -54,9 +54,9 @@ class Display:
 
     def began(self, plan: StartPlan, headline: str, unit: str) -> None:
         """The job is under way."""
-        fogs, devices = (self.state.count(role)[1] for role in ("fog", "device"))
+        above = [node.parent for node in plan.nodes if node.role == "device"]
         self._view.begin(plan.job, headline, unit)
-        self._lines.started(plan.job, devices, fogs + 1, headline, unit)
+        self._lines.started(plan.job, len(above), len(set(above)), headline, unit)
         self._rounds = True
 
     def round(self, row: Row) -> None:

@@ -18,7 +18,7 @@ from fogline.compute.effects import GROUP
 from fogline.monitoring.tracing.tracer import NO_TRACER, Tracer
 from fogline.network.node.clock import JobClock
 from fogline.network.node.participation.computing import Computation
-from fogline.network.node.participation.replay import ENCODE, Under, replay
+from fogline.network.node.participation.replay import ENCODE, ModelMoved, Under, replay
 from fogline.network.node.participation.sieve import Sieve
 from fogline.network.node.values import ValueStore
 from fogline.network.transport.messages import Blob, Difference, NodeMessage
@@ -87,8 +87,8 @@ class Links(Protocol):
         ...
 
 
-OnMove = Callable[[Move, BlobRef, float], None]
-"""Told of a move, of the group's model after it, and of the job's seconds."""
+OnMove = Callable[[ModelMoved, BlobRef | None], None]
+"""Told of a move that is durable, and of the group's model after it; None where a newer one has taken its place."""
 
 
 class Driver:
@@ -103,7 +103,7 @@ class Driver:
         links: the rest of the node.
         parent: whose work it does; empty at the root.
         sieve: what an aggregator's machine asks of the updates that wait.
-        on_move: told of every move of this node's group.
+        on_move: told of every move of this node's group; after a crash again of all.
     """
 
     def __init__(
@@ -144,6 +144,8 @@ class Driver:
         """Of children that want a part of the model only."""
         self._changed: dict[Key, BlobRef | None] = {}
         self._released: list[BlobRef] = []
+        self._untold: list[tuple[ModelMoved, BlobRef | None]] = []
+        """Moves that become durable with the next records, and the group's model after each."""
         self._training: asyncio.Task[None] | None = None
 
     async def recover(self, first: dict[Key, BlobRef] | None = None) -> None:
@@ -162,6 +164,14 @@ class Driver:
             for key, value in (first or {}).items():
                 self._set(key, value)
         await self._commit([] if found.under == self._parent else [ENCODE(Under(self._parent, self.begun))])
+        self._untold = [(move, self.values.get(move.model + GROUP)) for move in found.moves]
+
+    def tell_moves(self) -> None:
+        """Tell of the moves that are durable; after :meth:`recover`, of those that the journal has."""
+        untold, self._untold = self._untold, []
+        for told in untold:
+            if self._on_move is not None:
+                self._on_move(*told)
 
     def put(self, event: Event, values: dict[Key, BlobRef] | None = None) -> None:
         """Something happened; ``values`` came with it and are durable."""
@@ -307,7 +317,8 @@ class Driver:
         if made.scores:  # In the transaction of the move: a crash between the two would lose what the round has shown.
             effects += self.machine.handle(Scored(made.scores), self.clock.now())
         if isinstance(effect, Move) and len(made.refused) < len(effect.members) and self._on_move is not None:
-            self._on_move(effect, self.values[effect.model + GROUP], self.clock.now())
+            facts = effect.round, effect.final, len(effect.members), effect.devices, self.clock.now()
+            self._untold.append((ModelMoved(effect.model, *facts), self.values[effect.model + GROUP]))
             if effect.final:
                 self.tracer.end(self.job, effect.round)
         return True
@@ -353,8 +364,10 @@ class Driver:
             self._changed[key] = value
 
     async def _commit(self, entries: list[bytes]) -> None:
+        entries = entries + [ENCODE(move) for move, _ in self._untold]
         if entries or self._changed:
             await _finished(asyncio.to_thread(self._database.append, self.job, entries, self._changed))
+        self.tell_moves()
         released, self._released, self._changed = self._released, [], {}
         self._value_store.release(released)
 

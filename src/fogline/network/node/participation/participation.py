@@ -161,6 +161,7 @@ class JobParticipation:
             driver.put(Halt())
         running = asyncio.create_task(driver.run())
         surveying = asyncio.create_task(survey.run()) if survey is not None else None
+        driver.tell_moves()
         try:
             self._gathering.already(self.children.keys())
             if self._gathering.pending:

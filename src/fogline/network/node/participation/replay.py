@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from fogline.nodes.messages import Key
 from fogline.nodes.records import Record
 from fogline.processes.messages import Decoder, decoder
 from fogline.storage import StorageError
@@ -25,7 +26,23 @@ class Under(msgspec.Struct, frozen=True, tag=True):
     format: int = JOURNAL
 
 
-ENTRIES: Decoder[Record | Under] = decoder(Record | Under)
+class ModelMoved(msgspec.Struct, frozen=True, tag=True):
+    """In the root's journal, in the transaction of a move: what the job's history says of it, whatever crash comes
+    before that is written."""
+
+    model: Key
+    """What it moved to."""
+    round: int
+    final: bool
+    """Whether the round is over with it (a hop of a ring is not)."""
+    updates: int
+    devices: int
+    """Different devices whose updates are in it."""
+    at: float
+    """The job's seconds."""
+
+
+ENTRIES: Decoder[Record | Under | ModelMoved] = decoder(Record | Under | ModelMoved)
 ENCODE = msgspec.msgpack.Encoder().encode
 
 
@@ -52,6 +69,8 @@ class Replayed(NamedTuple):
     """Whether nothing of it is about work for the parent that the node has now."""
     at: float
     """The job's seconds at its last record."""
+    moves: list[ModelMoved]
+    """Of the root's model."""
 
 
 def replay(
@@ -70,6 +89,7 @@ def replay(
         StorageError: it cannot be read, or another version of Fogline wrote it.
     """
     under, begun, fresh, at = None, "", True, 0.0
+    moves: list[ModelMoved] = []
     for entry in entries:
         record = _read(job, entry)
         if isinstance(record, Under):
@@ -77,6 +97,9 @@ def replay(
             continue
         if under is None:
             raise StorageError(f"the journal of job {job} lacks its beginning")
+        if isinstance(record, ModelMoved):
+            moves.append(record)
+            continue
         if under == parent:
             machine.apply(record)
             fresh = False
@@ -84,10 +107,10 @@ def replay(
             machine.apply_elsewhere(record)
         count(record)
         at = max(at, getattr(record, "at", 0.0))
-    return Replayed(under, begun, fresh, at)
+    return Replayed(under, begun, fresh, at, moves)
 
 
-def _read(job: str, entry: bytes) -> Record | Under:
+def _read(job: str, entry: bytes) -> Record | Under | ModelMoved:
     try:
         record = ENTRIES.decode(entry)
     except msgspec.DecodeError as error:

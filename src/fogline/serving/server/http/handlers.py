@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from fogline.decoding import UNREADABLE
 from fogline.serving.protocol.errors import ProtocolError
 from fogline.serving.protocol.messages import InferenceRequest, InferenceResponse
 from fogline.serving.protocol.rest import read_request
@@ -176,7 +177,7 @@ async def _infer_later(served: ServedModel, ask: InferenceRequest, found: asynci
 def _read(decode: Callable[[bytes], T], body: bytes) -> T:
     try:
         return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProtocolError(f"The request cannot be read: {error}.") from None
 
 

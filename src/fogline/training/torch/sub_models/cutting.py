@@ -133,13 +133,13 @@ class TorchCutter(ModelCutter):
 
 
 class Scaler:
-    """Divides what a layer gives in training."""
+    """Divides what a layer gives in training by the share of its units that it has."""
 
-    def __init__(self, width: float) -> None:
-        self._width = width
+    def __init__(self, share: float) -> None:
+        self._share = share
 
     def __call__(self, layer: nn.Module, _: Any, outputs: Tensor) -> Tensor:
-        return outputs / self._width if layer.training else outputs
+        return outputs / self._share if layer.training else outputs
 
 
 def narrowed(
@@ -159,7 +159,8 @@ def narrowed(
         layer, sizes = module.get_submodule(name), tuple(narrow_size(axis, width) for axis in axes)
         setattr(layer, attribute, form(sizes))
         if scaled and attribute in GIVEN and sizes[0] < size_of(axes[0]):
-            layer.register_forward_hook(Scaler(width))
+            # Widths are rounded up: by the width itself, a layer of few units would give too much.
+            layer.register_forward_hook(Scaler(sizes[0] / size_of(axes[0])))
     return module
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,16 @@ from fogline.monitoring.folder import RunFolder, Status
 from fogline.monitoring.history import Attendance, TargetMetric, should_stop
 from fogline.monitoring.mishaps import Mishaps, lost_in_words
 from fogline.monitoring.result import Row
-from fogline.network.cloud.beside import AskedBeside
 from fogline.network.cloud.job_store import JobStore
-from fogline.network.cloud.publishing import ModelOrigin, publish
 from fogline.network.cloud.records import MILESTONES, JobProgress, JobState, Record, Stop
+from fogline.network.cloud.running.beside import AskedBeside
+from fogline.network.cloud.running.pending_rounds import PendingRound, PendingRounds
+from fogline.network.cloud.running.publishing import ModelOrigin, publish
 from fogline.network.node.node import Node
 from fogline.network.node.participation.aggregating import aggregator_maker, surveyor_maker
 from fogline.network.node.participation.frozen import FROZEN
 from fogline.network.node.participation.participation import JobParticipation
+from fogline.network.node.participation.replay import ModelMoved
 from fogline.network.node.participation.root_job import RootJob
 from fogline.network.node.participation.standing import RoundCounts
 from fogline.network.node.participation.survey import SurveyEndedError
@@ -44,7 +45,6 @@ from fogline.network.worker.requests import (
     Evaluate,
     Evaluated,
 )
-from fogline.nodes.effects import Move, RoundDevices
 from fogline.nodes.messages import model_key
 from fogline.registry.fitness import Judgement, Progressed
 from fogline.registry.publisher import Publisher
@@ -119,8 +119,7 @@ class JobRun:
         self._history: list[Row] = folder.history()
         self._attendance = Attendance(self._history)
         self._mishaps = Mishaps()
-        self._round_devices = RoundDevices()
-        self._models: deque[tuple[Move, int, BlobRef, float]] = deque()
+        self._pending = PendingRounds(means.node.value_store, self._history)
         self._last: BlobRef | None = None
         self.unapproved: set[str] = set()
         """Nodes that wait for their owners."""
@@ -149,6 +148,8 @@ class JobRun:
 
     async def begin(self) -> None:
         """Begin the job's first round."""
+        done = int(self._history[-1]["round"]) if self._history else 0  # A crash may have come after the last row.
+        self._record = msgspec.structs.replace(self._record, done=done)
         await self._means.job_store.put(self._record)
         self._note("began")
         if self._words:
@@ -221,19 +222,16 @@ class JobRun:
 
     # What its participation tells.
 
-    def _moved(self, move: Move, group: BlobRef, seconds: float) -> None:
+    def _moved(self, move: ModelMoved, group: BlobRef | None) -> None:
         """The model moved: it is judged beside, while the next round runs."""
         self._begun()
-        devices = self._round_devices.saw(move)
-        if move.final:
-            self._means.node.value_store.keep(group)
-            self._models.append((move, devices, group, seconds))
+        if self._pending.hear(move, group):
             self._there.set()
 
     def _ended(self, why: str | None, group: BlobRef | None) -> None:
         """Its rounds are over."""
         self._begun()
-        if group is not None and self._last is None and not self._models:
+        if group is not None and self._last is None and not self._pending:
             self._means.node.value_store.keep(group)  # The cloud was restarted since the last move.
             self._last = group
         self._failure, self._rounds = why, self._participation.rounds
@@ -249,43 +247,35 @@ class JobRun:
 
     async def follow(self) -> Record:
         """Judge models as they come, and conclude the job; how it ended."""
-        while not (self._over and not self._models):
+        while not (self._over and not self._pending):
             await self._there.wait()
             self._there.clear()
-            while self._models:
-                move, devices, group, seconds = self._models.popleft()
-                if self._enough:  # It was begun while the one that is good enough was judged.
-                    self._means.node.value_store.release([group])
+            while self._pending:
+                if self._enough:  # They were begun while the one that is good enough was judged.
+                    self._pending.drop()
                 else:
-                    await self._take(move, devices, group, seconds)
+                    await self._take(self._pending.take())
         return await self._conclude()
 
-    async def _take(self, move: Move, devices: int, group: BlobRef, seconds: float) -> None:
-        done, evaluation = move.round + 1, self._job.evaluation
-        row: Row = {
-            "round": done,
-            "seconds": seconds,
-            "wall": seconds,
-            "train_loss": float("nan"),
-            "updates": float(len(move.members)),
-            "devices": float(devices),
-            **self._mishaps.counts,
-        }
-        publish_every = self._job.publish.every
+    async def _take(self, over: PendingRound) -> None:
+        round_, group, evaluation = over.move.round, over.group, self._job.evaluation
+        done, row, publish_every = round_ + 1, over.row(self._mishaps.counts), self._job.publish.every
         publishes = bool(publish_every) and done % publish_every == 0 and done < self._job.rounds
         judges = publishes or done % evaluation.every == 0 or done == self._job.rounds
         if self._account is not None:
             known = await asyncio.to_thread(self._account.epsilon, done)
             row |= {} if known is None else {"epsilon": known}
+        if group is None:
+            self._note("not judged", f"the cloud was restarted, and what round {done} came to is gone")
+            await self._enter(row, done)
+            return
         if judges:
-            group = await self._beside.measure(group, move.round, asks=not self._record.stop)
-        found = await self._found(group, move.round, judges)
+            group = await self._beside.measure(group, round_, asks=not self._record.stop)
+        found = await self._found(group, round_, judges)
         row |= found
         if not self._record.stop:
-            await self._beside.query(self._job.queries, move.round)
+            await self._beside.query(self._job.queries, round_)
         self._put_away(group)
-        if done <= len(self._history):
-            return  # A crash came between the move and the record of it; this row is known.
         await self._enter(row, done)
         if publishes and not self._record.stop:
             await self._publish(group, "running", found)
@@ -461,7 +451,7 @@ async def _described(
     )
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
-        folder = RunFolder.create(folder.path, job)
+        folder = RunFolder.create(folder.path, job, at_cloud=True)
     running = msgspec.structs.replace(
         record,
         state="running",
