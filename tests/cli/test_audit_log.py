@@ -58,6 +58,10 @@ def test_a_log_is_shown_exported_and_verified(here: Path, capsys: pytest.Capture
     assert [record["what"] for record in json.loads(shown)] == ["job.accepted", "data.used"]
     assert "tags vibration line-2" in " ".join(said(capsys, "show", "press-7", "--what", "job").split())
     assert "No such record" in said(capsys, "show", "press-7", "--about", "another")
+    (here / "new").mkdir()
+    with NodeFolder(here / "new").open_database():
+        pass
+    assert "There is no record in this log yet." in said(capsys, "show", "new")
     for name in ("press-7", "west"):
         said(capsys, "export", name)
     assert "holds: 2 records of press-7, as its node signed" in said(

@@ -52,15 +52,17 @@ def address() -> Iterator[str]:
 def test_each_step_is_said_once_and_in_right_numbers(address: str, devices: int, words: str) -> None:
     names = [f"device-{number}" for number in range(devices)]
     status, said = ServingStatus(dict.fromkeys(names, address), dict.fromkeys(names, 1)), list[str]()
+    noted: list[str] = []
 
     async def next_round() -> int:
+        assert noted == [f"device-0 answers at http://{address} until the next version is rolled out"]
         for name in names:
             status.serves(name, 2)
         return 2
 
-    asyncio.run(show(status, names, SAMPLE, next_round, 1.0, said.append))
+    asyncio.run(show(status, names, SAMPLE, next_round, 1.0, said.append, noted.append))
     assert [line.split(":")[0] for line in said] == [
-        "device-0 answers at http",
+        "device-0 answered",
         f"Version 2 was rolled out {words}",
-        "device-0 now says",
+        "device-0 then answered",
     ]

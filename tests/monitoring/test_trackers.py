@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -129,13 +130,16 @@ class TestTensorBoard:
     def test_a_run_is_read_back_by_its_own_reader(self, tmp_path: Path) -> None:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-        history = play(tracker(f"tensorboard={tmp_path / 'run'}"))
-        found: Any = EventAccumulator(str(tmp_path / "run"))
-        found.Reload()
-        points = [(event.step, event.value) for event in found.Scalars("accuracy")]
-        assert points == [(i, pytest.approx(row["accuracy"])) for i, row in enumerate(history, 1)]
-        (text,) = found.Tensors("job")
-        assert b'name = "toy"' in text.tensor_proto.string_val[0]
+        histories = [play(tracker(f"tensorboard={tmp_path}")) for _ in range(2)]
+        folders = sorted(tmp_path.iterdir())  # One for each run: of two in one the page would show the later alone.
+        for folder, history in zip(folders, histories, strict=True):
+            assert re.fullmatch(r"toy-\d{4}-\d\d-\d\d-\d", folder.name)
+            found: Any = EventAccumulator(str(folder))
+            found.Reload()
+            points = [(event.step, event.value) for event in found.Scalars("accuracy")]
+            assert points == [(i, pytest.approx(row["accuracy"])) for i, row in enumerate(history, 1)]
+            (text,) = found.Tensors("job")
+            assert b'name = "toy"' in text.tensor_proto.string_val[0]
 
     def test_a_folder_that_is_none_stops_the_run_before_it_begins(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

@@ -65,9 +65,10 @@ def test_a_round_is_one_trace_from_the_cloud_to_the_devices(tmp_path: Path) -> N
             assert span.status.is_ok or span.status.is_unset
             assert span.attributes == {"fogline.job": name, "fogline.round": number + 1, "fogline.node": node}
         for node, what in (("client-0", "train"), ("client-1", "train"), ("fog", "aggregate"), ("cloud", "aggregate")):
-            parent = found[node, what].parent
-            assert parent is not None
-            assert parent.span_id == own[node]
+            inside = found[node, what]
+            assert inside.parent is not None
+            assert inside.parent.span_id == own[node]
+            assert inside.attributes == rounds[node].attributes
         assert not any(node == "client-2" for node, _ in found)
         began, ended = rounds["cloud"].start_time, rounds["cloud"].end_time
         assert began is not None

@@ -83,7 +83,7 @@ class RunFolder(RunFiles):
                     f"{path} holds a run already; go on with it (fogline simulate --resume {path}; in Python, "
                     "resume=True), or name another folder"
                 )
-            folder = cls(path if path is not None else _fresh(RUNS, job.name))
+            folder = cls(path if path is not None else fresh_folder(RUNS, job.name))
             folder.path.mkdir(parents=True, exist_ok=True)
             facts = {
                 "format": FORMAT,
@@ -105,7 +105,7 @@ class RunFolder(RunFiles):
     @classmethod
     def keep(cls, source: Path, name: str, origin: Path) -> RunFolder:
         """Copy a cloud's run of a job of that name to a fresh folder; ``origin``: where its task lies."""
-        folder = cls(_fresh(RUNS, name))
+        folder = cls(fresh_folder(RUNS, name))
         shutil.copytree(source, folder.path, dirs_exist_ok=True)
         folder._note({"task_folder": str(origin.resolve())})
         return folder
@@ -262,7 +262,7 @@ class RunFolder(RunFiles):
         write_json(self.info, self.read_info() | facts)
 
 
-def _fresh(root: Path, name: str) -> Path:
+def fresh_folder(root: Path, name: str) -> Path:
     """A new folder ``root/<name>-<UTC date>-<n>``; made here, so that no other run gets the same."""
     stem = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-.') or 'run'}-{datetime.now(UTC):%Y-%m-%d}"
     root.mkdir(parents=True, exist_ok=True)

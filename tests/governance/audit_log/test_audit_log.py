@@ -163,6 +163,7 @@ def test_a_node_that_writes_its_past_anew_is_convicted_by_another_log(
                 assert check_export(path, authority.root_pem).problems == ()
                 (problem,) = check_export(path, authority.root_pem, [held]).problems
                 assert "Record 2 of west's log says that this one had 9 records" in problem
+                assert ("it has 7 now. If it was exported before that, export it anew." in problem) == (count == 7)
 
 
 def test_a_record_is_proved_without_the_log(

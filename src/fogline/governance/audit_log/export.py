@@ -231,7 +231,8 @@ class _Walk:
 
     def short(self) -> list[str]:
         """Where others have seen more of it than there is."""
-        return [f"{_said(anchor)}, and it has {self._tree.size} now." for anchor in self._told[:MOST]]
+        advice = "If it was exported before that, export it anew."
+        return [f"{_said(anchor)}, and it has {self._tree.size} now. {advice}" for anchor in self._told[:MOST]]
 
     def _say(self, problem: str) -> None:
         if len(self.problems) < MOST:

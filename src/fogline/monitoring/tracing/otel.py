@@ -8,7 +8,7 @@ So nodes that send no traces leave a gap and nothing else, and no version of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -57,6 +57,8 @@ class _Ids(RandomIdGenerator):
 class _Open:
     request: int
     span: trace.Span
+    facts: Mapping[str, str | int]
+    """What the spans inside it bear too, so that who looks for a node's trainings finds them."""
 
 
 class OtelTracer:
@@ -90,7 +92,7 @@ class OtelTracer:
         self._ids.trace, self._ids.span = trace_id(job, round_), span_id(job, round_, self._node)
         above = None if not parent else _remote(job, round_, parent)
         facts = {"fogline.job": job, "fogline.round": round_ + 1, "fogline.node": self._node}
-        self._open[job] = _Open(request, self._tracer.start_span("round", above, attributes=facts))
+        self._open[job] = _Open(request, self._tracer.start_span("round", above, attributes=facts), facts)
         self._ids.trace = None  # Who has a parent takes its trace.
 
     def end(self, job: str, request: int) -> None:
@@ -104,7 +106,8 @@ class OtelTracer:
         if job not in self._open:
             yield
             return
-        with self._tracer.start_as_current_span(what, trace.set_span_in_context(self._open[job].span)):
+        part = self._open[job]
+        with self._tracer.start_as_current_span(what, trace.set_span_in_context(part.span), attributes=part.facts):
             yield
 
     def _abandon(self, job: str) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fogline.jobs import Job
+from fogline.monitoring.folder import fresh_folder
 from fogline.monitoring.trackers.base import TRACKERS, Tracker, TrackerError, settings_of
 
 
 @TRACKERS.add("tensorboard", "TensorBoard: event files in a folder.")
 class TensorBoardTracker(Tracker):
-    """Writes event files into a folder, which ``tensorboard --logdir`` shows."""
+    """Writes event files below a folder, which ``tensorboard --logdir`` shows.
+
+    Each run has a folder of its own there: of two in one, TensorBoard would show the later one alone.
+    """
 
     name = "TensorBoard"
 
@@ -31,7 +36,8 @@ class TensorBoardTracker(Tracker):
         from tensorboard.plugins.text.summary_v2 import text_pb
 
         try:
-            self._writer = self._writer_of(self.where, flush_secs=5)
+            folder = fresh_folder(Path(self.where), job.name)
+            self._writer = self._writer_of(str(folder), flush_secs=5)
         except OSError as error:
             raise TrackerError(f"TensorBoard's files cannot be written into {self.where}: {error.strerror}") from error
         self._put(0, text_pb("job", f"```\n{settings_of(job)}\n```"))

@@ -69,7 +69,7 @@ def show(
     listing = Listing(
         ("when", "#", "what", "by", "about", "more"),
         numbers=frozenset({"#"}),
-        empty="No such record is in this log.",
+        empty="No such record is in this log." if about or what else "There is no record in this log yet.",
         hint=f"This was not verified; that takes: fogline audit verify {log if log.is_file() else 'FILE'}",
     )
     for record in records[-last:] if last else records:

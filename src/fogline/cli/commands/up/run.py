@@ -242,7 +242,8 @@ class Run:
 
         way = plan_of(made.job.publish)
         rollout = len(way.rings) * (way.ring_seconds + way.probation.longest)
-        await show(self.state.serving, devices, Sample.of(card, golden), next_round, rollout, self.served.append)
+        sample, say, note = Sample.of(card, golden), self.served.append, self.display.note
+        await show(self.state.serving, devices, sample, next_round, rollout, say, note)
 
     def _check_published(self) -> None:
         if self.unpublished:

@@ -140,6 +140,7 @@ async def show(
     next_round: Callable[[], Awaitable[int]],
     rollout: float,
     say: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> None:
     """A prediction, and a rollout under load.
 
@@ -149,7 +150,8 @@ async def show(
         sample: of the version that is there.
         next_round: trains on, and gives the next version's number.
         rollout: seconds that a version may take to go through all rings.
-        say: takes lines for people.
+        say: takes lines for people, who read them when everything has ended.
+        note: takes a line for people who may ask the device themselves meanwhile.
 
     Raises:
         JobFailedError: a request failed, or a device does not serve.
@@ -158,7 +160,8 @@ async def show(
     first = devices[0]
     address = status.addresses[first]
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
-    say(f"{first} answers at http://{address}: {said} ({sample.card.model} version {version}, {1e3 * seconds:.2f} ms)")
+    note(f"{first} answers at http://{address} until the next version is rolled out")
+    say(f"{first} answered: {said} ({sample.card.model} version {version}, {1e3 * seconds:.2f} ms)")
     load = RequestLoad([status.addresses[device] for device in devices], sample)
     await asyncio.to_thread(load.__enter__)
     try:
@@ -173,4 +176,4 @@ async def show(
     if load.failures:
         raise JobFailedError(f"{len(load.failures)} requests failed during the rollout; the first: {load.failures[0]}")
     said, version, seconds = await asyncio.to_thread(predict, address, sample)
-    say(f"{first} now says: {said} (version {version}, {1e3 * seconds:.2f} ms)")
+    say(f"{first} then answered: {said} (version {version}, {1e3 * seconds:.2f} ms)")
