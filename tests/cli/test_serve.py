@@ -232,4 +232,6 @@ def test_errors_are_one_sentence(graph: Path, tmp_path: Path, arguments: list[st
     for name in ("words.txt", "bad.onnx", "lonely.safetensors"):
         (tmp_path / name).write_bytes(b"words")
     given = [str(graph) if argument == "GRAPH" else argument for argument in arguments]
+    if "--http" not in given:
+        given += ["--http", "127.0.0.1:0"]  # What it listens at else may be taken here.
     assert sentence in refused(*given, folder=tmp_path)

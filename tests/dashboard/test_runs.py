@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from watchfiles import Change
 
 import fogline
 from fogline.dashboard.runs import RunsBoard
@@ -96,6 +98,28 @@ def test_a_run_that_begins_in_the_folder_of_runs_appears(tmp_path: Path) -> None
         said = await until(board, lambda said: "job/b" in said and said)
         differ = {key for key in said["job/a"] if said["job/a"][key] != said["job/b"][key]}
         assert differ == {"seed"}
+        following.cancel()
+
+    asyncio.run(work())
+
+
+def test_what_is_written_into_a_new_folder_before_the_system_watches_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told(*_: object, **__: object) -> AsyncGenerator[set[tuple[Change, str]]]:
+        (tmp_path / "b").mkdir()
+        yield {(Change.added, str(tmp_path.resolve() / "b"))}
+        begun(tmp_path / "b").close()  # Of this nothing is told,
+        yield set()  # and nothing more for a while.
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("fogline.dashboard.runs.awatch", told)
+
+    async def work() -> None:
+        begun(tmp_path / "a").close()
+        board = RunsBoard([tmp_path / "a"], tmp_path)
+        following = asyncio.create_task(board.follow())
+        await until(board, lambda said: "run/b" in said)
         following.cancel()
 
     asyncio.run(work())

@@ -196,6 +196,7 @@ def test_a_bad_version_does_not_leave_its_first_ring_and_operators_steer_the_res
         async with fleet(tmp_path, devices=DEVICES, serving=DEVICES) as made:
             await made.publish(crafted(tmp_path / "v1"))
             await everywhere(made, 1)
+            await made.until(lambda: made.told("digits version 1 is released to all nodes"), "the end of its rollout")
             with ExitStack() as stack:
                 askers = [stack.enter_context(Asker(made.http[name], X, pause=0.02)) for name in DEVICES]
                 await steered(made)

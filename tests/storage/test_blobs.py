@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from fogline.storage import (
     StorageError,
     StorageFullError,
 )
+from fogline.storage.folder import BlobFolder
 
 DATA = os.urandom(300_000)
 DIGEST = sha256(DATA).hexdigest()
@@ -201,6 +203,16 @@ def test_a_writer_that_was_forgotten_keeps_nobody_out(blobs: Blobs) -> None:
     blobs.writer(DIGEST, len(DATA)).write(DATA[:10])
     with blobs.writer(DIGEST, len(DATA)) as writer:
         assert writer.offset == 10
+
+
+def test_a_file_that_another_thread_closes_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: int) -> os.stat_result:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    folder = BlobFolder(tmp_path / "blobs", None, 0)
+    with folder.draft(50_000), monkeypatch.context() as patched:
+        patched.setattr("os.fstat", closed)
+        folder.check_room(1)
 
 
 def test_threads_that_want_the_same_blobs_get_them(blobs: Blobs) -> None:

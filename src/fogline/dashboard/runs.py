@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +19,9 @@ GATHER = 20
 """Milliseconds of silence after which what has changed is read,"""
 LONGEST = 200
 """and after which it is read although more is being changed."""
+SETTLED = 1000
+"""Milliseconds without a change after which folders that are new are read once more: what is written into one before
+the system watches it too is not told."""
 
 
 class RunsBoard:
@@ -36,6 +39,7 @@ class RunsBoard:
         self.hub = Hub()
         self._root = None if root is None else root.resolve()
         self._readers: dict[Path, RunReader] = {}
+        self._new: set[Path] = set()
         for folder in folders:
             self._add(folder)
         title = str(root) if root is not None else ", ".join(folder.name for folder in self._readers)
@@ -53,7 +57,15 @@ class RunsBoard:
         """
         watched = self._readers if self._root is None else (self._root,)
         deep = self._root is not None
-        changes = awatch(*watched, watch_filter=_is_read, step=GATHER, debounce=LONGEST, recursive=deep)
+        changes = awatch(
+            *watched,
+            watch_filter=self._is_read,
+            step=GATHER,
+            debounce=LONGEST,
+            recursive=deep,
+            rust_timeout=SETTLED,
+            yield_on_timeout=deep,
+        )
         first = asyncio.create_task(anext(changes))
         await asyncio.sleep(0)  # The system tells of changes from here on, so none is missed.
         for folder, reader in self._readers.items():
@@ -62,11 +74,17 @@ class RunsBoard:
         async for found in changes:
             self._take(found)
 
-    def _take(self, found: Iterable[tuple[Change, str]]) -> None:
-        """Read files that were changed."""
+    def _take(self, found: Collection[tuple[Change, str]]) -> None:
+        """Read files that were changed; where nothing was for a while, those of folders that are new."""
         names: defaultdict[Path, set[str]] = defaultdict(set)
         for _, text in found:
-            names[Path(text).parent].add(Path(text).name)
+            path = Path(text)
+            names[path if self._is_run_s(path) else path.parent].add(path.name)
+        if found:
+            self._new |= {folder for folder in names if self._is_run_s(folder)} - self._readers.keys()
+        else:
+            names |= {folder: {*FILES} for folder in self._new if folder.is_dir()}
+            self._new.clear()
         for folder, changed in names.items():
             if folder not in self._readers and folder.parent == self._root and (folder / "run.json").exists():
                 try:
@@ -77,6 +95,13 @@ class RunsBoard:
                 changed = set(FILES)
             if folder in self._readers:
                 self._read(folder, self._readers[folder], frozenset(changed))
+
+    def _is_read(self, _: Change, path: str) -> bool:
+        return Path(path).name in FILES or self._is_run_s(Path(path))
+
+    def _is_run_s(self, path: Path) -> bool:
+        """Whether a path is that of a folder in which a run may be."""
+        return path.parent == self._root
 
     def _add(self, folder: Path) -> None:
         taken = {reader.name for reader in self._readers.values()}
@@ -93,10 +118,6 @@ class RunsBoard:
             if folder.is_dir():
                 raise
             self.hub.forget_all(f"run/{reader.name}")
-
-
-def _is_read(_: Change, path: str) -> bool:
-    return Path(path).name in FILES
 
 
 def _names(name: str) -> Iterator[str]:

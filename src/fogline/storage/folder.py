@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -185,4 +186,8 @@ def _missing(file: FileIO, size: int) -> int:
     try:
         return max(0, size - os.fstat(file.fileno()).st_size)
     except ValueError:  # It is closed.
+        return 0
+    except OSError as error:
+        if error.errno != errno.EBADF:  # Another thread closed it in between.
+            raise
         return 0
