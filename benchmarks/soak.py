@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import report
-from fogline.network.node.participation.replay import ENTRIES, Under
+from fogline.network.node.participation.replay import ENTRIES, ModelMoved, Under
 from fogline.nodes.records import Accepted, Closed, Confirmed, Record
 from fogline.storage import open_database
 from tests.network.cluster import job
@@ -50,7 +50,7 @@ def journal(folder: Path, stream: str) -> list[Record]:
     """A node's records of a job."""
     with open_database(folder / "records.sqlite") as database:
         entries = map(ENTRIES.decode, database.read(stream))
-        return [entry for entry in entries if not isinstance(entry, Under)]
+        return [entry for entry in entries if not isinstance(entry, Under | ModelMoved)]
 
 
 def books(cloud: list[Record]) -> dict[str, Any]:
