@@ -36,7 +36,7 @@ class PendingRound(NamedTuple):
 
 
 class PendingRounds:
-    """In order. After a crash, and where the node's state machine is made anew, all moves are told again: those that the
+    """In order. After a crash, and where the state machine is made anew, all moves are told again: those that the
     history has are not taken, and none counts twice.
 
     Args:
