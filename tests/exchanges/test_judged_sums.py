@@ -251,6 +251,25 @@ def test_a_task_with_sums_of_its_own_says_their_names() -> None:
     assert fogline.simulate(Said(), **asked).metrics == pytest.approx(judge(STAR).metrics)
 
 
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (
+            {"count", "loss"},
+            "is a set; it must be a list or a tuple of names, so that all have one order; or leave one",
+        ),
+        ("count", "is a str; it must be a list or a tuple"),
+        (lambda self: ("count",), "is a method; it must be a list or a tuple"),
+        (("count", 3), "has 3 among the names, which must be text"),
+        (("count", "loss", "count"), "has 'count' twice; name each sum once"),
+    ],
+)
+def test_names_of_sums_have_one_order_on_every_node(names: object, why: str) -> None:
+    """A set of texts has another order in each process, and its sums would be added up with others' in silence."""
+    with pytest.raises(JobError, match=f"Odd.sum_names {why}"):
+        fogline.simulate(type("Odd", (Own,), {"sum_names": names})(), tree=STAR, evaluation=DEVICES, rounds=1)
+
+
 def test_sums_without_room_are_none_and_nobody_is_told_how_large_they_are() -> None:
     form = SumsLayout({JUDGEMENT: layout().names[JUDGEMENT]}, 100.0)
     with pytest.raises(UnsummedError, match="judging the model gives a 'metric/loss' beyond 100, for which the sum of"):

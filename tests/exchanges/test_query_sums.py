@@ -147,8 +147,11 @@ def test_what_cannot_be_summed_is_refused_before_the_run() -> None:
 
     with pytest.raises(JobError, match=r"it does not say the names of its sums; add them to NAMES\['odd_ones'\]"):
         ask(star(), queries=("odd_ones",))
-    NAMES["odd_ones"] = lambda classes: ["odd"]
+    NAMES["odd_ones"] = lambda classes: {"odd"}  # type: ignore[assignment, return-value]
     try:
+        with pytest.raises(JobError, match=r"what NAMES\['odd_ones'\] gives is a set; it must be a list or a tuple"):
+            ask(star(), queries=("odd_ones",))
+        NAMES["odd_ones"] = lambda classes: ["odd"]
         assert ask(star(), queries=("odd_ones",)).queries == ask(queries=("odd_ones",)).queries
     finally:
         del NAMES["odd_ones"]

@@ -102,7 +102,8 @@ def test_a_cloud_that_has_an_answer_does_not_ask_again(tmp_path: Path) -> None:
     def survey() -> None:
         asked.append("")
 
-    beside = AskedBeside(None, None, survey, lambda what, why: asked.append(why), False, kept)  # type: ignore[arg-type]
+    files, note = (kept, tmp_path / "judged.json"), lambda what, why: asked.append(why)
+    beside = AskedBeside(None, None, survey, note, False, *files)  # type: ignore[arg-type]
     asyncio.run(beside.query(["moments"], 1))
     assert (beside.answers, asked) == ({"moments": {"count": 3.0}}, [])
 
@@ -121,6 +122,29 @@ def test_fogs_take_part_in_the_exchange_of_the_cloud(below: str, tmp_path: Path)
             assert close(made.model(record), expected.params), made.said(record)
             more = set[str]() if below else {"devices/mean", "devices/std", "at/fog-0", "at/fog-1"}
             assert judged_as(made, record, expected) == [more, more]
+
+    asyncio.run(work())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "call"), [("_enter", 2), ("_conclude", 1)])
+def test_a_cloud_that_dies_when_devices_have_judged_keeps_what_they_found(
+    where: str, call: int, tmp_path: Path
+) -> None:
+    """In its row and in the result: devices bring what they find of one model into one sum only."""
+    asked = text(fogs=0) + JUDGED
+
+    async def work() -> None:
+        async with fleet(tmp_path, fogs=0, devices=3) as made:
+            made.kill("cloud")
+            made.start("cloud", call=(f"fogline.network.cloud.running.job_run:JobRun.{where}", call, False))
+            record = await made.submit(asked)
+            await made.died("cloud")
+            made.start("cloud")
+            await is_as_without(made, await made.finish(record), text("", 0) + JUDGED)
+            run = RunFolder(tmp_path / "cloud" / "runs" / record.job)
+            assert [row["devices/judged"] for row in run.history()] == [3.0, 3.0]
+            assert run.load().metrics == pytest.approx(simulated(text("", 0) + JUDGED).metrics, abs=1e-4)
 
     asyncio.run(work())
 

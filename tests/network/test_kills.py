@@ -237,6 +237,24 @@ def test_a_cloud_that_dies_before_a_round_is_written_down_writes_it_later(
     asyncio.run(work())
 
 
+def test_a_cloud_that_dies_when_its_model_is_good_enough_trains_no_more(tmp_path: Path) -> None:
+    """Its last row is written, and nobody was told that the job is over."""
+    text = TEXT + "[evaluation]\ntarget = 0.5\nstop_at_target = true\n"
+
+    async def work() -> None:
+        async with fleet(tmp_path) as made:
+            made.kill("cloud")
+            made.start("cloud", call=("fogline.network.cloud.running.job_run:JobRun._enter", 1, True))
+            record = await made.submit(text)
+            await made.died("cloud")
+            made.start("cloud")
+            record = await made.finish(record)
+            await as_without(made, record, text)
+            assert record.done == len(simulated(text).history) < ROUNDS
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_a_node_that_dies_at_a_stage_changes_nothing(point: str, tmp_path: Path) -> None:
     victim, where, after = POINTS[point]

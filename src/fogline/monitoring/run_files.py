@@ -91,6 +91,11 @@ class RunFiles:
         return self.path / "queries.json"
 
     @property
+    def judged(self) -> Path:
+        """What devices of a cloud's run found of the model that they judged last, while the run goes on."""
+        return self.path / "judged.json"
+
+    @property
     def result_file(self) -> Path:
         """Where a finished run's metrics, spreads and counts lie."""
         return self.path / "result.json"

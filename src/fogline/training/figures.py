@@ -5,7 +5,7 @@ Both may be a developer's own. One that gives no numbers by name, or no headline
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, cast
@@ -63,7 +63,8 @@ def names_of_sums(task: Task) -> tuple[str, ...]:
     """The names of all sums that a task's ``evaluate`` can give.
 
     Raises:
-        ValueError: the task does not say them, or says those of another ``evaluate``; the middle of a sentence.
+        ValueError: the task does not say them, or says those of another ``evaluate``, or in no order that is the same
+            on every node; the middle of a sentence.
     """
     judges, says = (
         next(kind for kind in type(task).__mro__ if name in vars(kind)) for name in ("evaluate", "sum_names")
@@ -74,7 +75,30 @@ def names_of_sums(task: Task) -> tuple[str, ...]:
             f"task '{task.name}' does not say which sums its evaluate gives; say them by a property 'sum_names' beside "
             "it (of a FlowerTask: by metrics=[...])"
         )
-    return names
+    return in_one_order(names, f"{type(task).__name__}.sum_names")
+
+
+def in_one_order(names: object, where: str) -> tuple[str, ...]:
+    """Names of sums that every node has in the same order: a set has another one in each process.
+
+    Args:
+        names: as a task or a query says them.
+        where: it does.
+
+    Raises:
+        ValueError: they are no list or tuple of texts, or have one twice; the middle of a sentence.
+    """
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"{where} is {a(names)}; it must be a list or a tuple of names, so that all have one order")
+    given = cast("Sequence[object]", names)
+    odd = next((name for name in given if not isinstance(name, str)), None)
+    if odd is not None:
+        raise ValueError(f"{where} has {odd!r} among the names, which must be text")
+    told = cast("Sequence[str]", given)
+    twice = next((name for name in told if told.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{where} has '{twice}' twice; name each sum once")
+    return tuple(told)
 
 
 def numbers_by_name(given: Any) -> dict[str, float]:

@@ -24,8 +24,8 @@ class Held:
             self.refs.remove(value)
 
 
-def moved(round_: int, final: bool = True, devices: int = 2) -> ModelMoved:
-    return ModelMoved(f"cloud@{round_}", round_, final, updates=2, devices=devices, at=round_ + 0.5)
+def moved(round_: int, final: bool = True, devices: int = 2, hop: int = 0) -> ModelMoved:
+    return ModelMoved(f"cloud@{round_}.{hop}", round_, final, updates=2, devices=devices, at=round_ + 0.5)
 
 
 def group(round_: int) -> BlobRef:
@@ -44,9 +44,11 @@ def test_a_round_that_the_history_has_is_not_taken_again() -> None:
 
 
 def test_a_ring_s_devices_are_counted_over_its_hops_and_again_after_a_crash() -> None:
-    hops = [moved(0, False, 1), moved(0, False, 1), moved(0, True, 1), moved(1, False, 1), moved(1, True, 1)]
+    hops = [moved(0, hop == 2, 1, hop) for hop in range(3)] + [moved(1, hop == 1, 1, hop) for hop in range(2)]
     pending = PendingRounds(cast("ValueStore", Held()), [])
-    assert [pending.hear(hop, None) for hop in hops] == [False, False, True, False, True]
+    assert not pending.hear(hops[0], None)  # The node made its state machine anew here, and again in the next round.
+    assert [pending.hear(hop, None) for hop in hops[:4]] == [False, False, True, False]
+    assert [pending.hear(hop, None) for hop in hops] == [False, False, False, False, True]
     assert [pending.take().devices, pending.take().devices] == [3, 2]
 
 

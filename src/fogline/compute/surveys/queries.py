@@ -16,7 +16,7 @@ from fogline.data import Examples
 from fogline.data.inputs import Array, named
 from fogline.parameters import after_first, fitted
 from fogline.plugins import Registry, read_call, suggest
-from fogline.training.figures import numbers_by_name
+from fogline.training.figures import in_one_order, numbers_by_name
 from fogline.user_code.bugs import attempt
 
 Query = Callable[..., dict[str, float]]
@@ -131,12 +131,17 @@ def names_of(text: str, classes: int | None) -> tuple[str, ...]:
         classes: of the data.
 
     Raises:
-        QueryError: it does not say them, or not of such data; the end of a sentence.
+        QueryError: it does not say them, or not of such data, or in no order that is the same on every node; the end of
+            a sentence.
     """
     name, parameters = parse_query(text)
     if name not in NAMES:
         raise QueryError(f"it does not say the names of its sums; add them to NAMES['{name}'], beside the query")
-    return tuple(NAMES[name](classes, **parameters))
+    given = NAMES[name](classes, **parameters)
+    try:
+        return in_one_order(given, f"what NAMES['{name}'] gives")
+    except ValueError as error:
+        raise QueryError(str(error)) from None
 
 
 def parse_query(text: str) -> tuple[str, dict[str, Parameter]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from fogline.network.node.participation.survey import SurveyEndedError, SurveyPart
 from fogline.network.node.values import ValueStore
@@ -15,8 +17,18 @@ from fogline.nodes.messages import Kind
 from fogline.storage import BlobRef, StorageError
 from fogline.storage.atomic import write_file
 
+T = TypeVar("T")
 UNASKED = (WorkerError, StorageError, SurveyEndedError)
 """What keeps an answer from coming."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What devices found of a model."""
+
+    group: str = ""
+    """Digest of the group whose model it is; empty: none was judged yet."""
+    round: int = -1
+    sums: bytes = b""
 
 
 class AskedBeside:
@@ -28,8 +40,12 @@ class AskedBeside:
         survey: gives what asks devices; None while the cloud begins anew.
         note: takes what people should know.
         measures: whether devices measure running statistics of a model before it is judged or handed out.
-        kept: file of the answers to queries. Where devices answer in a secure sum they do it once, so a cloud that was
-            restarted must not have to ask again.
+        kept: file of the answers to queries,
+        judged: and of what devices found of the model that they judged last. In a secure sum devices say each once, so
+            a cloud that was restarted must not have to ask again.
+
+    Raises:
+        StorageError: one of the files is damaged.
     """
 
     def __init__(
@@ -40,30 +56,31 @@ class AskedBeside:
         note: Callable[[str, str], None],
         measures: bool,
         kept: Path,
+        judged: Path,
     ) -> None:
         self._value_store, self._judge, self._survey, self._note = value_store, judge, survey, note
         self._measures = measures
-        self._kept = kept
-        self.answers: dict[str, dict[str, float]] = json.loads(kept.read_bytes()) if kept.exists() else {}
+        self._kept, self._judged = kept, judged
+        self.answers = _read(kept, dict[str, dict[str, float]], {})
         """To the job's queries, as far as they were asked."""
-        self._found: tuple[str, bytes] = ("", b"")
-        """What devices found of a group's model, by its digest."""
+        self._found = _read(judged, Found, Found())
         self._measured: tuple[str, bytes] = ("", b"")
         """What they measured, by the digest of the group that has it laid in."""
 
     async def judge(self, group: BlobRef, round_: int) -> dict[str, float]:
-        """Have devices judge a group's model; what they find, as a round's row has it.
+        """Have devices judge a group's model, unless they have after that round; what they find, as its row has it.
 
         Raises:
             WorkerError, StorageError, SurveyEndedError: see :data:`UNASKED`.
         """
-        self._found = group.digest, await self._asked("evaluate", group, round_)
-        return expect(Evaluated, await self._judge.ask(Summarise(self._found[1]))).metrics
+        if (self._found.group, self._found.round) != (group.digest, round_):
+            self._found = Found(group.digest, round_, await self._asked("evaluate", group, round_))
+            await self._keep(self._judged, msgspec.json.encode(self._found))
+        return expect(Evaluated, await self._judge.ask(Summarise(self._found.sums))).metrics
 
     def found_of(self, group: BlobRef) -> bytes:
         """What devices found of that group's model; empty: nothing."""
-        digest, sums = self._found
-        return sums if digest == group.digest else b""
+        return self._found.sums if self._found.group == group.digest else b""
 
     async def query(self, queries: Sequence[str], round_: int) -> None:
         """What the job wants to know of devices' examples; a cloud that was restarted asks what had no answer."""
@@ -78,7 +95,7 @@ class AskedBeside:
                 said = {}
             self.answers[query] = said
             found = {query: said for query, said in self.answers.items() if said}
-            await asyncio.to_thread(write_file, self._kept, json.dumps(found))
+            await self._keep(self._kept, msgspec.json.encode(found))
 
     async def measure(self, group: BlobRef, round_: int, asks: bool) -> BlobRef:
         """The group that has the running statistics which devices measure of its model; it is in the other's place.
@@ -117,6 +134,13 @@ class AskedBeside:
             return None
         return "too few devices measured the running statistics of its model, so that it is not fit for use"
 
+    async def _keep(self, path: Path, data: bytes) -> None:
+        """Write what was said down; the job goes on where that fails."""
+        try:
+            await asyncio.to_thread(write_file, path, data)
+        except OSError as error:
+            self._note("not kept", str(error))
+
     async def _asked(self, kind: Kind, group: BlobRef | None, round_: int, query: str = "") -> bytes:
         """The sums of devices, which get a group's model; None: they need none."""
         survey, draft = self._survey(), self._value_store.draft()
@@ -125,3 +149,15 @@ class AskedBeside:
         path = "" if group is None else self._value_store.path(group)
         expect(ModelWritten, await self._judge.ask(ModelToJudge(path, str(draft), round_)))
         return await survey.ask(kind, round_, await self._value_store.take(draft, "model"), query)
+
+
+def _read(path: Path, kind: type[T], without: T) -> T:
+    """What was written down before a restart.
+
+    Raises:
+        StorageError: nobody can read it.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind) if path.exists() else without
+    except msgspec.DecodeError as error:
+        raise StorageError(f"{path} is damaged ({error}); delete it, and devices are asked anew") from None

@@ -123,8 +123,9 @@ class JobRun:
         self._last: BlobRef | None = None
         self.unapproved: set[str] = set()
         """Nodes that wait for their owners."""
+        said = folder.answers, folder.judged
         self._beside = AskedBeside(
-            node.value_store, judge, lambda: self._participation.survey, self._note, measures, folder.answers
+            node.value_store, judge, lambda: self._participation.survey, self._note, measures, *said
         )
         self._spent: set[str] = set()
         """Devices whose data may give away nothing more for it."""
@@ -154,6 +155,8 @@ class JobRun:
         self._note("began")
         if self._words:
             self._note("budget", self._words)
+        if self._has_enough():  # It came to that just before a crash, and has not said so yet.
+            self._participation.halt()
         self._means.node.job_manager.engage(self._participation, None)
 
     async def close(self) -> None:
@@ -279,10 +282,14 @@ class JobRun:
         await self._enter(row, done)
         if publishes and not self._record.stop:
             await self._publish(group, "running", found)
-        goal = TargetMetric(self._record.headline, self._record.higher_is_better)
-        if should_stop(self._history, evaluation, goal):
+        if self._has_enough():
             self._enough = True
             self._participation.halt()
+
+    def _has_enough(self) -> bool:
+        """Whether its history says that no more rounds are wanted."""
+        goal = TargetMetric(self._record.headline, self._record.higher_is_better)
+        return should_stop(self._history, self._job.evaluation, goal)
 
     async def _found(self, group: BlobRef, round_: int, judges: bool = True) -> dict[str, float]:
         """What devices said of themselves in a round; and, if it is to be judged, what is found of its model."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fogline.monitoring.result import Row
 from fogline.network.node.participation.replay import ModelMoved
 from fogline.network.node.values import ValueStore
-from fogline.nodes.effects import RoundDevices
+from fogline.nodes.messages import Key
 from fogline.storage import BlobRef
 
 
@@ -36,7 +36,8 @@ class PendingRound(NamedTuple):
 
 
 class PendingRounds:
-    """In order. After a crash all moves are told again: those that the history has are not taken.
+    """In order. After a crash, and where the state machine is made anew, all moves are told again: those that the
+    history has are not taken, and none counts twice.
 
     Args:
         value_store: holds their models.
@@ -46,7 +47,10 @@ class PendingRounds:
     def __init__(self, value_store: ValueStore, history: Sequence[Row]) -> None:
         self._value_store = value_store
         self._heard = int(history[-1]["round"]) if history else 0
-        self._devices = RoundDevices()
+        self._hops: dict[Key, int] = {}
+        """Devices of the round that is not over, by the model that they moved to: a ring moves it with one after the
+        other."""
+        self._hopping = -1
         self._waiting: deque[PendingRound] = deque()
 
     def __bool__(self) -> bool:
@@ -54,13 +58,17 @@ class PendingRounds:
 
     def hear(self, move: ModelMoved, group: BlobRef | None) -> bool:
         """The model moved, to that group's; whether a round is over with it that nobody has heard of."""
-        devices = self._devices.saw(move.round, move.devices, move.final)
-        if not move.final or move.round < self._heard:
+        if move.round < self._heard:
+            return False
+        if move.round != self._hopping:
+            self._hopping, self._hops = move.round, {}
+        self._hops[move.model] = move.devices
+        if not move.final:
             return False
         self._heard = move.round + 1
         if group is not None:
             self._value_store.keep(group)
-        self._waiting.append(PendingRound(move, devices, group))
+        self._waiting.append(PendingRound(move, sum(self._hops.values()), group))
         return True
 
     def take(self) -> PendingRound:
