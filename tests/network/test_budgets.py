@@ -142,17 +142,18 @@ def test_what_an_owner_s_budget_cannot_count_is_refused(unit: Unit, text: str, s
     assert without is None if not surveys else without is not None and "asks devices beside" in without
 
 
-def test_where_an_owner_wants_only_sums_nothing_is_asked_beside_the_training() -> None:
+def test_where_an_owner_wants_only_sums_devices_are_asked_beside_the_training_in_sums_alone() -> None:
     """Whether the developer signed it or a cloud adds it: its flag is all that a device goes by."""
-    masked = "[tree.cloud]\nexchange = 'secagg'"
-    policy = Policy(found=True, secure_aggregation=("secagg",))
-    assert unprotected(policy, masked, False) is None
-    found = unprotected(policy, masked, True)
+    masked, encrypted = ("[tree.cloud]\nexchange = 'secagg'", "[tree.cloud]\nexchange = 'ckks'")
+    policy = Policy(found=True, secure_aggregation=("secagg", "ckks"))
+    assert [unprotected(policy, job, False) for job in (masked, encrypted)] == [None, None]
+    assert unprotected(policy, masked, True) is None  # What they find is added up in it too.
+    found = unprotected(policy, encrypted, True)
     assert found is not None
     assert (
         "wants secure aggregation (privacy.secure_aggregation), and the job asks devices beside the training" in found
     )
-    assert unprotected(Policy(found=True), masked, True) is None
+    assert unprotected(Policy(found=True), encrypted, True) is None
 
 
 def test_a_ledger_that_goes_back_to_a_backup_gives_away_nothing_more(

@@ -238,7 +238,12 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
             async with AsyncExitStack() as stack:
                 up, client = await site.start(stack)
                 await wait_for(lambda: version_of(mirror.timestamp) > version_of(newest), PATIENCE)
-                (notice,) = await client.notices()
+                async with asyncio.timeout(PATIENCE):
+                    while not (
+                        notices := await client.notices()
+                    ):  # The newer signature is on its way up.
+                        await asyncio.sleep(0.05)
+                (notice,) = notices
                 assert "versions of m at 1001" in notice.why
                 again = release(up, b"four")
                 assert (version, again[0]) == (3, 1001)

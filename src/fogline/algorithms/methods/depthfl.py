@@ -37,7 +37,7 @@ class DepthFL(FedAvg):
 
     beta: float = bounded(1.0, ge=0)
     tau: float = bounded(1.0, gt=0)
-    ramp_up: int = bounded(300, ge=0)
+    ramp_up: int = bounded(300, ge=0, le=10**6)
 
     def sub_models(self, model: ModelCutter) -> Iterable[SubModel]:
         return (model.shallow(exits) for exits in range(model.exits - 1, 0, -1))

@@ -316,9 +316,11 @@ class Driver:
             self._links.tell(Count("refused", child, why))
         if made.scores:  # In the transaction of the move: a crash between the two would lose what the round has shown.
             effects += self.machine.handle(Scored(made.scores), self.clock.now())
-        if isinstance(effect, Move) and len(made.refused) < len(effect.members) and self._on_move is not None:
+        # In a ring the last hop may be lost, and the round counts all the same.
+        learned = isinstance(effect, Move) and (not effect.members or len(made.refused) < len(effect.members))
+        if isinstance(effect, Move) and learned and self._on_move is not None:
             facts = effect.round, effect.final, len(effect.members), effect.devices, self.clock.now()
-            self._untold.append((ModelMoved(effect.model, *facts), self.values[effect.model + GROUP]))
+            self._untold.append((ModelMoved(effect.model, *facts), self.values.get(effect.model + GROUP)))
             if effect.final:
                 self.tracer.end(self.job, effect.round)
         return True
