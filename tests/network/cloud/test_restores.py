@@ -239,9 +239,7 @@ def test_the_release_after_a_restore_has_higher_numbers_everywhere(tmp_path: Pat
                 up, client = await site.start(stack)
                 await wait_for(lambda: version_of(mirror.timestamp) > version_of(newest), PATIENCE)
                 async with asyncio.timeout(PATIENCE):
-                    while not (
-                        notices := await client.notices()
-                    ):  # The newer signature is on its way up.
+                    while not (notices := await client.notices()):  # The newer signature is on its way up.
                         await asyncio.sleep(0.05)
                 (notice,) = notices
                 assert "versions of m at 1001" in notice.why

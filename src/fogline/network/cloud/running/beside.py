@@ -22,7 +22,7 @@ UNASKED = (WorkerError, StorageError, SurveyEndedError)
 """What keeps an answer from coming."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class JudgedGroup(msgspec.Struct, frozen=True):
     """What devices found of a model."""
 
     group: str = ""
@@ -63,7 +63,7 @@ class AskedBeside:
         self._kept, self._judged = kept, judged
         self.answers = _read(kept, dict[str, dict[str, float]], {})
         """To the job's queries, as far as they were asked."""
-        self._found = _read(judged, Found, Found())
+        self._found = _read(judged, JudgedGroup, JudgedGroup())
         self._measured: tuple[str, bytes] = ("", b"")
         """What they measured, by the digest of the group that has it laid in."""
 
@@ -74,7 +74,7 @@ class AskedBeside:
             WorkerError, StorageError, SurveyEndedError: see :data:`UNASKED`.
         """
         if (self._found.group, self._found.round) != (group.digest, round_):
-            self._found = Found(group.digest, round_, await self._asked("evaluate", group, round_))
+            self._found = JudgedGroup(group.digest, round_, await self._asked("evaluate", group, round_))
             await self._keep(self._judged, msgspec.json.encode(self._found))
         return expect(Evaluated, await self._judge.ask(Summarise(self._found.sums))).metrics
 
