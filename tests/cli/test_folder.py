@@ -86,7 +86,7 @@ def test_a_row_is_on_disk_before_the_next_one(result: Result, tmp_path: Path) ->
 
 
 def test_a_simulation_does_not_go_on_with_the_run_of_a_cloud(result: Result, tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "toy-1", result.job, at_cloud=True)
+    folder = RunFolder.create(tmp_path / "toy-1", result.job, by_cloud=True)
     folder.append({"round": 1.0})
     with pytest.raises(JobError, match=r"is that of a cloud.* begin one of the same job with: fogline simulate .*job"):
         RunFolder.reopen(folder.path)

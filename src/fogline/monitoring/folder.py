@@ -63,14 +63,14 @@ class RunFolder(RunFiles):
         self._new = False
 
     @classmethod
-    def create(cls, path: Path | None, job: Job, origin: TaskOrigin | None = None, at_cloud: bool = False) -> RunFolder:
+    def create(cls, path: Path | None, job: Job, origin: TaskOrigin | None = None, by_cloud: bool = False) -> RunFolder:
         """Begin a new run.
 
         Args:
             path: the folder; a fresh ``runs/<job>-<UTC date>-<n>`` if None.
             job: what is to be run.
             origin: where its task came from, if it was given in Python.
-            at_cloud: whether a cloud runs it on real nodes.
+            by_cloud: whether a cloud runs it on real nodes.
 
         Raises:
             JobError: the folder holds a run already or cannot be one, or the job holds what a job file cannot say.
@@ -91,7 +91,7 @@ class RunFolder(RunFiles):
                 "seed": job.seed,
                 "started": _now(),
                 "versions": versions(),
-                "at_cloud": at_cloud,
+                "by_cloud": by_cloud,
             }
             task = {"task_folder": None if origin.folder is None else str(origin.folder), "task_unnamed": origin.why}
             write_json(folder.info, facts | {"machine": machine()} | task)
@@ -121,7 +121,7 @@ class RunFolder(RunFiles):
         """
         folder = cls(path)
         info = folder.read_info()
-        if folder.at_cloud:
+        if info.get("by_cloud") is True:
             raise JobError(
                 f"The run in {path} is that of a cloud, and a simulation cannot go on with it; begin one of the same "
                 f"job with: fogline simulate {folder.job_file}"

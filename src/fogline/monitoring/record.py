@@ -144,7 +144,7 @@ class RunRecord:
     lost_rounds: int = 0
     """Rounds of the root that came to nothing: fewer counted than the job asked for. One that was ended before all its
     rounds has none of those that it did not begin."""
-    at_cloud: bool = False
+    by_cloud: bool = False
     """Whether a cloud ran it on real nodes."""
 
     def value(self) -> float | None:

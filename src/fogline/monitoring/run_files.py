@@ -120,11 +120,6 @@ class RunFiles:
         return info
 
     @property
-    def at_cloud(self) -> bool:
-        """Whether a cloud ran it on real nodes, or runs it."""
-        return self.read_info().get("at_cloud") is True
-
-    @property
     def is_finished(self) -> bool:
         """Whether it holds a whole run."""
         return self.read_info()["status"] == "finished"
@@ -162,9 +157,10 @@ class RunFiles:
             JobError: there is no run, it has not finished, or its model cannot be read; the sentence says how to go on.
         """
         info = self.read_info()
+        by_cloud = info.get("by_cloud") is True
         if info["status"] != "finished":
             how = f"its cloud goes on with it, see: fogline jobs show {self.path.name}"
-            if not self.at_cloud:
+            if not by_cloud:
                 how = f"go on with: fogline simulate --resume {self.path}"
             raise JobError(
                 f"The run in {self.path} is {info['status']} after {len(self.history())} rounds and has no result yet; "
@@ -180,7 +176,7 @@ class RunFiles:
         job, history, model = self.read_job(), self.history(), read_model(self.model)
         made = {name: one for name, one in self.read_baselines().items() if one.rounds == len(history)}
         return Result(
-            job=job, params=model, history=history, folder=self.path, baselines=made, at_cloud=self.at_cloud, **facts
+            job=job, params=model, history=history, folder=self.path, baselines=made, by_cloud=by_cloud, **facts
         )
 
     def read_baselines(self) -> dict[str, Baseline]:

@@ -61,7 +61,7 @@ def next_steps(result: RunRecord) -> list[tuple[str, str]]:
     steps = [("Show this table again", f"fogline show {result.folder}")]
     target = result.job.evaluation.target
     if target is not None and result.reached is None:
-        anew = result.at_cloud or result.job.local.schedule == "cosine"
+        anew = result.by_cloud or result.job.local.schedule == "cosine"
         on = again if anew else f"fogline simulate --resume {result.folder}"
         steps.insert(0, ("Give it more rounds", f"{on} --set rounds={2 * result.job.rounds}"))
     elif result.job.algorithm.name == "fedavg":

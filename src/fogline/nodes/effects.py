@@ -121,10 +121,10 @@ class RoundDevices:
     def __init__(self) -> None:
         self._round, self._devices, self._over = -1, 0, True
 
-    def saw(self, round_: int, devices: int, final: bool) -> int:
-        """Devices in the round, up to a move of ``devices``, with which it is over if that is ``final``."""
-        self._devices = devices + (self._devices if round_ == self._round and not self._over else 0)
-        self._round, self._over = round_, final
+    def saw(self, move: Move) -> int:
+        """Devices in the round, up to that move."""
+        self._devices = move.devices + (self._devices if move.round == self._round and not self._over else 0)
+        self._round, self._over = move.round, move.final
         return self._devices
 
 

@@ -103,7 +103,7 @@ class Recorder:
     def moved(self, move: Move, group: LazyValue) -> None:
         """Take note that the root's model has moved: judge it, and write the round's row."""
         self.group = group
-        devices = self._round_devices.saw(move.round, move.devices, move.final)
+        devices = self._round_devices.saw(move)
         if not move.final:
             return
         self.simulator.force(group)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fogline.decoding import UNREADABLE
 from fogline.network.node.participation.survey import SurveyEndedError, SurveyPart
 from fogline.network.node.values import ValueStore
 from fogline.network.worker.client import WorkerClient, WorkerError, expect
@@ -159,5 +160,5 @@ def _read(path: Path, kind: type[T], without: T) -> T:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind) if path.exists() else without
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise StorageError(f"{path} is damaged ({error}); delete it, and devices are asked anew") from None

@@ -458,7 +458,7 @@ async def _described(
     )
     folder = RunFolder(means.runs / record.job)
     if not folder.info.exists():
-        folder = RunFolder.create(folder.path, job, at_cloud=True)
+        folder = RunFolder.create(folder.path, job, by_cloud=True)
     running = msgspec.structs.replace(
         record,
         state="running",

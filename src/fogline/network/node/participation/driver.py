@@ -317,8 +317,11 @@ class Driver:
         if made.scores:  # In the transaction of the move: a crash between the two would lose what the round has shown.
             effects += self.machine.handle(Scored(made.scores), self.clock.now())
         # In a ring the last hop may be lost, and the round counts all the same.
-        learned = isinstance(effect, Move) and (not effect.members or len(made.refused) < len(effect.members))
-        if isinstance(effect, Move) and learned and self._on_move is not None:
+        if (
+            isinstance(effect, Move)
+            and self._on_move is not None
+            and (not effect.members or len(made.refused) < len(effect.members))
+        ):
             facts = effect.round, effect.final, len(effect.members), effect.devices, self.clock.now()
             self._untold.append((ModelMoved(effect.model, *facts), self.values.get(effect.model + GROUP)))
             if effect.final:
